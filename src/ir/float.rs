@@ -1,0 +1,266 @@
+//! Numbers in and out of bytes, with an account of what did not survive.
+
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+
+use super::{DType, Error, Result};
+
+/// What did not survive a change of type. Indices count elements of the tensor, row-major.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Finite values that became infinite.
+    pub overflowed: u64,
+    /// The first of them.
+    pub first_overflowed: Option<u64>,
+    /// NaN or infinite values that met a packing, which cannot hold them.
+    pub nonfinite: u64,
+    /// The first of them.
+    pub first_nonfinite: Option<u64>,
+    /// Values other than zero that became zero.
+    pub flushed: u64,
+}
+
+impl Tally {
+    /// Adds what another part of the same tensor lost.
+    pub fn add(&mut self, other: &Self) {
+        let first = |a: Option<u64>, b: Option<u64>| a.into_iter().chain(b).min();
+        self.overflowed += other.overflowed;
+        self.first_overflowed = first(self.first_overflowed, other.first_overflowed);
+        self.nonfinite += other.nonfinite;
+        self.first_nonfinite = first(self.first_nonfinite, other.first_nonfinite);
+        self.flushed += other.flushed;
+    }
+
+    /// Counts the values that a packing cannot hold; `start` is the index of the first value.
+    pub fn count_nonfinite(&mut self, values: &[f32], start: u64) {
+        if values.iter().all(|x| x.is_finite()) {
+            return;
+        }
+        for (i, x) in values.iter().enumerate() {
+            if !x.is_finite() {
+                self.nonfinite += 1;
+                self.first_nonfinite.get_or_insert(start + i as u64);
+            }
+        }
+    }
+
+    fn count_narrowed(&mut self, before: &[f32], start: u64, after: impl Fn(usize) -> f32) {
+        for (i, &x) in before.iter().enumerate() {
+            let y = after(i);
+            if y.is_infinite() && x.is_finite() {
+                self.overflowed += 1;
+                self.first_overflowed.get_or_insert(start + i as u64);
+            }
+            self.flushed += u64::from(y == 0.0 && x != 0.0);
+        }
+    }
+}
+
+/// Decodes elements to binary32. A binary64 is rounded to nearest, ties to even.
+///
+/// # Errors
+/// Unsupported if the dtype has no floating-point meaning, or is a packing only carried along.
+pub fn decode(dtype: DType, bytes: &[u8], out: &mut [f32]) -> Result<()> {
+    match dtype {
+        DType::F32 => each(bytes, out, f32::from_le_bytes),
+        DType::F64 => each(bytes, out, |b| f64::from_le_bytes(b) as f32),
+        DType::F16 => halves(bytes, out),
+        DType::BF16 => {
+            each(bytes, out, |b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16));
+        }
+        DType::F8E4M3 => each(bytes, out, |[b]: [u8; 1]| f8_e4m3(b)),
+        DType::F8E5M2 => each(bytes, out, |[b]: [u8; 1]| f16::from_bits(u16::from(b) << 8).into()),
+        DType::Packed(block) => {
+            let codec = block.codec.ok_or_else(|| {
+                let what = format!("{} is carried along, but not decoded", block.name);
+                Error::unsupported(format!("{what} by this version"))
+            })?;
+            (codec.decode)(bytes, out);
+        }
+        _ => return Err(Error::unsupported(format!("{dtype} is not a type of weights"))),
+    }
+    Ok(())
+}
+
+/// Encodes binary32 to a plain float type, to nearest, ties to even; what is lost is counted.
+/// `start` is the index of the first value in its tensor.
+///
+/// # Errors
+/// Unsupported if the dtype is not a float that this version writes.
+pub fn encode(
+    dtype: DType,
+    values: &[f32],
+    out: &mut [u8],
+    start: u64,
+    tally: &mut Tally,
+) -> Result<()> {
+    match dtype {
+        DType::F32 => put(out, values.iter().map(|x| x.to_le_bytes())),
+        DType::F64 => put(out, values.iter().map(|x| f64::from(*x).to_le_bytes())),
+        DType::F16 => {
+            let mut halves = vec![f16::ZERO; values.len()];
+            halves.convert_from_f32_slice(values);
+            // f16 loses range at both ends; one look at the extremes spares the count.
+            if values.iter().any(|x| !(6e-8..65504.0).contains(&x.abs()) && *x != 0.0) {
+                tally.count_narrowed(values, start, |i| halves[i].to_f32());
+            }
+            put(out, halves.iter().map(|h| h.to_le_bytes()));
+        }
+        DType::BF16 => {
+            let mut halves = vec![bf16::ZERO; values.len()];
+            halves.convert_from_f32_slice(values);
+            if values.iter().any(|x| !(1e-37..3.3e38).contains(&x.abs()) && *x != 0.0) {
+                tally.count_narrowed(values, start, |i| halves[i].to_f32());
+            }
+            put(out, halves.iter().map(|h| h.to_le_bytes()));
+        }
+        _ => return Err(Error::unsupported(format!("writing {dtype} from other types"))),
+    }
+    Ok(())
+}
+
+/// Narrows binary64 to a plain float type in one rounding; what is lost is counted.
+///
+/// # Errors
+/// Unsupported as in [`encode`].
+pub fn narrow_f64(
+    dtype: DType,
+    bytes: &[u8],
+    out: &mut [u8],
+    start: u64,
+    tally: &mut Tally,
+) -> Result<()> {
+    let values = bytes.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap_or([0; 8])));
+    let mut account = |i: usize, x: f64, y: f64| {
+        if y.is_infinite() && x.is_finite() {
+            tally.overflowed += 1;
+            tally.first_overflowed.get_or_insert(start + i as u64);
+        }
+        tally.flushed += u64::from(y == 0.0 && x != 0.0);
+    };
+    let narrowed = values.enumerate();
+    match dtype {
+        DType::F32 => put(
+            out,
+            narrowed.map(|(i, x)| {
+                account(i, x, f64::from(x as f32));
+                (x as f32).to_le_bytes()
+            }),
+        ),
+        DType::F16 => put(
+            out,
+            narrowed.map(|(i, x)| {
+                let half = f16::from_f32(round_to_odd(x));
+                account(i, x, half.to_f64());
+                half.to_le_bytes()
+            }),
+        ),
+        DType::BF16 => put(
+            out,
+            narrowed.map(|(i, x)| {
+                let half = bf16::from_f32(round_to_odd(x));
+                account(i, x, half.to_f64());
+                half.to_le_bytes()
+            }),
+        ),
+        _ => return Err(Error::unsupported(format!("writing {dtype} from f64"))),
+    }
+    Ok(())
+}
+
+/// A binary64 cut to binary32 with the last bit set if anything was cut off, so that rounding the
+/// result once more to at most 22 bits is as rounding once (Boldo and Melquiond, 2008).
+fn round_to_odd(x: f64) -> f32 {
+    let nearest = x as f32;
+    if f64::from(nearest) == x || !nearest.is_finite() {
+        return nearest;
+    }
+    let above = f64::from(nearest).abs() > x.abs();
+    f32::from_bits((nearest.to_bits() - u32::from(above)) | 1)
+}
+
+fn each<const N: usize>(bytes: &[u8], out: &mut [f32], value: impl Fn([u8; N]) -> f32) {
+    let (elements, _) = bytes.as_chunks::<N>();
+    for (x, element) in out.iter_mut().zip(elements) {
+        *x = value(*element);
+    }
+}
+
+/// f16 in pieces, because only slices of halves are converted with the processor's instruction.
+fn halves(bytes: &[u8], out: &mut [f32]) {
+    let mut piece = [f16::ZERO; 256];
+    for (bytes, out) in bytes.chunks(512).zip(out.chunks_mut(256)) {
+        let piece = &mut piece[..out.len()];
+        for (half, bits) in piece.iter_mut().zip(bytes.as_chunks::<2>().0) {
+            *half = f16::from_le_bytes(*bits);
+        }
+        piece.convert_to_f32_slice(out);
+    }
+}
+
+fn put<const N: usize>(out: &mut [u8], elements: impl Iterator<Item = [u8; N]>) {
+    let (places, _) = out.as_chunks_mut::<N>();
+    for (place, element) in places.iter_mut().zip(elements) {
+        *place = element;
+    }
+}
+
+/// OCP "OFP8 Formats for Deep Learning", revision 1.0: E4M3 has no infinity, and one NaN.
+fn f8_e4m3(bits: u8) -> f32 {
+    let (exponent, mantissa) = (i32::from(bits >> 3 & 15), f32::from(bits & 7));
+    let magnitude = match (exponent, bits & 7) {
+        (15, 7) => f32::NAN,
+        (0, _) => mantissa / 8.0 * 2f32.powi(-6),
+        _ => (1.0 + mantissa / 8.0) * 2f32.powi(exponent - 7),
+    };
+    if bits & 0x80 == 0 { magnitude } else { -magnitude }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn through(dtype: DType, x: f32) -> (f32, Tally) {
+        let size = dtype.block_bytes() as usize;
+        let (mut bytes, mut back, mut tally) = (vec![0; size], [0.0], Tally::default());
+        encode(dtype, &[x], &mut bytes, 7, &mut tally).unwrap();
+        decode(dtype, &bytes, &mut back).unwrap();
+        (back[0], tally)
+    }
+
+    #[test]
+    fn losses_are_counted() {
+        let (y, tally) = through(DType::F16, 70000.0);
+        assert!(y.is_infinite());
+        assert_eq!((tally.overflowed, tally.first_overflowed), (1, Some(7)));
+        assert_eq!(through(DType::F16, 1e-9).1.flushed, 1);
+        assert_eq!(through(DType::F16, 1e-7), (1.192_092_9e-7, Tally::default()));
+        assert_eq!(through(DType::BF16, 3.4e38).1.overflowed, 1);
+        assert_eq!(through(DType::F16, f32::INFINITY).1, Tally::default());
+        assert_eq!(through(DType::F16, -0.0).0.to_bits(), (-0.0f32).to_bits());
+    }
+
+    #[test]
+    fn a_binary64_is_rounded_once() {
+        // Just above a tie of f16: rounding to f32 first would land on the tie and go down.
+        let x = 1.0 + 2f64.powi(-11) + 2f64.powi(-40);
+        let (mut out, mut tally) = ([0; 2], Tally::default());
+        narrow_f64(DType::F16, &x.to_le_bytes(), &mut out, 0, &mut tally).unwrap();
+        assert_eq!(f16::from_le_bytes(out).to_f64(), 1.0 + 2f64.powi(-10));
+    }
+
+    #[test]
+    fn eight_bit_floats() {
+        let value = |dtype, bits| {
+            let mut out = [0.0];
+            decode(dtype, &[bits], &mut out).unwrap();
+            out[0]
+        };
+        assert_eq!(value(DType::F8E4M3, 0x7e), 448.0);
+        assert_eq!(value(DType::F8E4M3, 0x01), 2f32.powi(-9));
+        assert_eq!(value(DType::F8E4M3, 0xb8), -1.0);
+        assert!(value(DType::F8E4M3, 0x7f).is_nan());
+        assert_eq!(value(DType::F8E5M2, 0x7b), 57344.0);
+        assert!(value(DType::F8E5M2, 0x7c).is_infinite());
+    }
+}

@@ -1,0 +1,32 @@
+//! The tensor IR: what a model is, whatever file it came from.
+//!
+//! A [`Model`] is a value: configuration, tokenizer, and tensors that are recipes. A [`Tensor`]
+//! knows its dtype and shape and how its bytes would be made; nothing is computed before a
+//! writer or the runner asks for rows. This module knows no format, no family and no quantizer.
+
+pub mod blob;
+pub mod dtype;
+pub mod error;
+pub mod float;
+pub mod hyper;
+pub mod limits;
+pub mod model;
+pub mod note;
+pub mod op;
+pub mod shape;
+pub mod tensor;
+pub mod tokenizer;
+pub mod value;
+
+pub use blob::{Access, Blob};
+pub use dtype::{Block, Codec, DType, Pack, Quantizer};
+pub use error::{Error, Fault, Result};
+pub use float::Tally;
+pub use hyper::{Field, Hyper, Scalar, Scaling};
+pub use limits::Limits;
+pub use model::{Config, Model, Naming};
+pub use note::{Note, NoteKind, Notes};
+pub use op::Op;
+pub use shape::Shape;
+pub use tensor::{Scratch, Tensor};
+pub use value::Value;

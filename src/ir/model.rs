@@ -1,0 +1,51 @@
+//! A model as a value.
+
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use super::{Blob, Tensor, Value};
+
+/// Whose tensor names and layout conventions a model has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Naming {
+    /// The hub's: `model.layers.0.self_attn.q_proj.weight`, rows as transformers has them.
+    HuggingFace,
+    /// llama.cpp's: `blk.0.attn_q.weight`, rows as llama.cpp wants them.
+    Gguf,
+}
+
+/// The configuration, as its file spelled it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Config {
+    /// Keys in the file's order: those of config.json, or of GGUF's metadata.
+    pub entries: IndexMap<String, Value>,
+}
+
+impl Config {
+    /// The value under `key`, unless absent or null.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.entries.get(key).filter(|value| **value != Value::Null)
+    }
+}
+
+/// A model: everything that a file said, nothing computed.
+#[derive(Debug, Clone)]
+pub struct Model {
+    /// The format it was read from.
+    pub format: &'static str,
+    /// The version of that format, where it has one.
+    pub version: Option<u32>,
+    /// The file or directory it was read from, for messages.
+    pub origin: String,
+    /// Whose names the tensors and the configuration have.
+    pub naming: Naming,
+    /// The configuration.
+    pub config: Config,
+    /// The tensors, in the order of the file.
+    pub tensors: IndexMap<String, Tensor>,
+    /// The tokenizer, if the files hold one.
+    pub tokenizer: Option<super::tokenizer::Tokenizer>,
+    /// Small files beside the weights that travel with the model, by name.
+    pub side_files: Vec<(String, Arc<Blob>)>,
+}

@@ -1,0 +1,248 @@
+//! The steps of a recipe. Each states what it makes, in which pieces, and how.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::float::{encode, narrow_f64};
+use super::{DType, Error, Quantizer, Result, Scratch, Shape, Tensor};
+
+/// One step of a recipe.
+#[derive(Debug, Clone)]
+pub enum Op {
+    /// Elements in another plain float type, rounded to nearest, ties to even.
+    Cast {
+        /// Weights of any dtype that can be decoded.
+        input: Tensor,
+        /// A plain float type.
+        to: DType,
+    },
+    /// Rows packed by a quantizer.
+    Pack {
+        /// Weights of any dtype that can be decoded.
+        input: Tensor,
+        /// Who chooses the values.
+        quantizer: &'static Quantizer,
+        /// E[x²] of each column, if known.
+        importance: Option<Arc<[f32]>>,
+    },
+    /// The outermost dimension, cut into heads, reordered within each head from halves
+    /// (x0 x1 … y0 y1 …) to pairs (x0 y0 x1 y1 …), or back.
+    Interleave {
+        /// A tensor whose outermost dimension is `heads` times an even number.
+        input: Tensor,
+        /// The number of heads.
+        heads: u64,
+        /// Whether halves become pairs or pairs halves.
+        order: Order,
+    },
+}
+
+/// The direction of [`Op::Interleave`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Halves become pairs: from Hugging Face to GGUF.
+    ToPairs,
+    /// Pairs become halves: from GGUF to Hugging Face.
+    ToHalves,
+}
+
+/// The step in words, without its input.
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cast { to, .. } => write!(f, "cast {to}"),
+            Self::Pack { quantizer, importance, .. } => {
+                let with = if importance.is_some() { " by importance" } else { "" };
+                write!(f, "pack {}{with}", quantizer.block.name)
+            }
+            Self::Interleave { heads, order: Order::ToPairs, .. } => {
+                write!(f, "interleave {heads} heads")
+            }
+            Self::Interleave { heads, order: Order::ToHalves, .. } => {
+                write!(f, "deinterleave {heads} heads")
+            }
+        }
+    }
+}
+
+impl Op {
+    /// The tensors that the step reads.
+    pub fn inputs(&self) -> Vec<&Tensor> {
+        match self {
+            Self::Cast { input, .. }
+            | Self::Pack { input, .. }
+            | Self::Interleave { input, .. } => {
+                vec![input]
+            }
+        }
+    }
+
+    /// The dtype and shape that the step makes.
+    ///
+    /// # Errors
+    /// Malformed if a head is not a whole, even number of rows; Bug if a cast aims at a packing.
+    pub fn result(&self) -> Result<(DType, Shape)> {
+        match self {
+            Self::Cast { input, to } if to.is_float() => Ok((*to, input.shape().clone())),
+            Self::Cast { to, .. } => Err(Error::bug(format!("a cast to {to}"))),
+            Self::Pack { input, quantizer, .. } => {
+                Ok((DType::Packed(quantizer.block), input.shape().clone()))
+            }
+            Self::Interleave { input, heads, .. } => {
+                let rows = input.shape().dims().first().copied().unwrap_or(0);
+                if *heads == 0 || !rows.is_multiple_of(heads * 2) {
+                    return Err(Error::malformed(format!(
+                        "{rows} rows cannot be cut into {heads} heads of an even size"
+                    )));
+                }
+                if input.shape().rank() == 1 && input.dtype().is_packed() {
+                    return Err(Error::unsupported("reordering the elements of a packed row"));
+                }
+                Ok((input.dtype(), input.shape().clone()))
+            }
+        }
+    }
+
+    /// See [`Tensor::granule`].
+    pub fn granule(&self) -> u64 {
+        match self {
+            Self::Cast { input, .. } => input.granule(),
+            Self::Pack { input, .. } => lcm(input.granule(), input.shape().columns()),
+            Self::Interleave { input, heads, .. } => {
+                lcm(input.granule(), input.shape().count() / heads)
+            }
+        }
+    }
+
+    /// Makes the bytes of `elements`, which respect the granule.
+    ///
+    /// # Errors
+    /// See [`Tensor::read`].
+    pub fn make(&self, elements: Range<u64>, out: &mut [u8], scratch: &mut Scratch) -> Result<()> {
+        match self {
+            Self::Cast { input, to } if input.dtype() == DType::F64 => {
+                with_bytes(input, elements.clone(), scratch, |bytes, scratch| {
+                    narrow_f64(*to, bytes, out, elements.start, &mut scratch.tally)
+                })
+            }
+            Self::Cast { input, to } => {
+                with_floats(input, elements.clone(), scratch, |values, scratch| {
+                    encode(*to, values, out, elements.start, &mut scratch.tally)
+                })
+            }
+            Self::Pack { input, quantizer, importance } => {
+                let columns = input.shape().columns() as usize;
+                with_floats(input, elements.clone(), scratch, |values, scratch| {
+                    scratch.tally.count_nonfinite(values, elements.start);
+                    (quantizer.pack)(values, columns, importance.as_deref(), out);
+                    Ok(())
+                })
+            }
+            Self::Interleave { input, heads, order } => {
+                with_bytes(input, elements, scratch, |bytes, _| {
+                    let dims = input.shape().dims();
+                    let rows = dims.first().copied().unwrap_or(1) / heads;
+                    let row = input.byte_offset(input.shape().count() / (rows * heads));
+                    interleave(bytes, out, rows as usize, row as usize, *order);
+                    Ok(())
+                })
+            }
+        }
+    }
+}
+
+/// Reorders the rows of each head of `rows` rows of `row` bytes.
+fn interleave(bytes: &[u8], out: &mut [u8], rows: usize, row: usize, order: Order) {
+    if row == 0 {
+        return;
+    }
+    let head = rows * row;
+    for (from, to) in bytes.chunks_exact(head).zip(out.chunks_exact_mut(head)) {
+        for (i, place) in to.chunks_exact_mut(row).enumerate() {
+            let source = match order {
+                Order::ToPairs => i % 2 * (rows / 2) + i / 2,
+                Order::ToHalves => i % (rows / 2) * 2 + i / (rows / 2),
+            };
+            place.copy_from_slice(&from[source * row..][..row]);
+        }
+    }
+}
+
+fn with_bytes(
+    input: &Tensor,
+    elements: Range<u64>,
+    scratch: &mut Scratch,
+    then: impl FnOnce(&[u8], &mut Scratch) -> Result<()>,
+) -> Result<()> {
+    if let Some(bytes) = input.mapped(elements.clone()) {
+        return then(bytes, scratch);
+    }
+    let len = input.byte_offset(elements.end - elements.start);
+    let mut bytes = scratch.take(len as usize)?;
+    let made = input.read(elements, &mut bytes, scratch).and_then(|()| then(&bytes, scratch));
+    scratch.give(bytes);
+    made
+}
+
+fn with_floats(
+    input: &Tensor,
+    elements: Range<u64>,
+    scratch: &mut Scratch,
+    then: impl FnOnce(&[f32], &mut Scratch) -> Result<()>,
+) -> Result<()> {
+    let mut values = scratch.take_floats((elements.end - elements.start) as usize)?;
+    let made =
+        input.read_floats(elements, &mut values, scratch).and_then(|()| then(&values, scratch));
+    scratch.give_floats(values);
+    made
+}
+
+fn lcm(a: u64, b: u64) -> u64 {
+    let (mut x, mut y) = (a.max(1), b.max(1));
+    let product = x.saturating_mul(y);
+    while y != 0 {
+        (x, y) = (y, x % y);
+    }
+    product / x
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::Blob;
+
+    fn numbers(dims: Vec<u64>) -> Tensor {
+        let shape = Shape::new(dims).unwrap();
+        let bytes = (0..shape.count()).flat_map(|i| (i as f32).to_le_bytes()).collect();
+        Tensor::span(DType::F32, shape, Arc::new(Blob::memory("test", bytes)), 0).unwrap()
+    }
+
+    #[test]
+    fn heads_are_interleaved_and_back() {
+        let input = numbers(vec![8, 1]);
+        let op = Op::Interleave { input: input.clone(), heads: 2, order: Order::ToPairs };
+        let pairs = Tensor::of(op).unwrap();
+        assert_eq!(pairs.to_floats().unwrap(), [0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]);
+        let op = Op::Interleave { input: pairs, heads: 2, order: Order::ToHalves };
+        let halves = Tensor::of(op).unwrap();
+        assert_eq!(halves.to_floats().unwrap(), input.to_floats().unwrap());
+        assert_eq!(halves.granule(), 4);
+    }
+
+    #[test]
+    fn one_head_alone_is_made_from_one_head_alone() {
+        let op = Op::Interleave { input: numbers(vec![8, 3]), heads: 2, order: Order::ToPairs };
+        let pairs = Tensor::of(op).unwrap();
+        let (mut all, mut half) = (vec![0; 96], vec![0; 48]);
+        pairs.read(0..24, &mut all, &mut Scratch::default()).unwrap();
+        pairs.read(12..24, &mut half, &mut Scratch::default()).unwrap();
+        assert_eq!(all[48..], half);
+    }
+
+    #[test]
+    fn heads_of_an_odd_size_are_refused() {
+        let op = Op::Interleave { input: numbers(vec![6, 1]), heads: 2, order: Order::ToPairs };
+        assert!(Tensor::of(op).is_err());
+    }
+}

@@ -1,0 +1,3 @@
+//! remold: any model format in, any out, quantized, and proven equal.
+
+pub mod ir;
