@@ -1,1 +1,70 @@
-//! Families of models as data: names both ways, configuration both ways, and what a layer is.
+//! Families of models as data: tensor names both ways, configuration both ways, and what a
+//! layer computes.
+//!
+//! A family is one file with a table and one line in [`ARCHS`]. The table says how a Hugging Face
+//! model and a GGUF spell the same thing; conversion reads it in one direction, the runner asks
+//! it where a layer's weights are, and `verify` asks it what must be equal.
+
+mod config;
+mod llama;
+mod names;
+mod rename;
+mod rope;
+mod table;
+
+pub use config::hyper;
+pub use names::tensor;
+pub use rename::{Fate, Ledger, rename};
+pub use rope::frequencies;
+pub use table::{
+    Activation, Arch, Bias, BlockShape, Default, FeedForward, Fix, Key, Need, Norm, Pairing, Part,
+    Role, Row,
+};
+
+use crate::ir::{Error, Model, Naming, Result, Value};
+
+/// Every family, in the order in which a GGUF's architecture name is looked up.
+pub static ARCHS: &[&Arch] = &[&llama::LLAMA, &llama::MISTRAL];
+
+/// The family of a model, from its configuration alone; nothing if it has none that is known.
+pub fn find(model: &Model) -> Option<&'static Arch> {
+    let text = |key: &str| model.config.get(key).and_then(Value::as_text);
+    match model.naming {
+        Naming::Gguf => {
+            let name = text("general.architecture")?;
+            ARCHS.iter().copied().find(|arch| arch.gguf == name)
+        }
+        Naming::HuggingFace => {
+            let classes = model.config.get("architectures").and_then(Value::as_texts);
+            let class = classes.and_then(|classes| classes.first().map(|name| (*name).to_owned()));
+            let by_class = |arch: &&&Arch| class.as_deref().is_some_and(|c| arch.hf.contains(&c));
+            let by_type = |arch: &&&Arch| text("model_type") == Some(arch.model_type);
+            // A class that is not listed (a classifier, say) must not pass for a decoder.
+            match class {
+                Some(_) => ARCHS.iter().find(by_class).copied(),
+                None => ARCHS.iter().find(by_type).copied(),
+            }
+        }
+    }
+}
+
+/// The family of a model that must have one.
+///
+/// # Errors
+/// Unsupported, naming what the configuration says and what is known.
+pub fn require(model: &Model) -> Result<&'static Arch> {
+    find(model).ok_or_else(|| {
+        let says = |key: &str| match model.config.get(key) {
+            Some(Value::Text(text)) => Some(text.clone()),
+            Some(value) => value.as_texts().map(|texts| texts.join(", ")),
+            None => None,
+        };
+        let found = ["general.architecture", "architectures", "model_type"].into_iter();
+        let found = found.filter_map(|key| says(key).map(|text| format!("{key} = {text}")));
+        let found: Vec<String> = found.collect();
+        let found = if found.is_empty() { "no configuration".into() } else { found.join(", ") };
+        let known: Vec<&str> = ARCHS.iter().flat_map(|arch| arch.hf).copied().collect();
+        let message = format!("found {found}; families known: {}", known.join(", "));
+        Error::unsupported(message).at(&model.origin)
+    })
+}

@@ -49,3 +49,16 @@ pub struct Model {
     /// Small files beside the weights that travel with the model, by name.
     pub side_files: Vec<(String, Arc<Blob>)>,
 }
+
+impl Model {
+    /// What the model is called: what its metadata says, else what its file or directory is called.
+    pub fn name(&self) -> String {
+        let said = ["general.name", "_name_or_path"].into_iter();
+        let said = said.filter_map(|key| self.config.get(key).and_then(Value::as_text));
+        let said = said.filter(|name| !name.is_empty()).map(str::to_owned).next();
+        said.unwrap_or_else(|| {
+            let path = std::path::Path::new(&self.origin);
+            path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+        })
+    }
+}

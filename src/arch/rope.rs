@@ -1,0 +1,95 @@
+//! Rotary frequencies, as transformers computes them: in binary32 where it does.
+
+use crate::ir::{Error, Hyper, Result, Scaling};
+
+/// The inverse frequency of each pair of dimensions, and the multiplier of cosine and sine.
+///
+/// Follows transformers' `modeling_rope_utils.py` step by step, because a frequency that is off
+/// by an ulp is an angle that is off by as much as the position is long.
+///
+/// # Errors
+/// Malformed if the hyper-parameters lack theta or dimensions, or scale by a wrong number of
+/// factors.
+pub fn frequencies(hyper: &Hyper) -> Result<(Vec<f32>, f32)> {
+    let (Some(theta), Some(dims)) = (hyper.rope_theta, hyper.rope_dims) else {
+        return Err(Error::malformed("the model has no rope theta or no rotary dimensions"));
+    };
+    let powers: Vec<f32> = (0..dims)
+        .step_by(2)
+        .map(|i| libm::pow(f64::from(theta), f64::from(i as f32 / dims as f32)) as f32)
+        .collect();
+    let plain: Vec<f32> = powers.iter().map(|power| 1.0 / power).collect();
+    match &hyper.scaling {
+        Scaling::None => Ok((plain, 1.0)),
+        Scaling::Linear { factor } => Ok((plain.iter().map(|f| f / factor).collect(), 1.0)),
+        Scaling::Llama3 { .. } => Ok((llama3(&plain, &hyper.scaling), 1.0)),
+        Scaling::Yarn { attention_factor, .. } => {
+            Ok((yarn(&powers, theta, dims, &hyper.scaling), *attention_factor))
+        }
+        Scaling::Factors(factors) if factors.len() == plain.len() => {
+            Ok((plain.iter().zip(factors).map(|(f, by)| f / by).collect(), 1.0))
+        }
+        Scaling::Factors(factors) => {
+            let (found, expected) = (factors.len(), plain.len());
+            Err(Error::malformed(format!("{found} rotary factors, expected {expected}")))
+        }
+    }
+}
+
+/// The divisors of the frequencies that GGUF's `rope_freqs.weight` holds, if the scaling is one
+/// that GGUF states so.
+pub(super) fn factors(hyper: &Hyper) -> Result<Option<Vec<f32>>> {
+    if !matches!(hyper.scaling, Scaling::Llama3 { .. }) {
+        return Ok(None);
+    }
+    let plain = Hyper { scaling: Scaling::None, ..hyper.clone() };
+    let (plain, (scaled, _)) = (frequencies(&plain)?.0, frequencies(hyper)?);
+    Ok(Some(plain.iter().zip(&scaled).map(|(plain, scaled)| plain / scaled).collect()))
+}
+
+/// `_compute_llama3_parameters`.
+fn llama3(plain: &[f32], scaling: &Scaling) -> Vec<f32> {
+    let &Scaling::Llama3 { factor, low_freq_factor, high_freq_factor, original } = scaling else {
+        return plain.to_vec();
+    };
+    let original = original as f32;
+    let (longest, shortest) = (original / low_freq_factor, original / high_freq_factor);
+    let scale = |&f: &f32| {
+        let wavelength = (2.0 * std::f64::consts::PI) as f32 / f;
+        if wavelength > longest {
+            f / factor
+        } else if wavelength < shortest {
+            f
+        } else {
+            let smooth =
+                (original / wavelength - low_freq_factor) / (high_freq_factor - low_freq_factor);
+            (1.0 - smooth) * f / factor + smooth * f
+        }
+    };
+    plain.iter().map(scale).collect()
+}
+
+/// `_compute_yarn_parameters`.
+fn yarn(powers: &[f32], theta: f32, dims: u64, scaling: &Scaling) -> Vec<f32> {
+    let &Scaling::Yarn { factor, original, beta_fast, beta_slow, truncate, .. } = scaling else {
+        return powers.iter().map(|power| 1.0 / power).collect();
+    };
+    let dimension = |rotations: f32| {
+        let turns = f64::from(rotations) * 2.0 * std::f64::consts::PI;
+        dims as f64 * libm::log(original as f64 / turns) / (2.0 * libm::log(f64::from(theta)))
+    };
+    let (mut low, mut high) = (dimension(beta_fast), dimension(beta_slow));
+    if truncate {
+        (low, high) = (low.floor(), high.ceil());
+    }
+    (low, high) = (low.max(0.0), high.min(dims as f64 - 1.0));
+    if low == high {
+        high += 0.001;
+    }
+    let blend = |(i, power): (usize, &f32)| {
+        let ramp = ((i as f32 - low as f32) / (high - low) as f32).clamp(0.0, 1.0);
+        let kept = 1.0 - ramp;
+        1.0 / (factor * power) * (1.0 - kept) + 1.0 / power * kept
+    };
+    powers.iter().enumerate().map(blend).collect()
+}
