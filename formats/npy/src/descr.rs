@@ -30,7 +30,6 @@ const KINDS: &[(u8, Kind, &[u64])] = &[
 
 /// Kinds that NumPy writes and that hold no numbers, or none that we know.
 const OTHERS: &[(u8, &str)] = &[
-    (b'O', "Python objects; they are a pickle, and running it could do anything. Save numbers"),
     (b'U', "text; save it apart from the numbers"),
     (b'S', "byte strings; save them apart from the numbers"),
     (b'a', "byte strings; save them apart from the numbers"),
@@ -60,6 +59,12 @@ impl Descr {
         let (&[order, letter], size) = text.as_bytes().split_first_chunk().ok_or_else(unknown)?;
         if !matches!(order, b'<' | b'>' | b'|' | b'=') {
             return Err(unknown());
+        }
+        if letter == b'O' {
+            let rule = format!(
+                "{text:?} are Python objects: a pickle, which may run anything; save numbers instead"
+            );
+            return Err(Why::Invalid { rule });
         }
         if let Some((_, what)) = OTHERS.iter().find(|(other, _)| *other == letter) {
             return Err(Why::Unsupported { feature: format!("{text:?} are {what}") });

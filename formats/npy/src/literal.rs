@@ -88,7 +88,7 @@ impl<'a> Literal<'a> {
         let next = self.rest.get(..self.rest.len().min(20)).unwrap_or_default();
         let found = match next {
             [] => "the end of the header".to_owned(),
-            next => format!("\"{}\"", next.escape_ascii()),
+            next => format!("{:?}", String::from_utf8_lossy(next.trim_ascii_end())),
         };
         Error::new(at, what, Why::Mismatch { found, expected: expected.to_owned() })
     }

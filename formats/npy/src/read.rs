@@ -59,11 +59,10 @@ pub fn read(source: &dyn ReadAt) -> Result<Array> {
     let start = c.offset();
     let text = c.bytes(len, HEADER_MAX, "npy header", "header length")?;
     let Header { descr, fortran, shape } = parse(&text, start)?;
-    let data_len = product(&shape).and_then(|count| count.checked_mul(descr.size));
-    let Some(data_len) = data_len else {
-        let rule = format!("the bytes of {shape:?} pass 64-bit numbers");
-        return Err(Error::invalid(start, "shape", rule));
-    };
+    // The size is a factor like the others: a huge dimension beside an empty one is not real.
+    let data_len = product(&[shape.as_slice(), &[descr.size]].concat());
+    let wraps = || format!("the bytes of {shape:?} pass 64-bit numbers");
+    let data_len = data_len.ok_or_else(|| Error::invalid(start, "shape", wraps()))?;
     let data_offset = c.offset();
     c.skip(data_len, "data")?;
     match c.remaining() {

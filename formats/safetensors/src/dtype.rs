@@ -89,7 +89,8 @@ impl Dtype {
         if rank > RANK_MAX {
             return Err(Why::TooLarge { value: rank, max: RANK_MAX, lift: "dimensions" });
         }
-        let bits = product(shape).and_then(|count| count.checked_mul(self.bits()));
+        // The bits are a factor like the others: a huge dimension beside an empty one is not real.
+        let bits = product(&[shape, &[self.bits()]].concat());
         let Some(bits) = bits else {
             let rule =
                 format!("the bits of shape {shape:?} in {} pass 64-bit numbers", self.name());
