@@ -16,8 +16,9 @@
 //!
 //! Specification: <https://github.com/huggingface/safetensors>, README, "Format", at version 0.8.
 //! Accepted: empty names, no tensors, tensors of no dimension or of no element. Refused beyond
-//! what the reference refuses: equal keys, unknown fields, more than 64 dimensions, padding
-//! other than spaces, and dimensions whose product wraps even where another one is 0.
+//! what the reference refuses: equal keys, unknown fields, more than 64 dimensions, a space
+//! before the header, padding other than spaces, `null` for metadata, and dimensions whose
+//! product wraps even where another one is 0.
 //!
 //! This crate reads and writes the container and the index of its shards. It decodes no element
 //! and knows no model.
