@@ -165,27 +165,6 @@ impl Value {
     }
 }
 
-/// The same expression for whichever vector the array holds.
-macro_rules! each {
-    ($array:expr, $items:ident => $then:expr) => {
-        match $array {
-            Array::U8($items) => $then,
-            Array::I8($items) => $then,
-            Array::U16($items) => $then,
-            Array::I16($items) => $then,
-            Array::U32($items) => $then,
-            Array::I32($items) => $then,
-            Array::F32($items) => $then,
-            Array::Bool($items) => $then,
-            Array::Text($items) => $then,
-            Array::Array($items) => $then,
-            Array::U64($items) => $then,
-            Array::I64($items) => $then,
-            Array::F64($items) => $then,
-        }
-    };
-}
-
 impl Array {
     /// The kind of the items.
     pub fn kind(&self) -> ValueKind {
@@ -208,7 +187,21 @@ impl Array {
 
     /// The number of items.
     pub fn len(&self) -> usize {
-        each!(self, items => items.len())
+        match self {
+            Self::U8(items) => items.len(),
+            Self::I8(items) => items.len(),
+            Self::U16(items) => items.len(),
+            Self::I16(items) => items.len(),
+            Self::U32(items) => items.len(),
+            Self::I32(items) => items.len(),
+            Self::F32(items) => items.len(),
+            Self::Bool(items) => items.len(),
+            Self::Text(items) => items.len(),
+            Self::Array(items) => items.len(),
+            Self::U64(items) => items.len(),
+            Self::I64(items) => items.len(),
+            Self::F64(items) => items.len(),
+        }
     }
 
     /// Whether there are no items.

@@ -39,8 +39,8 @@ impl Plan {
     /// What a reader would refuse, ours or ggml's: empty or equal names and keys, names of more
     /// than [`NAME_WRITE_MAX`] bytes or with a NUL, keys of more than 65535 bytes, more than 4
     /// dimensions, rows that are not whole blocks, an alignment that is no power of two or below
-    /// 8, or that `metadata` contradicts. The offset is the place in the header at which it was
-    /// found.
+    /// 8, or that `metadata` contradicts. Nested arrays are written, to a depth of 64, though ggml
+    /// reads none. The offset is the place in the header at which it was found.
     pub fn new(
         metadata: &Metadata,
         tensors: &[(String, Vec<u64>, &'static Kind)],
@@ -53,7 +53,7 @@ impl Plan {
         header.put_count(metadata.len().saturating_add(stated.is_some().into()));
         header
             .entries(metadata.iter().chain(stated.as_ref().map(|value| (ALIGNMENT_KEY, value))))?;
-        let (lens, data_len) = header.infos(tensors, alignment)?;
+        let (stored, data_len) = header.infos(tensors, alignment)?;
         let past = || Error::invalid(0, "file", "has more bytes than fit in 63 bits");
         let data_start = align_up(header.offset(), alignment).ok_or_else(past)?;
         let len = data_start.checked_add(data_len).filter(|&len| len <= i64::MAX as u64);
@@ -61,7 +61,7 @@ impl Plan {
         header.0.resize(usize::try_from(data_start).map_err(|_| past())?, 0);
         let place =
             |(stored, len): (u64, u64)| Placed { offset: data_start.saturating_add(stored), len };
-        Ok(Self { header: header.0, tensors: lens.into_iter().map(place).collect(), len })
+        Ok(Self { header: header.0, tensors: stored.into_iter().map(place).collect(), len })
     }
 }
 
@@ -187,12 +187,12 @@ impl Header {
         let mut stored = 0u64;
         for (index, (name, dims, kind)) in tensors.iter().enumerate() {
             let fault = |rule| Error::invalid(self.offset(), names::tensor(name, index), rule);
-            let len = check(name, dims, kind).map_err(fault)?;
+            let (rank, len) = check(name, dims, kind).map_err(fault)?;
             let past = || fault("the data ends past 63 bits".to_owned());
             let next = stored.checked_add(len).and_then(|end| align_up(end, alignment));
             let next = next.filter(|&next| next <= i64::MAX as u64).ok_or_else(past)?;
             self.put_text(name);
-            self.put_all(&[dims.len()], |rank| u32::try_from(rank).unwrap_or(0).to_le_bytes());
+            self.put(&rank.to_le_bytes());
             self.put_all(dims, u64::to_le_bytes);
             self.put(&kind.id.to_le_bytes());
             self.put(&stored.to_le_bytes());
@@ -208,17 +208,17 @@ impl Header {
     }
 }
 
-/// The bytes of a tensor, if both its name and its shape can be written.
-fn check(name: &str, dims: &[u64], kind: &Kind) -> std::result::Result<u64, String> {
-    let rank_max = Limits::default().rank;
+/// The rank and the bytes of a tensor, if both its name and its shape can be written.
+fn check(name: &str, dims: &[u64], kind: &Kind) -> std::result::Result<(u32, u64), String> {
     if name.is_empty() || name.len() > NAME_WRITE_MAX {
         return Err(format!("the name has {} bytes, expected 1 to {NAME_WRITE_MAX}", name.len()));
     }
     if name.contains('\0') {
         return Err("the name contains a NUL".to_owned());
     }
-    if dims.len() as u64 > u64::from(rank_max) {
-        return Err(format!("{} dimensions, expected at most {rank_max}", dims.len()));
-    }
-    kind.tensor_len(dims).ok_or_else(|| read::no_len(dims, kind))
+    let max = Limits::default().rank;
+    let rank = u32::try_from(dims.len()).ok().filter(|&rank| rank <= max);
+    let rank = rank.ok_or_else(|| format!("{} dimensions, expected at most {max}", dims.len()))?;
+    let len = kind.tensor_len(dims).ok_or_else(|| read::no_len(dims, kind))?;
+    Ok((rank, len))
 }
