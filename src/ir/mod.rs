@@ -6,9 +6,11 @@
 
 pub mod blob;
 pub mod dtype;
+pub mod dump;
 pub mod error;
 pub mod float;
 pub mod hyper;
+mod json;
 pub mod limits;
 pub mod model;
 pub mod note;
