@@ -68,6 +68,9 @@ pub(crate) fn name<'p>(pickle: &'p Pickle, prefix: &str) -> Result<Named<'p>> {
     };
     walk.run()?;
     let mut notes = Vec::new();
+    if let Some(classes) = pickle.foreign() {
+        notes.push(format!("objects of foreign classes are left out: {classes}"));
+    }
     for &key in &walk.skipped {
         let key = quoted(pickle.text(key).unwrap_or_default());
         notes.push(format!("the tensors under {key} are an optimizer's and are left out"));

@@ -23,8 +23,7 @@ use wire::{Cursor, Error, Result, Why};
 
 use crate::Options;
 use crate::globals::Meaning;
-use crate::text::quoted;
-use crate::value::{Global, Id, Pickle, Stated, Value};
+use crate::value::{Global, Id, Pickle, Stated, Value, foreign};
 
 /// Longest pickle that is read, in bytes.
 pub(crate) const PICKLE_MAX: u64 = 512 << 20;
@@ -34,8 +33,6 @@ const STACK_MAX: usize = 1_000_000;
 /// Most values of one pickle; also the highest index of its memo.
 const VALUES_MAX: usize = 16 << 20;
 const PROTOCOL_MAX: u8 = 5;
-/// Foreign names that an error lists.
-const LISTED: usize = 20;
 
 /// What an error about a dangerous name is about.
 pub(crate) const GLOBAL: &str = "pickle global";
@@ -331,22 +328,15 @@ impl<'c, 's> Machine<'c, 's> {
 
     /// All foreign names, unless these are to be skipped.
     fn foreign(&self) -> Result<()> {
-        let mut foreign = self.globals.iter().filter(|g| g.meaning == Meaning::Foreign).peekable();
-        let Some(at) = foreign.peek().map(|global| global.at) else { return Ok(()) };
-        if self.skip_objects {
+        let Some(names) = foreign(&self.globals).filter(|_| !self.skip_objects) else {
             return Ok(());
-        }
-        let count = foreign.clone().count();
-        let names: Vec<String> = foreign.take(LISTED).map(|g| quoted(&g.name)).collect();
-        let more = match count.saturating_sub(LISTED) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
         };
+        let first = self.globals.iter().find(|global| global.meaning == Meaning::Foreign);
         let feature = format!(
-            "objects of foreign classes ({}{more}); --skip-objects reads the tensors and leaves \
-             these objects out",
-            names.join(", ")
+            "objects of foreign classes ({names}); --skip-objects reads the tensors and leaves \
+             these objects out"
         );
+        let at = first.map_or(self.start, |global| global.at);
         Err(Error::unsupported(at, "pickle globals", feature))
     }
 }

@@ -75,10 +75,10 @@ fn tensor(
     let elements = storage.len.checked_div(dtype.bytes()).unwrap_or(0);
     let end = end(element_offset, &shape, &strides);
     if end.is_none_or(|end| end > elements) {
-        let end = end.map_or("beyond 64 bits".to_owned(), |end| format!("to element {end}"));
+        let end = end.map_or("beyond 64 bits of".to_owned(), |end| end.to_string());
         let rule = format!(
-            "shape {shape:?} with strides {strides:?} from element {element_offset} reaches {end}, \
-             but storage {} has {elements}",
+            "shape {shape:?} with strides {strides:?} from element {element_offset} needs {end} \
+             elements, but storage {} has {elements}",
             quoted(&storage.key)
         );
         return Err(invalid(rule));

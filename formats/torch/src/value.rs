@@ -5,6 +5,7 @@
 
 use crate::dtype::{Dtype, Element};
 use crate::globals::Meaning;
+use crate::text::quoted;
 
 /// The index of a value in its arena.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,9 +95,29 @@ pub(crate) struct Pickle {
     pub(crate) len: u64,
 }
 
+/// Foreign names that are listed before the rest is only counted.
+const LISTED: usize = 20;
+
+/// The foreign ones among these names, quoted and joined, if there are any.
+pub(crate) fn foreign(globals: &[Global]) -> Option<String> {
+    let foreign = globals.iter().filter(|global| global.meaning == Meaning::Foreign);
+    let names: Vec<String> = foreign.map(|global| quoted(&global.name)).collect();
+    let (first, rest) = names.split_at(names.len().min(LISTED));
+    match (first, rest) {
+        ([], _) => None,
+        (first, []) => Some(first.join(", ")),
+        (first, rest) => Some(format!("{} and {} more", first.join(", "), rest.len())),
+    }
+}
+
 impl Pickle {
     pub(crate) fn value(&self, id: Id) -> &Value {
         self.values.get(id.0 as usize).unwrap_or(&Value::None)
+    }
+
+    /// The foreign names that it mentions, if it mentions any.
+    pub(crate) fn foreign(&self) -> Option<String> {
+        foreign(&self.globals)
     }
 
     /// The items of a row; no others than rows are asked for theirs.
