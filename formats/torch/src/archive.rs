@@ -35,7 +35,8 @@ pub(crate) fn read(source: &dyn ReadAt, options: &Options) -> Result<Checkpoint>
         byteorder: reader.byteorder()?,
     };
     reader.part(&mut checkpoint, Part { pickle: "data.pkl", storages: "data", prefix: "" })?;
-    let constants = Part { pickle: "constants.pkl", storages: "constants", prefix: "CONSTANTS" };
+    // The code of the archive calls them CONSTANTS.c0, CONSTANTS.c1 and so on.
+    let constants = Part { pickle: "constants.pkl", storages: "constants", prefix: "CONSTANTS.c" };
     if archive.get(&format!("{root}/constants.pkl")).is_some() {
         reader.part(&mut checkpoint, constants)?;
     }

@@ -18,7 +18,8 @@ use crate::value::{Id, Pickle, Step, Value, View};
 /// Deepest nesting of values.
 const DEPTH_MAX: usize = 1000;
 /// Bytes for the names and shapes of a small pickle, and for each byte of a larger one. Shared
-/// containers can give one tensor very many names, which must not cost more than the file's size.
+/// containers can give one tensor very many names, or lead to it over very many others, which
+/// must not cost more than the size of the file allows.
 const ROOM: u64 = 16 << 20;
 const ROOM_PER_BYTE: u64 = 32;
 /// What a tensor costs besides its name and shape, in bytes, rounded up.
@@ -49,7 +50,8 @@ pub(crate) struct Named<'p> {
     pub(crate) notes: Vec<String>,
 }
 
-/// Names every tensor below the root, except those of an optimizer beside a model.
+/// Names every tensor below the root, except those of an optimizer beside a model. Each name begins
+/// with `prefix`.
 ///
 /// # Errors
 /// `Unsupported` for a tensor of a kind that is not read, `Malformed` for one without a name.
@@ -62,6 +64,7 @@ pub(crate) fn name<'p>(pickle: &'p Pickle, prefix: &str) -> Result<Named<'p>> {
         holds,
         skipped,
         name: prefix.to_owned(),
+        prefix_len: prefix.len(),
         room: ROOM.saturating_add(pickle.len.saturating_mul(ROOM_PER_BYTE)),
         left_out: 0,
         found: Vec::new(),
@@ -174,6 +177,7 @@ struct Walk<'p> {
     skipped: Vec<Id>,
     /// The name of the present value.
     name: String,
+    prefix_len: usize,
     /// Bytes that names and shapes may still take.
     room: u64,
     left_out: u64,
@@ -207,16 +211,19 @@ impl<'p> Walk<'p> {
                 continue;
             };
             frame.next = frame.next.saturating_add(1);
+            let inside_state = frame.state;
+            let at_root = frame.id == root;
+            // A long list with a tensor at its end costs its length each time it is reached.
+            self.spend(1)?;
             let at = child.0 as usize;
             if self.holds.get(at) != Some(&true) {
                 self.left_out = self.left_out.saturating_add(1);
                 continue;
             }
             let skipped = matches!(step, Step::Key(key) if self.skipped.contains(&key));
-            if self.on_path.get(at) == Some(&true) || (skipped && frame.id == root) {
+            if self.on_path.get(at) == Some(&true) || (skipped && at_root) {
                 continue;
             }
-            let inside_state = frame.state;
             self.step(step, inside_state)?;
             if matches!(self.pickle.value(child), Value::Tensor(_) | Value::Unread(_)) {
                 self.tensor(child)?;
@@ -254,7 +261,7 @@ impl<'p> Walk<'p> {
     }
 
     fn extend(&mut self, part: &str) {
-        if !self.name.is_empty() {
+        if self.name.len() > self.prefix_len {
             self.name.push('.');
         }
         self.name.push_str(part);
@@ -276,14 +283,20 @@ impl<'p> Walk<'p> {
         let rank = self.pickle.row(view.shape).len() as u64;
         let cost = TENSOR_COST.saturating_add(rank.saturating_mul(16));
         let cost = cost.saturating_add(self.name.len() as u64);
+        self.spend(cost)?;
+        self.found.push((self.name.clone(), view));
+        Ok(())
+    }
+
+    /// Takes bytes, or steps, from the room that a pickle of this size is given.
+    fn spend(&mut self, cost: u64) -> Result<()> {
         let Some(room) = self.room.checked_sub(cost) else {
-            let (value, max) = (self.found.len().saturating_add(1) as u64, self.found.len() as u64);
-            let why =
-                Why::TooLarge { value, max, lift: "names of tensors for a pickle of this size" };
-            return Err(Error::new(view.at, what(), why));
+            let count = self.found.len() as u64;
+            let lift = "names of tensors for a pickle of this size";
+            let why = Why::TooLarge { value: count.saturating_add(1), max: count, lift };
+            return Err(Error::new(self.pickle.start, "pickle", why));
         };
         self.room = room;
-        self.found.push((self.name.clone(), view));
         Ok(())
     }
 }

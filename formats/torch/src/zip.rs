@@ -257,3 +257,42 @@ fn place(source: &dyn ReadAt, directory: &Directory, entries: &mut [Entry]) -> R
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A field that is there, whole, and says no more than it is asked.
+    #[test]
+    fn zip64_fields_answer_exactly_what_is_asked() {
+        let field = |values: &[u64]| {
+            let body: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            [&[1, 0, u8::try_from(body.len()).unwrap(), 0], body.as_slice()].concat()
+        };
+        let read = |extra: &[u8], sizes| {
+            let mut fields = [SEE64, 7];
+            widen(extra, &mut fields, sizes).map(|()| fields)
+        };
+        assert_eq!(read(&field(&[1 << 40]), Sizes::Exact), Ok([1 << 40, 7]));
+        let padded = [b"FB\x02\0ZZ".as_slice(), &field(&[5])].concat();
+        assert_eq!(read(&padded, Sizes::Exact), Ok([5, 7]));
+        assert_eq!(read(&field(&[5, 6]), Sizes::AtLeast), Ok([5, 7]));
+        assert!(read(&field(&[5, 6]), Sizes::Exact).unwrap_err().contains("states itself"));
+        assert!(read(&field(&[]), Sizes::Exact).unwrap_err().contains("too short"));
+        assert!(read(b"", Sizes::Exact).unwrap_err().contains("missing"));
+        let twice = [field(&[5]), field(&[6])].concat();
+        assert!(read(&twice, Sizes::Exact).unwrap_err().contains("two zip64"));
+        assert!(read(&[1, 0, 9, 0], Sizes::Exact).unwrap_err().contains("longer"));
+    }
+
+    #[test]
+    fn names_are_labels() {
+        let name = |text: &str| checked_name(0, text.as_bytes().to_vec());
+        for good in ["a", "a/data/0", ".data/x", "a/"] {
+            assert_eq!(name(good).unwrap(), good);
+        }
+        for bad in ["", "/a", "a//b", "../a", "a/..", "a/./b", "a\\b", "a\0b", "/"] {
+            assert!(name(bad).is_err(), "{bad}");
+        }
+    }
+}

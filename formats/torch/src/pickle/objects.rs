@@ -9,6 +9,8 @@ use crate::value::{Global, Id, Object, Value};
 
 /// Longest whole name, in bytes.
 const NAME_MAX: usize = 1024;
+/// Most names of one pickle; real ones mention a few dozen.
+const NAMES_MAX: usize = 10_000;
 /// Most parts of a persistent identifier: a storage has six at most.
 const PARTS_MAX: usize = 6;
 
@@ -76,6 +78,9 @@ impl Machine<'_, '_> {
         let full = format!("{module}.{name}");
         if full.len() > NAME_MAX {
             return self.invalid(format!("a name of {} bytes", full.len()));
+        }
+        if self.globals.len() >= NAMES_MAX {
+            return self.invalid(format!("more than {NAMES_MAX} names"));
         }
         let meaning = meaning(module, name).map_err(|why| {
             let rule = format!("{} is {why}: this file may be an attack", quoted(&full));
@@ -203,9 +208,8 @@ impl Machine<'_, '_> {
         let target = self.top()?;
         match self.value_mut(target)? {
             Value::Object(object) if object.state.is_none() => object.state = Some(state),
-            // The attributes of a dictionary, such as the `_metadata` of a state dict, or of a
-            // function's result that is data.
-            Value::Dict(_) | Value::Plain => {}
+            // The attributes of a dictionary, such as the `_metadata` of a state dict.
+            Value::Dict(_) => {}
             _ => return self.invalid("gives attributes to something that has none"),
         }
         Ok(())

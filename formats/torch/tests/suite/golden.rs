@@ -24,10 +24,11 @@ pub(crate) fn elements(tensor: &TensorInfo, bytes: &dyn ReadAt) -> Vec<u8> {
     out
 }
 
-fn show(checkpoint: &Checkpoint, bytes: &Vec<u8>) -> String {
+fn show(checkpoint: &Checkpoint, bytes: &[u8]) -> String {
+    let source = bytes.to_vec();
     let mut text = String::new();
     for tensor in &checkpoint.tensors {
-        let elements = elements(tensor, bytes);
+        let elements = elements(tensor, &source);
         let mut crc = Crc32::default();
         crc.update(&elements);
         if let Some(range) = tensor.contiguous() {
