@@ -72,7 +72,9 @@ pub(crate) fn name<'p>(pickle: &'p Pickle, prefix: &str) -> Result<Named<'p>> {
     walk.run()?;
     let mut notes = Vec::new();
     if let Some(classes) = pickle.foreign() {
-        notes.push(format!("objects of foreign classes are left out: {classes}"));
+        notes.push(format!(
+            "objects of foreign classes are left out but for their tensors: {classes}"
+        ));
     }
     for &key in &walk.skipped {
         let key = quoted(pickle.text(key).unwrap_or_default());

@@ -111,18 +111,19 @@ impl TensorInfo {
     /// Where the `n`th element in row-major order lies within the view, and how many elements
     /// from there on lie side by side.
     fn run(&self, n: u64) -> Option<(u64, u64)> {
-        let (mut left, mut index, mut run, mut dense) = (n, 0u64, 1u64, true);
+        let (mut left, mut index) = (n, 0u64);
+        // Elements of the innermost dimensions that lie side by side as a whole.
+        let (mut block, mut dense) = (1u64, true);
         for (&size, &stride) in self.shape.iter().zip(&self.strides).rev() {
             let place = left.checked_rem(size)?;
             left = left.checked_div(size)?;
             index = index.checked_add(place.checked_mul(stride)?)?;
-            if dense && size != 1 {
-                // Only the innermost dimension is taken as a run; outer ones start a new read.
-                run = if stride == 1 { size.checked_sub(place)? } else { 1 };
-                dense = false;
+            dense &= size == 1 || stride == block;
+            if dense {
+                block = block.checked_mul(size)?;
             }
         }
-        Some((index, run))
+        Some((index, block.checked_sub(n.checked_rem(block)?)?))
     }
 
     /// The offset in the file of the element at `index` of the view.
