@@ -6,7 +6,8 @@ use std::sync::Arc;
 use regex::Regex;
 
 use crate::formats;
-use crate::ir::{Access, Error, Limits, Model, Notes, Result};
+use crate::ir::{Access, Blob, Error, Limits, Model, Notes, Result};
+use crate::run::tokens::Encoder;
 use crate::store::Files;
 use crate::transform::{self, Edits, Selection};
 
@@ -183,4 +184,57 @@ pub(crate) struct ModelPath {
     /// A model: a file, a shard's index, or a directory.
     #[arg(value_name = "MODEL")]
     pub(crate) model: PathBuf,
+}
+
+/// What a model is run on.
+#[derive(Debug, Clone, clap::Args)]
+#[group(id = "input", required = true, multiple = false)]
+pub(crate) struct Prompt {
+    /// Token ids; nothing is added to them.
+    #[arg(long, value_name = "1,2,3", group = "input")]
+    pub(crate) tokens: Option<String>,
+    /// A text; what the tokenizer adds to a prompt is added.
+    #[arg(long, value_name = "TEXT", group = "input")]
+    pub(crate) prompt: Option<String>,
+}
+
+impl Prompt {
+    /// The ids.
+    ///
+    /// # Errors
+    /// Usage for ids that are none; Unsupported for a text without a tokenizer.
+    pub(crate) fn tokens(&self, model: &Model) -> Result<Vec<u32>> {
+        match (&self.tokens, &self.prompt) {
+            (Some(ids), _) => parse_tokens(ids),
+            (None, Some(text)) => encode(model, text),
+            (None, None) => Err(Error::usage("give --tokens or --prompt")),
+        }
+    }
+}
+
+/// A text as a prompt for this model.
+///
+/// # Errors
+/// Unsupported without a tokenizer.
+pub(crate) fn encode(model: &Model, text: &str) -> Result<Vec<u32>> {
+    let tokenizer = model.tokenizer.as_ref().ok_or_else(|| {
+        Error::unsupported("the model has no tokenizer; give --tokens").at(&model.origin)
+    })?;
+    let ids = Encoder::new(tokenizer)?.encode(text, true, true)?;
+    if ids.is_empty() {
+        return Err(Error::usage("the text has no tokens"));
+    }
+    Ok(ids)
+}
+
+/// The content of a text file that a flag names.
+///
+/// # Errors
+/// Io; Malformed if it is not UTF-8; Limit above 1 GiB.
+pub(crate) fn text_file(path: &Path) -> Result<String> {
+    let blob = Blob::open(path, Access::Read)?;
+    String::from_utf8(blob.read_all(1 << 30)?).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        Error::malformed(format!("byte {at:#x}: not UTF-8 text")).at(path.display())
+    })
 }

@@ -40,10 +40,14 @@ pub fn recipe(tensor: &Tensor) -> String {
             let inputs: Vec<String> = op.inputs().into_iter().map(recipe).collect();
             format!("{op} ← {}", inputs.join(", "))
         }
-        None => tensor.place().map_or_else(String::new, |(blob, start)| {
-            let name = blob.name().rsplit('/').next().unwrap_or_default();
-            format!("{}:{start:#x}", escape(name))
-        }),
+        None => {
+            let blob = tensor.blobs().into_iter().next();
+            let name = blob.map_or("", |blob| blob.name().rsplit('/').next().unwrap_or_default());
+            match tensor.place() {
+                Some((_, start)) => format!("{}:{start:#x}", escape(name)),
+                None => format!("a view of {}", escape(name)),
+            }
+        }
     }
 }
 

@@ -30,5 +30,5 @@ pub use model::{Config, Model, Naming};
 pub use note::{Note, NoteKind, Notes};
 pub use op::Op;
 pub use shape::Shape;
-pub use tensor::{Scratch, Tensor};
+pub use tensor::{Scratch, Tensor, View};
 pub use value::Value;

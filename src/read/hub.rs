@@ -1,4 +1,5 @@
-//! What lies beside the weights in a directory of the hub: config.json, tokenizer, small files.
+//! What lies beside the weights in a directory of the hub: index, config.json, tokenizer, and
+//! small files. The same for every container of weights.
 
 use std::sync::Arc;
 
@@ -86,4 +87,86 @@ fn tokenizer(
         return Ok(None);
     };
     tokenizer_json::read(blob, &find, config, limits, notes).map(Some)
+}
+
+/// Reads every tensor of one shard.
+pub(super) type ReadShard<'a> =
+    dyn FnMut(&Arc<Blob>, &mut Notes) -> Result<IndexMap<String, Tensor>> + 'a;
+
+/// The tensors of all shards, in the order of the index; it and the shards must agree.
+///
+/// # Errors
+/// Malformed if they do not, naming shard and tensor; what `file` says of a shard.
+pub(super) fn sharded(
+    source: &dyn Source,
+    index_name: &str,
+    limits: &Limits,
+    notes: &mut Notes,
+    file: &mut ReadShard<'_>,
+) -> Result<IndexMap<String, Tensor>> {
+    let blob = source.open(index_name)?;
+    let place = |error: Error| error.at(blob.name());
+    let text = blob.read_all(limits.side_file)?;
+    let index = safetensors::read_index(&text).map_err(|error| place(error.into()))?;
+    let mut shards: IndexMap<&str, IndexMap<String, Tensor>> = IndexMap::new();
+    for (_, shard) in &index.weight_map {
+        if shards.contains_key(shard.as_str()) {
+            continue;
+        }
+        if shards.len() as u64 >= limits.shards {
+            return Err(place(Error::limit(format!("more than {} shards", limits.shards))));
+        }
+        let opened = source.open(shard).map_err(place)?;
+        shards.insert(shard, file(&opened, notes)?);
+    }
+    let mut tensors = IndexMap::with_capacity(index.weight_map.len());
+    for (name, shard) in &index.weight_map {
+        let found = shards.get_mut(shard.as_str()).and_then(|shard| shard.shift_remove(name));
+        let missing = || place(Error::malformed(format!("tensor '{name}' is not in {shard}")));
+        tensors.insert(name.clone(), found.ok_or_else(missing)?);
+    }
+    if let Some((shard, name)) = shards.iter().find_map(|(s, rest)| Some((s, rest.keys().next()?))) {
+        let text = format!("{shard} holds tensor '{name}', which the index does not list there");
+        return Err(place(Error::malformed(text)));
+    }
+    check_set(source, &shards)?;
+    check_total(&index, &tensors, index_name, notes);
+    Ok(tensors)
+}
+
+/// Another shard of the same set that the index does not name means that one of them is wrong.
+fn check_set<T>(source: &dyn Source, shards: &IndexMap<&str, T>) -> Result<()> {
+    let set = |name: &str| {
+        let (stem, rest) = name.rsplit_once("-of-")?;
+        let ((stem, no), (count, _)) = (stem.rsplit_once('-')?, rest.split_once('.')?);
+        let numbers = [no, count].iter().all(|part| part.bytes().all(|b| b.is_ascii_digit()));
+        numbers.then(|| (stem.to_owned(), rest.to_owned()))
+    };
+    let known: Vec<_> = shards.keys().filter_map(|name| set(name)).collect();
+    let stray = source.names()?.into_iter().find(|name| {
+        !shards.contains_key(name.as_str()) && set(name).is_some_and(|s| known.contains(&s))
+    });
+    match stray {
+        None => Ok(()),
+        Some(name) => {
+            let text = format!("{name} belongs to the set of shards, but the index names nothing in it");
+            Err(Error::malformed(text).at(source.label()))
+        }
+    }
+}
+
+fn check_total(
+    index: &safetensors::Index,
+    tensors: &IndexMap<String, Tensor>,
+    name: &str,
+    notes: &mut Notes,
+) {
+    let found: u64 = tensors.values().map(Tensor::bytes).sum();
+    let stated = index.metadata.get("total_size").and_then(serde_json::Value::as_u64);
+    if let Some(stated) = stated.filter(|stated| *stated != found) {
+        notes.odd(name, format!("total_size says {stated}, but the tensors have {found} bytes"));
+    }
+    for field in &index.ignored {
+        notes.odd(name, format!("field '{field}' is not known, and not carried over"));
+    }
 }
