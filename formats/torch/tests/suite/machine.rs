@@ -246,3 +246,31 @@ fn archives_of_several_pickles() {
     entries.push(("a/evil.pkl", &data));
     refused("third pickle", &zip(&entries), "is a pickle beside data.pkl");
 }
+
+/// In streams a storage may be a part of another: its elements from the second on, two of them.
+#[test]
+fn parts_of_storages_in_a_stream() {
+    let stream = |first: u8, count: u8| {
+        let part = [b"(X\x01\0\0\0vK".as_slice(), &[first, b'K', count], b"t"].concat();
+        let whole = storage(&WHOLE);
+        let place = [&whole[..whole.len() - 2], &part, b"tQ"].concat();
+        let head = b"ctorch._utils\n_rebuild_tensor_v2\n(".to_vec();
+        let view = [head, place, b"K\0K\x02\x85K\x01\x85\x89)tR".to_vec()].concat();
+        let magic = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
+        let parts = [
+            pickle(magic),
+            pickle(b"M\xe9\x03"),
+            pickle(&dict(&[("little_endian", vec![0x88])])),
+            pickle(&dict(&[("w", view)])),
+            pickle(b"]X\x01\0\0\x000a"),
+            4u64.to_le_bytes().to_vec(),
+            [1.0f32, 2.0, 3.0, 4.0].map(f32::to_le_bytes).concat(),
+        ];
+        parts.concat()
+    };
+    let bytes = stream(1, 2);
+    let tensor = &accepted("part", &bytes).tensors[0];
+    assert_eq!(elements(tensor, &bytes), [2.0f32, 3.0].map(f32::to_le_bytes).concat());
+    refused("part past the end", &stream(3, 2), "a view of it reaches past its end");
+    refused("tensor past the part", &stream(1, 1), "needs 2 elements, but storage '0' has 1");
+}
