@@ -1,3 +1,6 @@
 //! remold: any model format in, any out, quantized, and proven equal.
 
 pub mod ir;
+pub mod read;
+pub mod run;
+pub mod write;
