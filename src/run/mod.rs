@@ -1,0 +1,3 @@
+//! Running what was read: text to tokens and back.
+
+pub mod tokens;
