@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use super::{Decoder, Sampler};
+use super::Decoder;
+use super::sample::{Sampler, Sampling};
 use crate::ir::{Error, Result};
 
 /// How fast a model runs.
@@ -28,7 +29,7 @@ pub fn bench(decoder: &Decoder<'_>, prompt_len: usize, gen_len: usize) -> Result
     let context = context.ok_or_else(|| Error::usage("more tokens than can be counted"))?;
     let mut cache = decoder.cache(context)?;
     let mut next = 0;
-    let mut sampler = Sampler::new(0.0, 0);
+    let mut sampler = Sampler::new(Sampling::default(), 0);
     let start = Instant::now();
     if prompt_len > 0 {
         next = sampler.sample(&decoder.forward_last(&mut cache, &prompt)?);

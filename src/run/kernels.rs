@@ -6,7 +6,8 @@
 //! grow with the root of both counts, not of their product.
 
 use super::math::{exp, silu};
-use super::simd::{Isa, Level, dispatch};
+use crate::quant::rows::{LANES as PARTIAL, add_products, total as fold};
+use crate::quant::simd::{Isa, Level, dispatch};
 
 /// Tokens in a panel of a prompt.
 pub const LANES: usize = 32;
@@ -17,9 +18,6 @@ pub(super) const CHUNK: usize = 256;
 /// Rows that are packed at once: a multiple of the rows of either tile. Their chunk, 48 KiB,
 /// stays in the second cache while the panels pass by.
 const BLOCK: usize = 48;
-
-/// Partial sums of a reduction: term `i` goes to sum `i % PARTIAL`.
-const PARTIAL: usize = 32;
 
 /// Values as a matrix, stored by rows (the columns' stride is 1) or by columns.
 #[derive(Clone, Copy)]
@@ -155,28 +153,10 @@ fn dot_with(a: &[f32], b: &[f32]) -> f32 {
     let (a, a_rest) = a.as_chunks::<PARTIAL>();
     let (b, b_rest) = b.as_chunks::<PARTIAL>();
     for (a, b) in a.iter().zip(b) {
-        for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
-            *sum = a.mul_add(*b, *sum);
-        }
+        add_products(&mut sums, a, b);
     }
-    for (sum, (a, b)) in sums.iter_mut().zip(a_rest.iter().zip(b_rest)) {
-        *sum = a.mul_add(*b, *sum);
-    }
-    fold(&sums)
-}
-
-/// The sum of partial sums, by halves.
-#[inline(always)]
-fn fold(sums: &[f32; PARTIAL]) -> f32 {
-    let mut sums = *sums;
-    let mut half = PARTIAL / 2;
-    while half > 0 {
-        for i in 0..half {
-            sums[i] += sums[i + half];
-        }
-        half /= 2;
-    }
-    sums[0]
+    add_products(&mut sums, a_rest, b_rest);
+    fold(sums)
 }
 
 dispatch! {
@@ -223,7 +203,7 @@ fn softmax_with(scores: &mut [f32], scale: f32) -> f32 {
             *sum += term;
         }
     }
-    fold(&sums)
+    fold(sums)
 }
 
 /// Which rows of scores each lane sees: from `first` on, before `end`.
@@ -292,7 +272,7 @@ pub(super) fn rms_norm<const L: usize>(x: &mut [[f32; L]], weights: &[f32], epsi
     }
     let features = x.len() as f32;
     let factors: [f32; L] = std::array::from_fn(|lane| {
-        let sum = fold(&std::array::from_fn(|part| sums[part][lane]));
+        let sum = fold(std::array::from_fn(|part| sums[part][lane]));
         1.0 / (sum / features + epsilon).sqrt()
     });
     for (row, weight) in x.iter_mut().zip(weights) {
@@ -304,7 +284,7 @@ pub(super) fn rms_norm<const L: usize>(x: &mut [[f32; L]], weights: &[f32], epsi
 
 #[cfg(test)]
 mod tests {
-    use super::super::simd::tests::on_each;
+    use crate::quant::simd::tests::on_each;
     use super::*;
 
     /// A generator of test values between −1 and 1: Numerical Recipes' linear congruence.

@@ -6,6 +6,8 @@
 //!                         × layers                                        ─▶ norm ─▶ head ─▶ logits
 //! ```
 //!
+//! [`tokens`] makes ids of text and text of ids, as the model's tokenizer says.
+//!
 //! Weights are used as they are stored, and recipes are evaluated where they are used, so a model
 //! that is being re-encoded runs without having been written. Activations are binary32.
 //!
@@ -20,8 +22,8 @@ mod decoder;
 pub mod kernels;
 pub mod math;
 mod rope;
-mod sample;
-mod simd;
+pub mod sample;
+pub mod tokens;
 mod weight;
 
 #[cfg(test)]
@@ -30,7 +32,6 @@ mod tests;
 pub use bench::{Speeds, bench};
 pub use cache::Cache;
 pub use decoder::Decoder;
-pub use sample::Sampler;
 
 use crate::ir::{Error, Result};
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::simd::tests::on_each;
+use crate::quant::simd::tests::on_each;
 use super::{Cache, Decoder, pool};
 use crate::arch;
 use crate::ir::{Access, Blob, Config, DType, Model, Naming, Notes, Op, Shape, Tensor, Value};

@@ -8,16 +8,14 @@ use rayon::prelude::*;
 use super::batch::{Batch, zeros};
 use super::kernels::{self, LANES, Matrix};
 use crate::arch::{self, Arch, Part, Role};
-use crate::ir::{DType, Error, Model, Result, Scratch, Tensor, float};
+use crate::ir::{Error, Model, Result, Scratch, Tensor, float};
+use crate::quant::{self, Dot};
 
 /// Weights that one task multiplies with one token: below this, a task costs more to hand out.
 const TASK_WEIGHTS: usize = 1 << 16;
 
 /// Rows that one task multiplies with a prompt.
 const TASK_ROWS: usize = 48;
-
-/// The dot product of a stored row with activations.
-type Dot = fn(&[u8], &[f32]) -> f32;
 
 /// A matrix as it is stored, or as a recipe for it.
 pub(super) struct Weight<'m> {
@@ -39,7 +37,7 @@ impl<'m> Weight<'m> {
         check_readable(tensor).map_err(|error| error.at(name))?;
         let (rows, columns) = (tensor.shape().rows() as usize, tensor.shape().columns() as usize);
         let step = rows_of(tensor.granule(), tensor.shape().columns()).min(rows.max(1) as u64);
-        let dot = dot(tensor.dtype());
+        let dot = quant::dot(tensor.dtype());
         Ok(Self { name, tensor, rows, columns, step: step as usize, dot })
     }
 
@@ -270,14 +268,6 @@ fn rows_of(granule: u64, columns: u64) -> u64 {
         (x, y) = (y, x % y);
     }
     granule.max(1) / x
-}
-
-/// How rows of a type are multiplied as they are, if they can be.
-fn dot(dtype: DType) -> Option<Dot> {
-    match dtype {
-        DType::Packed(block) => block.codec.map(|codec| codec.dot),
-        _ => None,
-    }
 }
 
 thread_local! {

@@ -3,6 +3,8 @@
 //! Every copy gives the same bits: Rust neither reorders nor fuses floating-point operations, so
 //! wider registers change only how many of them happen at once. What is to be fused is written
 //! `mul_add`, which the portable copy computes as exactly, if slowly.
+//!
+//! This is the only file with `unsafe` code for the sake of speed.
 
 /// An instruction set that this machine has: only this file makes one, after having asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,14 +71,14 @@ macro_rules! dispatch {
                 $body($($arg),*)
             }
             #[allow(unsafe_code, reason = "calling code for an instruction set that was asked for")]
-            match $crate::run::simd::Isa::best().level() {
-                $crate::run::simd::Level::Portable => $body($($arg),*),
+            match $crate::quant::simd::Isa::best().level() {
+                $crate::quant::simd::Level::Portable => $body($($arg),*),
                 // SAFETY: an `Isa` exists only for what the processor said it has.
                 #[cfg(target_arch = "x86_64")]
-                $crate::run::simd::Level::Avx2 => unsafe { avx2($($arg),*) },
+                $crate::quant::simd::Level::Avx2 => unsafe { avx2($($arg),*) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
-                $crate::run::simd::Level::Avx512 => unsafe { avx512($($arg),*) },
+                $crate::quant::simd::Level::Avx512 => unsafe { avx512($($arg),*) },
             }
         }
     };
