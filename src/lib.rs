@@ -2,4 +2,5 @@
 
 pub mod arch;
 pub mod ir;
+pub mod quant;
 pub mod verify;

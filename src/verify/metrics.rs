@@ -58,7 +58,13 @@ pub struct Gather(Vec<Position>);
 impl Gather {
     /// Adds the positions of a piece: logits of both as `[positions, vocab]`, and the id that
     /// follows each position, if one does.
-    pub fn add(&mut self, vocab: usize, reference: &[f32], candidate: &[f32], next: &[Option<u32>]) {
+    pub fn add(
+        &mut self,
+        vocab: usize,
+        reference: &[f32],
+        candidate: &[f32],
+        next: &[Option<u32>],
+    ) {
         let rows = reference.par_chunks_exact(vocab).zip(candidate.par_chunks_exact(vocab));
         let positions: Vec<Position> =
             rows.zip(next).map(|((r, c), next)| position(r, c, *next)).collect();
@@ -76,7 +82,8 @@ impl Gather {
         let mean = klds.iter().sum::<f64>() / n;
         let variance = klds.iter().map(|kld| (kld - mean) * (kld - mean)).sum::<f64>() / n;
         let top1 = all.iter().filter(|p| p.same_top).count() as f64 / n;
-        let ratio = all.iter().map(|p| p.error).sum::<f64>() / all.iter().map(|p| p.power).sum::<f64>();
+        let ratio =
+            all.iter().map(|p| p.error).sum::<f64>() / all.iter().map(|p| p.power).sum::<f64>();
         let surprises: Vec<(f64, f64)> = all.iter().filter_map(|p| p.surprise).collect();
         let perplexity = |side: fn(&(f64, f64)) -> f64| {
             let sum: f64 = surprises.iter().map(side).sum();
@@ -196,7 +203,9 @@ mod tests {
     #[test]
     fn a_nan_is_never_small() {
         let metrics = metrics(&[1.0, 2.0], &[f32::NAN, 2.0], &[None]);
-        assert!(metrics.mean_kld.is_nan() && metrics.nmse.is_nan() && metrics.max_abs_diff.is_nan());
+        assert!(
+            metrics.mean_kld.is_nan() && metrics.nmse.is_nan() && metrics.max_abs_diff.is_nan()
+        );
     }
 
     #[test]

@@ -7,10 +7,12 @@ use indexmap::{IndexMap, IndexSet};
 
 use super::report::{Finding, Gate};
 use crate::arch::{self, Arch, Fate, Fix, Ledger, Need};
-use crate::ir::{Model, Naming, Notes, Result, Tensor};
+use crate::ir::{Model, Naming, Notes, Result, Shape, Tensor};
 
 /// What the gate is called.
 pub(super) const NAME: &str = "conservation";
+/// The subject of findings about the candidate as a whole.
+pub(super) const CANDIDATE: &str = "candidate";
 
 /// A tensor of the candidate, and what it should be.
 pub(super) struct Pair {
@@ -33,6 +35,8 @@ pub(super) struct Pairs {
     pub(super) missing: Vec<String>,
     /// Names that only the candidate has.
     pub(super) extra: Vec<String>,
+    /// Tensors of unequal shapes: the reference's and the candidate's.
+    pub(super) shapes: Vec<(String, Shape, Shape)>,
     /// What is wrong: missing, extra, shapes, and what the table says of the candidate.
     pub(super) findings: Vec<Finding>,
     /// What one side has and need not have, and why.
@@ -66,13 +70,13 @@ pub(super) fn pair(reference: &Model, candidate: &Model) -> Result<Pairs> {
     if let Some(arch) = arch::find(candidate) {
         // Whether the candidate is whole by its own configuration.
         if let Err(error) = arch::rename(arch, candidate, candidate.naming, &mut Notes::default()) {
-            pairs.findings.push(Finding::new(NAME, "candidate", error.to_string()));
+            pairs.findings.push(Finding::new(NAME, CANDIDATE, error.to_string()));
         }
     }
     let ours = match Side::of(family, candidate, naming) {
         Ok(side) => side,
         Err(error) => {
-            pairs.findings = vec![Finding::new(NAME, "candidate", error.to_string())];
+            pairs.findings = vec![Finding::new(NAME, CANDIDATE, error.to_string())];
             return Ok(pairs);
         }
     };
@@ -90,11 +94,12 @@ fn with_config<'m>(reference: &'m Model, candidate: &'m Model) -> &'m Model {
 
 impl Side {
     fn of(family: Option<&'static Arch>, model: &Model, naming: Naming) -> Result<Self> {
-        let own = || model.tensors.iter().map(|(name, t)| (name.clone(), (name.clone(), t.clone())));
+        let own =
+            || model.tensors.iter().map(|(name, t)| (name.clone(), (name.clone(), t.clone())));
         let arch = arch::find(model).or(family);
-        let renamed = arch.filter(|_| model.naming == Naming::HuggingFace).map(|arch| {
-            arch::rename(arch, model, Naming::Gguf, &mut Notes::default())
-        });
+        let renamed = arch
+            .filter(|_| model.naming == Naming::HuggingFace)
+            .map(|arch| arch::rename(arch, model, Naming::Gguf, &mut Notes::default()));
         if model.naming == naming {
             // What a table says of names that need no mapping is welcome, not needed.
             let spare = renamed.and_then(Result::ok).map(|(_, ledger)| spare(&ledger));
@@ -137,7 +142,10 @@ impl Pairs {
             let found = spellings(&name, prefix).into_iter().find(|name| known.contains(name));
             match found.and_then(|name| theirs.tensors.shift_remove(&name)) {
                 Some((reference_name, reference)) => {
-                    self.one(family, Pair { name: own, reference_name, reference, candidate: tensor });
+                    self.one(
+                        family,
+                        Pair { name: own, reference_name, reference, candidate: tensor },
+                    );
                 }
                 None => self.lonely(family, own, &name, &ours.spare, Only::Candidate),
             }
@@ -161,7 +169,8 @@ impl Pairs {
             return;
         }
         let text = format!("shape is {found}, expected {expected}");
-        self.findings.push(Finding::new(NAME, pair.name, text));
+        self.findings.push(Finding::new(NAME, &pair.name, text));
+        self.shapes.push((pair.name, expected.clone(), found.clone()));
     }
 
     /// A tensor that one side lacks.

@@ -81,19 +81,15 @@ impl Rule {
     }
 
     /// Calls `wrong` for each element that breaks the rule.
-    pub(super) fn check(
-        self,
-        values: &Values<'_>,
-        to: DType,
-        wrong: &mut dyn FnMut(usize, &str),
-    ) {
+    pub(super) fn check(self, values: &Values<'_>, to: DType, wrong: &mut dyn FnMut(usize, &str)) {
         match (self, to) {
             (Self::Bits, DType::Packed(block)) => bits(values, block.len, block.bytes, wrong),
             (Self::Bits, _) => bits(values, 1, to.block_bytes() as usize, wrong),
             (Self::Nearest, _) => nearest(values, wrong),
             (Self::Bound, DType::Packed(block)) => {
                 let Some(codec) = block.codec else { return };
-                let blocks = values.narrow.chunks(block.len).zip(values.candidate.chunks(block.len));
+                let blocks =
+                    values.narrow.chunks(block.len).zip(values.candidate.chunks(block.len));
                 for (b, (r, c)) in blocks.enumerate() {
                     bound(b * block.len, r, c, (codec.error_bound)(r), wrong);
                 }

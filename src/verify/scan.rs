@@ -141,7 +141,8 @@ impl Scan<'_> {
             self.judge(&values, elements.start, &mut sums);
         } else if !(as_own && same_type) {
             let at = own.as_deref().and_then(|own| first_byte(own, &candidate));
-            let (len, size) = (self.candidate.dtype().block_len(), self.candidate.dtype().block_bytes());
+            let (len, size) =
+                (self.candidate.dtype().block_len(), self.candidate.dtype().block_bytes());
             let at = elements.start + at.unwrap_or(0) as u64 / size * len;
             (sums.wrong, sums.first_different) = (1, Some(at));
             sums.first_wrong = Some((at, self.unlike(at)));
@@ -209,15 +210,16 @@ impl Scan<'_> {
             own_error += piece.own_error;
             max_abs_diff = greater(max_abs_diff, piece.max_abs_diff);
         }
-        let decoded = [self.reference, self.candidate].map(|tensor| own::is_weights(tensor.dtype()));
+        let decoded =
+            [self.reference, self.candidate].map(|tensor| own::is_weights(tensor.dtype()));
         if decoded == [true, true] {
             let own_nmse = self.own.is_some().then(|| ratio(own_error, power));
             all.error = Some(Error { nmse: ratio(error, power), own_nmse, max_abs_diff });
             let verdict = rows::judge(pieces.iter().flat_map(|piece| &piece.rows), own_nmse);
             all.wrong_rows = verdict.wrong;
-            all.wrong_row = verdict.worst.map(|(at, text)| {
-                format!("row of {}: {text}", place(self.reference, at))
-            });
+            all.wrong_row = verdict
+                .worst
+                .map(|(at, text)| format!("row of {}: {text}", place(self.reference, at)));
         }
         all
     }

@@ -157,7 +157,6 @@ fn entries(reference: &Model, candidate: &Model, out: &mut Compared) {
     }
 }
 
-
 /// Entries that say how a file was made and not what the model computes.
 fn is_about_the_file(key: &str) -> bool {
     let about = ["torch_dtype", "dtype", "transformers_version", "_name_or_path"];

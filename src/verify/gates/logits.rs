@@ -76,6 +76,9 @@ pub(crate) fn run(plan: &Plan<'_>, open: &Open<'_>) -> Result<Ran> {
     };
     let mut candidate = match open(plan.candidate) {
         Ok(runner) => runner,
+        Err(error) if error.fault == Fault::Unsupported => {
+            return Ok(Ran::Skipped(format!("the candidate was not run: {error}")));
+        }
         Err(error) => return Ok(Ran::Failed(error)),
     };
     let (expected, found) = (reference.vocab(), candidate.vocab());

@@ -45,8 +45,10 @@ fn tokenizers(theirs: &Tokenizer, ours: &Tokenizer) -> Vec<String> {
     }
     let pairs = theirs.tokens.iter().zip(&ours.tokens).enumerate();
     let differ = pairs.filter(|(_, (a, b))| a != b);
-    out.extend(differ.take(LISTED_MAX).map(|(id, (a, b))| {
-        format!("piece {id}: reference {a:?}, candidate {b:?}")
-    }));
+    out.extend(
+        differ
+            .take(LISTED_MAX)
+            .map(|(id, (a, b))| format!("piece {id}: reference {a:?}, candidate {b:?}")),
+    );
     out
 }

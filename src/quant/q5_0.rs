@@ -1,0 +1,91 @@
+//! Q5_0: 32 weights share a scale; each keeps five bits.
+//!
+//! ```text
+//!   0        2          6                      22
+//!   ┌────────┬──────────┬──────────────────────┐
+//!   │ d: f16 │ fifth    │ q: 16 × (low, high)  │     w[i] ≈ d · (level[i] − 16)
+//!   │        │ bits: u32│ byte j: j and j + 16 │     d = w / −16 for the w of largest magnitude
+//!   └────────┴──────────┴──────────────────────┘     5.5 bits per weight
+//! ```
+//!
+//! Bit-exact with `quantize_row_q5_0_ref` of ggml, and by importance with `quantize_row_q5_0_impl`.
+
+use super::simd::dispatch;
+use super::{nibbles, rows, search};
+use crate::ir::{Block, Codec, Quantizer};
+
+const LEN: usize = 32;
+const BYTES: usize = 2 + 4 + LEN / 2;
+
+pub(super) static BLOCK: Block = Block {
+    name: "q5_0",
+    ggml_id: 6,
+    len: LEN,
+    bytes: BYTES,
+    needs_importance: false,
+    codec: Some(Codec { decode, dot, error_bound }),
+};
+
+pub(super) static QUANTIZER: Quantizer = Quantizer { block: &BLOCK, pack };
+
+dispatch!(fn pack(weights: &[f32], columns: usize, importance: Option<&[f32]>, out: &mut [u8]) = pack_rows);
+dispatch!(fn decode(bytes: &[u8], weights: &mut [f32]) = decode_rows);
+dispatch!(fn dot(bytes: &[u8], activations: &[f32]) -> f32 = dot_rows);
+
+#[inline(always)]
+fn pack_rows(weights: &[f32], _: usize, importance: Option<&[f32]>, out: &mut [u8]) {
+    match importance {
+        None => rows::encode(weights, out, encode_block),
+        Some(importance) => rows::encode_weighted(weights, importance, out, search_block),
+    }
+}
+
+#[inline(always)]
+fn decode_rows(bytes: &[u8], weights: &mut [f32]) {
+    rows::decode(bytes, weights, decode_block);
+}
+
+#[inline(always)]
+fn dot_rows(bytes: &[u8], activations: &[f32]) -> f32 {
+    rows::dot(bytes, activations, decode_block)
+}
+
+#[inline(always)]
+fn encode_block(weights: &[f32; LEN], out: &mut [u8; BYTES]) {
+    let d = rows::signed_peak(weights) / -16.0;
+    let per_unit = rows::reciprocal(d);
+    // Cut off after a half is added, as ggml does: the level −16 is always there, +16 never.
+    let level = |x: f32| (rows::low_byte(x * per_unit + 16.5) as i8).min(31) as u8;
+    put(d, weights.map(level), out);
+}
+
+#[inline(always)]
+fn search_block(weights: &[f32; LEN], importance: &[f32; LEN], mean: f32, out: &mut [u8; BYTES]) {
+    let counts = search::counts(weights, importance, mean);
+    let mut levels = [0; LEN];
+    let d = search::symmetric(weights, &counts, 16.0, &mut levels);
+    put(d, levels, out);
+}
+
+#[inline(always)]
+fn put(d: f32, levels: [u8; LEN], out: &mut [u8; BYTES]) {
+    let [d0, d1, h0, h1, h2, h3, q @ ..] = out;
+    [*d0, *d1] = rows::put_f16(d);
+    [*h0, *h1, *h2, *h3] = nibbles::put_fifth(&levels);
+    nibbles::put(&levels, q);
+}
+
+#[inline(always)]
+fn decode_block(bytes: &[u8; BYTES], weights: &mut [f32; LEN]) {
+    let [d0, d1, h0, h1, h2, h3, q @ ..] = bytes;
+    let d = rows::get_f16([*d0, *d1]);
+    let levels = nibbles::get_five([*h0, *h1, *h2, *h3], q);
+    for (x, level) in weights.iter_mut().zip(levels) {
+        *x = d * (f32::from(level) - 16.0);
+    }
+}
+
+/// See [`rows::SEARCH_MAX`]. Below 16 half steps of f16, levels lose their scale.
+fn error_bound(weights: &[f32]) -> f32 {
+    rows::peak(weights) * rows::SEARCH_MAX + 16.0 * rows::F16_FLOOR
+}

@@ -1,0 +1,217 @@
+//! The loops that all packings share: blocks decoded, multiplied, rounded.
+
+use half::f16;
+
+/// The partial sums of a dot product: product `i` goes to sum `i % LANES`, whatever the machine.
+pub(super) const LANES: usize = 32;
+
+/// The error that a searching encoder may make, relative to the largest weight (or to the span of
+/// the weights, where they have an offset).
+///
+/// Rounding alone costs half a step, and clipping at one end a whole one: an eighth for four bits.
+/// But where the importance of one column outweighs all others, its weight alone determines the
+/// scale, and a weight that is coded as 1 determines it to within a half. ggml's encoders, given
+/// importances over four orders of magnitude, err by up to a half in a few blocks of ten thousand.
+/// A scale that is halved by one flipped bit errs by a half in each: the bound lies below.
+pub(super) const SEARCH_MAX: f32 = 0.48;
+
+/// Half the distance of the binary16s next to zero: what smaller numbers lose at most.
+pub(super) const F16_FLOOR: f32 = 1.0 / 33_554_432.0;
+
+/// Decodes whole blocks one by one.
+#[inline(always)]
+pub(super) fn decode<const LEN: usize, const BYTES: usize>(
+    bytes: &[u8],
+    weights: &mut [f32],
+    block: impl Fn(&[u8; BYTES], &mut [f32; LEN]),
+) {
+    debug_assert_eq!(bytes.len() / BYTES * LEN, weights.len());
+    for (bytes, weights) in bytes.as_chunks().0.iter().zip(weights.as_chunks_mut().0) {
+        block(bytes, weights);
+    }
+}
+
+/// Encodes whole blocks one by one.
+#[inline(always)]
+pub(super) fn encode<const LEN: usize, const BYTES: usize>(
+    weights: &[f32],
+    out: &mut [u8],
+    block: impl Fn(&[f32; LEN], &mut [u8; BYTES]),
+) {
+    debug_assert_eq!(weights.len() / LEN * BYTES, out.len());
+    for (weights, out) in weights.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
+        block(weights, out);
+    }
+}
+
+/// Encodes whole rows block by block. `block` gets the weights, the importance of their columns,
+/// the mean square of the row, and the place for the result.
+#[inline(always)]
+pub(super) fn encode_weighted<const LEN: usize, const BYTES: usize>(
+    weights: &[f32],
+    importance: &[f32],
+    out: &mut [u8],
+    block: impl Fn(&[f32; LEN], &[f32; LEN], f32, &mut [u8; BYTES]),
+) {
+    let columns = importance.len();
+    debug_assert!(weights.len().is_multiple_of(columns.max(1)));
+    if columns < LEN {
+        return;
+    }
+    let importance = importance.as_chunks().0;
+    let rows = weights.chunks_exact(columns).zip(out.chunks_exact_mut(columns / LEN * BYTES));
+    for (row, out) in rows {
+        // One after the other, as ggml adds: the sum must have the same bits.
+        let mean_square = row.iter().fold(0.0, |sum: f32, x| sum + x * x) / columns as f32;
+        let blocks = row.as_chunks().0.iter().zip(importance).zip(out.as_chunks_mut().0);
+        for ((weights, importance), out) in blocks {
+            block(weights, importance, mean_square, out);
+        }
+    }
+}
+
+/// The dot product of whole blocks with activations: the same bits as decoding the weights and
+/// [`dot_f32`](super::plain::dot_f32).
+#[inline(always)]
+pub(super) fn dot<const LEN: usize, const BYTES: usize>(
+    bytes: &[u8],
+    activations: &[f32],
+    block: impl Fn(&[u8; BYTES], &mut [f32; LEN]),
+) -> f32 {
+    debug_assert_eq!(bytes.len() / BYTES * LEN, activations.len());
+    let mut sums = [0.0; LANES];
+    let mut weights = [0.0; LEN];
+    for (bytes, activations) in bytes.as_chunks().0.iter().zip(activations.as_chunks::<LEN>().0) {
+        block(bytes, &mut weights);
+        add_products(&mut sums, &weights, activations);
+    }
+    total(sums)
+}
+
+/// Adds product `i` to sum `i % LANES`; the slices are of one length and begin at lane 0.
+#[inline(always)]
+pub(super) fn add_products(sums: &mut [f32; LANES], weights: &[f32], activations: &[f32]) {
+    let (weights, weights_left) = weights.as_chunks::<LANES>();
+    let (activations, activations_left) = activations.as_chunks::<LANES>();
+    for (w, x) in weights.iter().zip(activations) {
+        for lane in 0..LANES {
+            sums[lane] = w[lane].mul_add(x[lane], sums[lane]);
+        }
+    }
+    for (sum, (w, x)) in sums.iter_mut().zip(weights_left.iter().zip(activations_left)) {
+        *sum = w.mul_add(*x, *sum);
+    }
+}
+
+/// The sum of the partial sums, halved again and again.
+#[inline(always)]
+pub(super) fn total(mut sums: [f32; LANES]) -> f32 {
+    let mut len = LANES;
+    while len > 1 {
+        len /= 2;
+        for i in 0..len {
+            sums[i] += sums[i + len];
+        }
+    }
+    sums[0]
+}
+
+/// A little-endian binary16.
+#[inline(always)]
+pub(super) fn get_f16(bytes: [u8; 2]) -> f32 {
+    f16::from_le_bytes(bytes).to_f32()
+}
+
+/// Rounded to binary16, to nearest, ties to even, little-endian.
+#[inline(always)]
+pub(super) fn put_f16(x: f32) -> [u8; 2] {
+    f16::from_f32(x).to_le_bytes()
+}
+
+/// The largest magnitude; 0 if all are zero. The order of magnitudes is that of their bits.
+#[inline(always)]
+pub(super) fn peak(weights: &[f32]) -> f32 {
+    f32::from_bits(weights.iter().fold(0, |peak, x| peak.max(x.abs().to_bits())))
+}
+
+/// The first weight of the largest magnitude, with its sign; +0 if all are zero.
+#[inline(always)]
+pub(super) fn signed_peak(weights: &[f32]) -> f32 {
+    let peak = peak(weights);
+    let first = weights.iter().find(|x| x.abs() == peak);
+    if peak == 0.0 { 0.0 } else { first.copied().unwrap_or(peak) }
+}
+
+/// The least and the greatest weight; of zeros of both signs, the first.
+#[inline(always)]
+pub(super) fn range<const LEN: usize>(weights: &[f32; LEN]) -> (f32, f32) {
+    let (mut low, mut high) = ([f32::MAX; 8], [-f32::MAX; 8]);
+    for x in weights.as_chunks::<8>().0 {
+        for i in 0..8 {
+            low[i] = if x[i] < low[i] { x[i] } else { low[i] };
+            high[i] = if x[i] > high[i] { x[i] } else { high[i] };
+        }
+    }
+    let low = low.into_iter().fold(f32::MAX, |a, b| if b < a { b } else { a });
+    let high = high.into_iter().fold(-f32::MAX, |a, b| if b > a { b } else { a });
+    let first = |bound: f32| weights.iter().copied().find(|x| *x == bound).unwrap_or(bound);
+    (if low == 0.0 { first(low) } else { low }, if high == 0.0 { first(high) } else { high })
+}
+
+/// The least and the greatest weight, or zero where it lies beyond.
+pub(super) fn span(weights: &[f32]) -> (f32, f32) {
+    weights.iter().fold((0.0, 0.0), |(low, high), x| (x.min(low), x.max(high)))
+}
+
+/// 1/d, and 0 for 0.
+#[inline(always)]
+pub(super) fn reciprocal(d: f32) -> f32 {
+    if d == 0.0 { 0.0 } else { 1.0 / d }
+}
+
+/// The low byte of a float cut to an integer. What does not fit in 32 bits gives 0, the low byte
+/// of the 0x80000000 that x86 answers: ggml's bytes for weights near the end of the range.
+#[inline(always)]
+pub(super) fn low_byte(x: f32) -> u8 {
+    if x < 2_147_483_648.0 { x as i32 as u8 } else { 0 }
+}
+
+/// The nearest integer, ties to even, by the bits of a sum whose last place is 1: ggml's way,
+/// which differs from `round_ties_even` in what it makes of values beyond ±2²².
+#[inline(always)]
+pub(super) fn nearest(x: f32) -> i32 {
+    const LAST_PLACE_1: f32 = 12_582_912.0;
+    ((x + LAST_PLACE_1).to_bits() & 0x007f_ffff) as i32 - 0x0040_0000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sum_is_the_same_tree_for_every_length() {
+        assert_eq!(total(std::array::from_fn(|i| i as f32)), 496.0);
+        let mut sums = [0.0; LANES];
+        let ones = [1.0; 70];
+        add_products(&mut sums, &ones, &ones);
+        assert_eq!((sums[0], sums[5], sums[6], total(sums)), (3.0, 3.0, 2.0, 70.0));
+    }
+
+    #[test]
+    fn integers_are_nearest_and_ties_even() {
+        let rounded = [-2.5, -1.5, -0.5, 0.4, 0.5, 1.5, 2.5001].map(nearest);
+        assert_eq!(rounded, [-2, -2, 0, 0, 0, 2, 3]);
+    }
+
+    #[test]
+    fn zeros_keep_the_first_sign() {
+        let signs = |a: f32, b: f32| {
+            let (low, high) = range(&[a, b, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+            (low.is_sign_negative(), high.is_sign_negative())
+        };
+        assert_eq!(signs(-0.0, 0.0), (true, true));
+        assert_eq!(signs(0.0, -0.0), (false, false));
+        assert_eq!(signed_peak(&[-0.0]).to_bits(), 0);
+        assert_eq!(signed_peak(&[1.0, -2.0, 2.0]), -2.0);
+    }
+}

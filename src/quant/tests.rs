@@ -1,0 +1,232 @@
+//! Our packings against ggml's bytes, and against themselves on every instruction set.
+
+use std::path::{Path, PathBuf};
+
+use super::simd::tests::on_each;
+use super::*;
+use crate::ir::Codec;
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/quant")
+}
+
+fn floats(path: &Path) -> Vec<f32> {
+    let bytes = std::fs::read(path).unwrap();
+    bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+}
+
+fn pack(of: &Quantizer, weights: &[f32], columns: usize, importance: Option<&[f32]>) -> Vec<u8> {
+    let mut out = vec![0xee; weights.len() / of.block.len * of.block.bytes];
+    (of.pack)(weights, columns, importance, &mut out);
+    out
+}
+
+fn decode(block: &Block, bytes: &[u8]) -> Vec<f32> {
+    let mut weights = vec![f32::NAN; bytes.len() / block.bytes * block.len];
+    (codec(block).decode)(bytes, &mut weights);
+    weights
+}
+
+fn codec(block: &Block) -> Codec {
+    block.codec.unwrap()
+}
+
+/// A Gaussian row, from a generator that is the same everywhere.
+fn gaussian(len: usize, mut seed: u64) -> Vec<f32> {
+    let mut uniform = || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 40) as f32 / (1 << 24) as f32
+    };
+    (0..len).map(|_| (0..12).map(|_| uniform()).sum::<f32>() - 6.0).collect()
+}
+
+/// Compares one set of rows with ggml's bytes of it, and counts the weights.
+fn hold_against_ggml(folder: &Path, name: &str, columns: usize) -> usize {
+    let file = |suffix: &str| folder.join(format!("{name}.{suffix}"));
+    let (rows, importance) = (floats(&file("f32")), floats(&file("importance.f32")));
+    let mut compared = 0;
+    for quantizer in QUANTIZERS.iter().filter(|q| columns.is_multiple_of(q.block.len)) {
+        let block = quantizer.block;
+        let expected = std::fs::read(file(block.name)).unwrap();
+        let searched = std::fs::read(file(&format!("{}.importance", block.name))).unwrap();
+        for (isa, packed) in on_each(|| pack(quantizer, &rows, columns, None)) {
+            same_blocks(block, &packed, &expected, &format!("{name} {} {isa:?}", block.name));
+        }
+        for (isa, packed) in on_each(|| pack(quantizer, &rows, columns, Some(&importance))) {
+            let what = format!("{name} {} by importance {isa:?}", block.name);
+            same_blocks(block, &packed, &searched, &what);
+        }
+        let decoded = floats(&file(&format!("{}.f32", block.name)));
+        for (isa, ours) in on_each(|| decode(block, &expected)) {
+            for (i, (ours, ggml)) in ours.iter().zip(&decoded).enumerate() {
+                let same = ours.to_bits() == ggml.to_bits() || ours.is_nan() && ggml.is_nan();
+                assert!(same, "{name} {} {isa:?}: weight {i} is {ours}, not {ggml}", block.name);
+            }
+            assert_eq!(ours.len(), rows.len());
+        }
+        compared += rows.len();
+    }
+    compared
+}
+
+fn same_blocks(block: &Block, ours: &[u8], ggml: &[u8], what: &str) {
+    assert_eq!(ours.len(), ggml.len(), "{what}");
+    let (ours, ggml) = (ours.chunks(block.bytes), ggml.chunks(block.bytes));
+    for (i, (ours, ggml)) in ours.zip(ggml).enumerate() {
+        assert_eq!(ours, ggml, "{what}: block {i}");
+    }
+}
+
+#[test]
+fn every_type_of_ggml_has_its_size() {
+    let types = std::fs::read_to_string(fixtures().join("types.txt")).unwrap();
+    let mut packings = 0;
+    for line in types.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let number = |i: usize| words[i].parse::<usize>().unwrap();
+        if number(3) > 1 {
+            let block = block_by_id(number(0) as u32).unwrap();
+            assert_eq!((block.len, block.bytes), (number(3), number(5)), "{line}");
+            assert!(block_by_name(words[1]) == Some(block));
+            assert_eq!(block.name, words[1].to_lowercase());
+            packings += 1;
+        }
+    }
+    assert_eq!(packings, BLOCKS.len());
+    assert!(BLOCKS.is_sorted_by_key(|block| block.ggml_id));
+}
+
+#[test]
+fn bytes_and_numbers_are_those_of_ggml() {
+    assert_eq!(hold_against_ggml(&fixtures(), "rows", 512), 6 * 25 * 512);
+}
+
+/// The same with many more rows, written by `fixtures/make/quant.py --rows DIR`.
+#[test]
+fn many_rows_are_those_of_ggml() {
+    let Some(folder) = std::env::var_os("REMOLD_ROWS").map(PathBuf::from) else {
+        return;
+    };
+    let mut compared = 0;
+    for columns in [32, 64, 96, 160, 288, 256, 512, 768, 1024, 2048, 2816, 4096, 11008, 16384] {
+        compared += hold_against_ggml(&folder, &columns.to_string(), columns);
+    }
+    assert!(compared > 1_000_000);
+    eprintln!("{compared} weights, packed twice and decoded once on each instruction set, agree");
+}
+
+#[test]
+fn a_dot_product_is_that_of_the_decoded_weights_on_every_instruction_set() {
+    let (weights, activations) = (gaussian(2048, 1), gaussian(2048, 2));
+    for quantizer in QUANTIZERS {
+        let bytes = pack(quantizer, &weights, 2048, None);
+        let decoded = decode(quantizer.block, &bytes);
+        let plain: Vec<u8> = decoded.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let expected = dot(DType::F32).unwrap()(&plain, &activations);
+        let packed = dot(DType::Packed(quantizer.block)).unwrap();
+        for (isa, sum) in on_each(|| packed(&bytes, &activations)) {
+            assert_eq!(sum.to_bits(), expected.to_bits(), "{quantizer:?} {isa:?}");
+        }
+        let exact: f64 =
+            decoded.iter().zip(&activations).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum();
+        assert!((f64::from(expected) - exact).abs() < 1e-4, "{expected} {exact}");
+    }
+}
+
+#[test]
+fn plain_dot_products_agree_on_every_instruction_set() {
+    for len in [0, 1, 31, 32, 33, 256, 300, 1000] {
+        let (weights, activations) = (gaussian(len, 3), gaussian(len, 4));
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            let mut bytes = vec![0; len * dtype.block_bytes() as usize];
+            crate::ir::float::encode(dtype, &weights, &mut bytes, 0, &mut Default::default())
+                .unwrap();
+            let mut rounded = vec![0.0; len];
+            crate::ir::float::decode(dtype, &bytes, &mut rounded).unwrap();
+            let mut sums = [0.0f32; 32];
+            for (i, (w, x)) in rounded.iter().zip(&activations).enumerate() {
+                sums[i % 32] = w.mul_add(*x, sums[i % 32]);
+            }
+            for half in [16, 8, 4, 2, 1] {
+                for i in 0..half {
+                    sums[i] += sums[i + half];
+                }
+            }
+            for (isa, sum) in on_each(|| dot(dtype).unwrap()(&bytes, &activations)) {
+                assert_eq!(sum.to_bits(), sums[0].to_bits(), "{dtype} {len} {isa:?}");
+            }
+        }
+    }
+    assert!(dot(DType::I8).is_none());
+}
+
+#[test]
+fn what_is_no_number_does_not_panic() {
+    let weird = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN_POSITIVE, -0.0];
+    let weights: Vec<f32> = weird.iter().copied().cycle().take(512).collect();
+    for quantizer in QUANTIZERS {
+        let packed = pack(quantizer, &weights, 256, None);
+        assert_eq!(decode(quantizer.block, &packed).len(), 512);
+        let packed = pack(quantizer, &weights, 256, Some(&weights[..256]));
+        assert_eq!(decode(quantizer.block, &packed).len(), 512);
+        // And what no encoder wrote is decoded to something.
+        let noise: Vec<u8> = (0..quantizer.block.bytes * 8).map(|i| (i * 37 % 256) as u8).collect();
+        assert_eq!(decode(quantizer.block, &noise).len(), quantizer.block.len * 8);
+    }
+}
+
+/// The largest error in each block as a part of what the packing may have.
+fn parts_of_bound(block: &Block, weights: &[f32], decoded: &[f32]) -> Vec<f32> {
+    let blocks = weights.chunks(block.len).zip(decoded.chunks(block.len));
+    let part = |(weights, decoded): (&[f32], &[f32])| {
+        let errors = weights.iter().zip(decoded).map(|(w, x)| (w - x).abs());
+        errors.fold(0.0, f32::max) / (codec(block).error_bound)(weights)
+    };
+    blocks.map(part).collect()
+}
+
+#[test]
+fn encodings_keep_their_error_bound() {
+    for quantizer in QUANTIZERS {
+        let block = quantizer.block;
+        for seed in 0..60 {
+            let spread = (seed % 4) as f32 / 2.0;
+            let mut weights = gaussian(1024, seed + 1);
+            if seed % 3 == 1 {
+                weights.iter_mut().for_each(|x| *x = x.powi(3));
+            }
+            if seed % 3 == 2 {
+                weights.iter_mut().step_by(61).for_each(|x| *x = *x * 20.0 + 1.0);
+            }
+            let importance = gaussian(1024, seed + 100);
+            let importance: Vec<f32> = importance.iter().map(|x| (x * spread).exp()).collect();
+            for importance in [None, Some(&importance[..])] {
+                let decoded = decode(block, &pack(quantizer, &weights, 1024, importance));
+                let parts = parts_of_bound(block, &weights, &decoded);
+                let worst = parts.into_iter().fold(0.0, f32::max);
+                assert!(worst <= 1.0, "{quantizer:?} {seed}: {worst} {}", importance.is_some());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_flipped_bit_of_a_scale_breaks_the_error_bound_of_its_block() {
+    let weights = gaussian(1 << 14, 5);
+    for quantizer in QUANTIZERS {
+        let block = quantizer.block;
+        let bytes = pack(quantizer, &weights, 1 << 14, None);
+        let scale = if block.name == "q6_k" { block.bytes - 2 } else { 0 };
+        let damages: [fn(u16) -> u16; 3] = [|d| d + 0x400, |d| d - 0x400, |d| d ^ 0x8000];
+        for damage in damages {
+            let mut damaged = bytes.clone();
+            for block in damaged.chunks_mut(block.bytes) {
+                let d = u16::from_le_bytes([block[scale], block[scale + 1]]);
+                block[scale..scale + 2].copy_from_slice(&damage(d).to_le_bytes());
+            }
+            let parts = parts_of_bound(block, &weights, &decode(block, &damaged));
+            let least = parts.into_iter().fold(f32::MAX, f32::min);
+            assert!(least > 1.0, "{quantizer:?}: {least}");
+        }
+    }
+}
