@@ -4,6 +4,8 @@
 //! Every packing of ggml is in [`BLOCKS`], so that tensors of any type can be listed and carried
 //! along. Those with a codec are decoded, and multiplied; those in [`QUANTIZERS`] are written.
 
+pub mod policy;
+
 mod nibbles;
 mod plain;
 mod q4_0;
