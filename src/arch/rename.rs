@@ -62,6 +62,19 @@ pub fn rename(
     Ok((Model { naming, config, tensors, ..model.clone() }, ledger))
 }
 
+/// Whether the model has every tensor that the family needs, in the shape that `hyper` gives it.
+///
+/// # Errors
+/// Malformed, naming the tensor that is missing or has another shape.
+pub fn check(arch: &'static Arch, model: &Model, hyper: &Hyper) -> Result<()> {
+    check_complete(arch, model, hyper)
+}
+
+/// Whether the configuration says that the tensor of a role has a bias.
+pub fn uses_bias(arch: &Arch, model: &Model, role: Role) -> bool {
+    arch.rows.iter().any(|row| row.role == role && has_bias(row.bias, &model.config))
+}
+
 struct Renaming<'m> {
     arch: &'static Arch,
     model: &'m Model,
@@ -155,7 +168,7 @@ impl Renaming<'_> {
 }
 
 /// Whether the output matrix is the embedding: config.json says so, a GGUF leaves it out.
-pub(super) fn is_tied(model: &Model) -> bool {
+pub fn is_tied(model: &Model) -> bool {
     match model.naming {
         Naming::HuggingFace => {
             model.config.get("tie_word_embeddings").and_then(Value::as_bool).unwrap_or(false)

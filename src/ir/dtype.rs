@@ -146,6 +146,11 @@ impl DType {
         matches!(self, Self::F64 | Self::F32 | Self::F16 | Self::BF16 | Self::F8E4M3 | Self::F8E5M2)
     }
 
+    /// Whether the elements are weights: floats, or packed.
+    pub fn is_weights(self) -> bool {
+        self.is_float() || self.is_packed()
+    }
+
     /// Whether weights share scales.
     pub fn is_packed(self) -> bool {
         matches!(self, Self::Packed(_))

@@ -1,6 +1,10 @@
-//! How much of anything is accepted from a file.
+//! What is accepted from a file, and how much of it.
 
-/// How much of anything is accepted from a file; `--limit NAME=VALUE` changes one.
+use std::sync::Arc;
+
+use super::{Error, Result};
+
+/// What is accepted from a file, and how much of it; `--limit NAME=VALUE` changes one.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// Bytes of one side file (config.json, tokenizer.json, …) that is parsed as a whole.
@@ -13,6 +17,32 @@ pub struct Limits {
     pub gguf_metadata: u64,
     /// Shards of one model.
     pub shards: u64,
+    /// Objects of foreign classes in a pickle are left out instead of refused.
+    pub skip_objects: bool,
+    /// The GGUF name of the pre-tokenizer, where its structure is not recognised.
+    pub pre_tokenizer: Option<Arc<str>>,
+}
+
+impl Limits {
+    /// Sets the limit that `--limit` calls `name`.
+    ///
+    /// # Errors
+    /// Usage, naming those that exist.
+    pub fn set(&mut self, name: &str, value: u64) -> Result<()> {
+        let place = match name {
+            "side-file" => &mut self.side_file,
+            "safetensors-header" => &mut self.safetensors_header,
+            "gguf-string" => &mut self.gguf_string,
+            "gguf-metadata" => &mut self.gguf_metadata,
+            "shards" => &mut self.shards,
+            _ => {
+                let known = "side-file, safetensors-header, gguf-string, gguf-metadata, shards";
+                return Err(Error::usage(format!("--limit {name}: there are {known}")));
+            }
+        };
+        *place = value;
+        Ok(())
+    }
 }
 
 impl Default for Limits {
@@ -23,6 +53,8 @@ impl Default for Limits {
             gguf_string: 16 << 20,
             gguf_metadata: 1 << 30,
             shards: 100_000,
+            skip_objects: false,
+            pre_tokenizer: None,
         }
     }
 }

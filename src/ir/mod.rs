@@ -6,9 +6,11 @@
 
 pub mod blob;
 pub mod dtype;
+pub mod dump;
 pub mod error;
 pub mod float;
 pub mod hyper;
+mod json;
 pub mod limits;
 pub mod model;
 pub mod note;
@@ -28,5 +30,5 @@ pub use model::{Config, Model, Naming};
 pub use note::{Note, NoteKind, Notes};
 pub use op::Op;
 pub use shape::Shape;
-pub use tensor::{Scratch, Tensor};
+pub use tensor::{Scratch, Tensor, View};
 pub use value::Value;

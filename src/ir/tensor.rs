@@ -17,8 +17,22 @@ pub struct Tensor {
 enum Data {
     /// Bytes of a blob, from this offset.
     Span(Arc<Blob>, u64),
+    /// Elements that lie scattered in a blob.
+    View(Arc<dyn View>),
     /// A step applied to other tensors.
     Op(Arc<Op>),
+}
+
+/// Elements that lie in a blob, but not side by side: a transposed or repeated view.
+pub trait View: Send + Sync + std::fmt::Debug {
+    /// The blob they lie in.
+    fn blob(&self) -> &Arc<Blob>;
+
+    /// Gathers a range of elements, row-major.
+    ///
+    /// # Errors
+    /// Io from reading.
+    fn read(&self, elements: Range<u64>, out: &mut [u8]) -> Result<()>;
 }
 
 /// Buffers that are used again and again by one worker, and what its work lost.
@@ -85,6 +99,15 @@ impl Tensor {
         Ok(Self { dtype, shape, data: Data::Span(blob, start) })
     }
 
+    /// Elements that are gathered from a blob.
+    ///
+    /// # Errors
+    /// Malformed if rows are not whole blocks.
+    pub fn view(dtype: DType, shape: Shape, view: Arc<dyn View>) -> Result<Self> {
+        shape.bytes(dtype)?;
+        Ok(Self { dtype, shape, data: Data::View(view) })
+    }
+
     /// The result of a step.
     ///
     /// # Errors
@@ -115,14 +138,14 @@ impl Tensor {
     pub fn place(&self) -> Option<(&Arc<Blob>, u64)> {
         match &self.data {
             Data::Span(blob, start) => Some((blob, *start)),
-            Data::Op(_) => None,
+            Data::View(_) | Data::Op(_) => None,
         }
     }
 
     /// The step that makes this tensor, if it is not read as it is.
     pub fn op(&self) -> Option<&Op> {
         match &self.data {
-            Data::Span(..) => None,
+            Data::Span(..) | Data::View(_) => None,
             Data::Op(op) => Some(op),
         }
     }
@@ -138,7 +161,7 @@ impl Tensor {
     /// made without making more than they ask for.
     pub fn granule(&self) -> u64 {
         match &self.data {
-            Data::Span(..) => self.dtype.block_len(),
+            Data::Span(..) | Data::View(_) => self.dtype.block_len(),
             Data::Op(op) => op.granule(),
         }
     }
@@ -150,6 +173,7 @@ impl Tensor {
     pub fn read(&self, elements: Range<u64>, out: &mut [u8], scratch: &mut Scratch) -> Result<()> {
         match &self.data {
             Data::Span(blob, start) => blob.read(start + self.byte_offset(elements.start), out),
+            Data::View(view) => view.read(elements, out),
             Data::Op(op) => op.make(elements, out, scratch),
         }
     }
@@ -196,6 +220,7 @@ impl Tensor {
     pub fn blobs(&self) -> Vec<&Arc<Blob>> {
         match &self.data {
             Data::Span(blob, _) => vec![blob],
+            Data::View(view) => vec![view.blob()],
             Data::Op(op) => op.inputs().into_iter().flat_map(Tensor::blobs).collect(),
         }
     }

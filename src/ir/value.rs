@@ -84,6 +84,26 @@ impl List {
         }
     }
 
+    /// The item at `index`, as a value of its own.
+    pub fn get(&self, index: usize) -> Option<Value> {
+        match self {
+            Self::Bool(items) => items.get(index).copied().map(Value::Bool),
+            Self::U8(items) => items.get(index).copied().map(Value::U8),
+            Self::I8(items) => items.get(index).copied().map(Value::I8),
+            Self::U16(items) => items.get(index).copied().map(Value::U16),
+            Self::I16(items) => items.get(index).copied().map(Value::I16),
+            Self::U32(items) => items.get(index).copied().map(Value::U32),
+            Self::I32(items) => items.get(index).copied().map(Value::I32),
+            Self::U64(items) => items.get(index).copied().map(Value::U64),
+            Self::I64(items) => items.get(index).copied().map(Value::I64),
+            Self::F32(items) => items.get(index).copied().map(Value::F32),
+            Self::F64(items) => items.get(index).copied().map(Value::F64),
+            Self::Text(items) => items.get(index).cloned().map(Value::Text),
+            Self::List(items) => items.get(index).cloned().map(Value::List),
+            Self::Any(items) => items.get(index).cloned(),
+        }
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -149,29 +169,6 @@ impl Value {
             Self::List(List::Text(items)) => Some(items.iter().map(String::as_str).collect()),
             Self::List(List::Any(items)) => items.iter().map(Value::as_text).collect(),
             _ => None,
-        }
-    }
-}
-
-impl From<serde_json::Value> for Value {
-    /// `serde_json` bounds the nesting of what it parses to 128, so this recursion is bounded.
-    fn from(json: serde_json::Value) -> Self {
-        use serde_json::Value as Json;
-        match json {
-            Json::Null => Self::Null,
-            Json::Bool(value) => Self::Bool(value),
-            Json::Number(number) => match (number.as_u64(), number.as_i64()) {
-                (Some(n), _) => Self::U64(n),
-                (_, Some(n)) => Self::I64(n),
-                _ => Self::F64(number.as_f64().unwrap_or(f64::NAN)),
-            },
-            Json::String(text) => Self::Text(text),
-            Json::Array(items) => {
-                Self::List(List::Any(items.into_iter().map(Self::from).collect()))
-            }
-            Json::Object(map) => {
-                Self::Map(map.into_iter().map(|(key, value)| (key, value.into())).collect())
-            }
         }
     }
 }

@@ -12,9 +12,9 @@ mod q5_0;
 mod q5_1;
 mod q6_k;
 mod q8_0;
-mod rows;
+pub(crate) mod rows;
 mod search;
-mod simd;
+pub(crate) mod simd;
 #[cfg(test)]
 mod tests;
 

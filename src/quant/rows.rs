@@ -3,7 +3,7 @@
 use half::f16;
 
 /// The partial sums of a dot product: product `i` goes to sum `i % LANES`, whatever the machine.
-pub(super) const LANES: usize = 32;
+pub(crate) const LANES: usize = 32;
 
 /// The error that a searching encoder may make, relative to the largest weight (or to the span of
 /// the weights, where they have an offset).
@@ -90,7 +90,7 @@ pub(super) fn dot<const LEN: usize, const BYTES: usize>(
 
 /// Adds product `i` to sum `i % LANES`; the slices are of one length and begin at lane 0.
 #[inline(always)]
-pub(super) fn add_products(sums: &mut [f32; LANES], weights: &[f32], activations: &[f32]) {
+pub(crate) fn add_products(sums: &mut [f32; LANES], weights: &[f32], activations: &[f32]) {
     let (weights, weights_left) = weights.as_chunks::<LANES>();
     let (activations, activations_left) = activations.as_chunks::<LANES>();
     for (w, x) in weights.iter().zip(activations) {
@@ -105,7 +105,7 @@ pub(super) fn add_products(sums: &mut [f32; LANES], weights: &[f32], activations
 
 /// The sum of the partial sums, halved again and again.
 #[inline(always)]
-pub(super) fn total(mut sums: [f32; LANES]) -> f32 {
+pub(crate) fn total(mut sums: [f32; LANES]) -> f32 {
     let mut len = LANES;
     while len > 1 {
         len /= 2;

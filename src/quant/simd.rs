@@ -4,14 +4,14 @@
 //! wider registers change only how many of them happen at once. What is to be fused is written
 //! `mul_add`, which the portable copy computes as exactly, if slowly.
 //!
-//! This is the only file of `quant` with `unsafe` code.
+//! This is the only file with `unsafe` code for the sake of speed.
 
 /// An instruction set that this machine has: only this file makes one, after having asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Isa(Level);
+pub(crate) struct Isa(Level);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Level {
+pub(crate) enum Level {
     /// What every processor of the target has.
     Portable,
     /// x86-64-v3: 256 bits, fused multiply-add.
@@ -40,7 +40,7 @@ impl Isa {
 
     /// The best that this machine has. The processor is asked once; later calls read an atomic.
     #[inline]
-    pub(super) fn best() -> Self {
+    pub(crate) fn best() -> Self {
         #[cfg(test)]
         if let Some(forced) = tests::FORCED.get() {
             return forced;
@@ -49,7 +49,7 @@ impl Isa {
     }
 
     #[inline]
-    pub(super) fn level(self) -> Level {
+    pub(crate) fn level(self) -> Level {
         self.0
     }
 }
@@ -83,10 +83,10 @@ macro_rules! dispatch {
         }
     };
 }
-pub(super) use dispatch;
+pub(crate) use dispatch;
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use std::cell::Cell;
 
     use super::Isa;

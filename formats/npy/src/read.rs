@@ -1,0 +1,74 @@
+//! From the bytes of a file to the place and the form of its array.
+
+use wire::{Cursor, Error, ReadAt, Result, Why, product};
+
+use crate::literal::{Header, parse};
+use crate::{Descr, HEADER_MAX, MAGIC};
+
+/// An array, and where its elements are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Array {
+    /// The type of the elements.
+    pub descr: Descr,
+    /// The outermost dimension first, in Fortran order too.
+    pub shape: Vec<u64>,
+    /// Whether the first index runs fastest, instead of the last.
+    pub fortran: bool,
+    /// Byte offset of the first element.
+    pub data_offset: u64,
+    /// Bytes of all elements.
+    pub data_len: u64,
+}
+
+/// Whether a file that begins with `head` is an npy file.
+pub fn probe(head: &[u8]) -> bool {
+    head.starts_with(MAGIC)
+}
+
+/// Reads the header; of the data, only the length is checked.
+///
+/// # Errors
+/// - `Truncated`, `Invalid`, `Mismatch`, `Unknown`: the file breaks the format, see the crate.
+/// - `TooLarge`: the header is longer than 64 KiB.
+/// - `Unsupported`: elements that are no plain numbers.
+/// - `Io`: reading failed.
+pub fn read(source: &dyn ReadAt) -> Result<Array> {
+    let mut c = Cursor::new(source);
+    let magic: [u8; 6] = c.array("magic")?;
+    if magic != *MAGIC {
+        let found = format!("\"{}\"", magic.escape_ascii());
+        let expected = format!("\"{}\": this is no npy file", MAGIC.escape_ascii());
+        return Err(Error::new(0, "magic", Why::Mismatch { found, expected }));
+    }
+    let version_at = c.offset();
+    let version = c.array("version")?;
+    let length_at = c.offset();
+    let len = match version {
+        [1, 0] => u64::from(c.u16("header length")?),
+        [2 | 3, 0] => u64::from(c.u32("header length")?),
+        [major, minor] => {
+            let value = format!("{major}.{minor}");
+            return Err(Error::new(version_at, "version", Why::Unknown { value }));
+        }
+    };
+    if len > c.remaining() {
+        // Before the limit: a length that exceeds the file is damage, and no option cures it.
+        let why = Why::Truncated { need: len, have: c.remaining() };
+        return Err(Error::new(length_at, "header length", why));
+    }
+    let start = c.offset();
+    let text = c.bytes(len, HEADER_MAX, "npy header", "header length")?;
+    let Header { descr, fortran, shape } = parse(&text, start)?;
+    // The size is a factor like the others: a huge dimension beside an empty one is not real.
+    let data_len = product(&[shape.as_slice(), &[descr.size]].concat());
+    let wraps = || format!("the bytes of {shape:?} pass 64-bit numbers");
+    let data_len = data_len.ok_or_else(|| Error::invalid(start, "shape", wraps()))?;
+    let data_offset = c.offset();
+    c.skip(data_len, "data")?;
+    match c.remaining() {
+        0 => Ok(Array { descr, shape, fortran, data_offset, data_len }),
+        rest => {
+            Err(Error::invalid(c.offset(), "data", format!("{rest} bytes follow the last element")))
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The element types of torch, and the names by which a pickle calls them.
+//!
+//! Source: `c10/core/ScalarType.h` and `torch/storage.py` of PyTorch 2.
+
+/// The type of an element that has a fixed number of bytes and a plain meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "the names are torch's, and each says what it is")]
+pub enum Dtype {
+    F64,
+    F32,
+    F16,
+    Bf16,
+    F8E4M3Fn,
+    F8E5M2,
+    F8E4M3Fnuz,
+    F8E5M2Fnuz,
+    F8E8M0Fnu,
+    I64,
+    I32,
+    I16,
+    I8,
+    U64,
+    U32,
+    U16,
+    U8,
+    Bool,
+}
+
+/// One type: ours, its bytes, torch's name, torch's short name, and the class of its storages
+/// (empty where it has none and is kept in an untyped one).
+type Row = (Dtype, u64, &'static str, &'static str, &'static str);
+
+#[rustfmt::skip]
+const DTYPES: &[Row] = &[
+    (Dtype::F64,        8, "float64",          "double", "DoubleStorage"),
+    (Dtype::F32,        4, "float32",          "float",  "FloatStorage"),
+    (Dtype::F16,        2, "float16",          "half",   "HalfStorage"),
+    (Dtype::Bf16,       2, "bfloat16",         "",       "BFloat16Storage"),
+    (Dtype::F8E4M3Fn,   1, "float8_e4m3fn",    "",       ""),
+    (Dtype::F8E5M2,     1, "float8_e5m2",      "",       ""),
+    (Dtype::F8E4M3Fnuz, 1, "float8_e4m3fnuz",  "",       ""),
+    (Dtype::F8E5M2Fnuz, 1, "float8_e5m2fnuz",  "",       ""),
+    (Dtype::F8E8M0Fnu,  1, "float8_e8m0fnu",   "",       ""),
+    (Dtype::I64,        8, "int64",            "long",   "LongStorage"),
+    (Dtype::I32,        4, "int32",            "int",    "IntStorage"),
+    (Dtype::I16,        2, "int16",            "short",  "ShortStorage"),
+    (Dtype::I8,         1, "int8",             "",       "CharStorage"),
+    (Dtype::U64,        8, "uint64",           "",       ""),
+    (Dtype::U32,        4, "uint32",           "",       ""),
+    (Dtype::U16,        2, "uint16",           "",       ""),
+    (Dtype::U8,         1, "uint8",            "",       "ByteStorage"),
+    (Dtype::Bool,       1, "bool",             "",       "BoolStorage"),
+];
+
+/// Element types that have no plain values, so that copying their bytes would be wrong:
+/// torch's name, the class of their storages, and the bytes of an element where they are whole.
+#[rustfmt::skip]
+const REFUSED: &[(&str, &str, Option<u64>)] = &[
+    ("complex32",     "ComplexHalfStorage",   Some(4)),
+    ("complex64",     "ComplexFloatStorage",  Some(8)),
+    ("complex128",    "ComplexDoubleStorage", Some(16)),
+    ("cfloat",        "",                     Some(8)),
+    ("cdouble",       "",                     Some(16)),
+    ("chalf",         "",                     Some(4)),
+    ("qint8",         "QInt8Storage",         Some(1)),
+    ("quint8",        "QUInt8Storage",        Some(1)),
+    ("qint32",        "QInt32Storage",        Some(4)),
+    ("quint4x2",      "QUInt4x2Storage",      None),
+    ("quint2x4",      "QUInt2x4Storage",      None),
+    ("float4_e2m1fn_x2", "",                  Some(1)),
+];
+
+impl Dtype {
+    /// Bytes of an element.
+    pub fn bytes(self) -> u64 {
+        self.row().map_or(1, |row| row.1)
+    }
+
+    /// Torch's name of it, such as `float32`.
+    pub fn name(self) -> &'static str {
+        self.row().map_or("", |row| row.2)
+    }
+
+    fn row(self) -> Option<&'static Row> {
+        DTYPES.iter().find(|row| row.0 == self)
+    }
+}
+
+/// What a storage holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Element {
+    Known(Dtype),
+    /// Bytes; each tensor says of which type.
+    Untyped,
+    /// A type that is not read, by torch's name, and its bytes where they are whole.
+    Refused(&'static str, Option<u64>),
+}
+
+impl Element {
+    /// The element type that torch calls by this name.
+    pub(crate) fn of_dtype(name: &str) -> Option<Self> {
+        let named = |text: &str| !text.is_empty() && text == name;
+        let known = DTYPES.iter().find(|row| named(row.2) || named(row.3));
+        let refused = || REFUSED.iter().find(|row| named(row.0));
+        let known = known.map(|row| Self::Known(row.0));
+        known.or_else(|| refused().map(|row| Self::Refused(row.0, row.2)))
+    }
+
+    /// The element type of a storage class.
+    pub(crate) fn of_storage(class: &str) -> Option<Self> {
+        if class == "UntypedStorage" {
+            return Some(Self::Untyped);
+        }
+        let named = |text: &str| !text.is_empty() && text == class;
+        let known = DTYPES.iter().find(|row| named(row.4)).map(|row| Self::Known(row.0));
+        let refused = || REFUSED.iter().find(|row| named(row.1));
+        known.or_else(|| refused().map(|row| Self::Refused(row.0, row.2)))
+    }
+
+    /// Bytes of an element, if they are whole.
+    pub(crate) fn bytes(self) -> Option<u64> {
+        match self {
+            Self::Known(dtype) => Some(dtype.bytes()),
+            Self::Untyped => Some(1),
+            Self::Refused(_, bytes) => bytes,
+        }
+    }
+}

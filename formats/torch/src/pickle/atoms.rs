@@ -1,0 +1,176 @@
+//! Numbers, text and bytes.
+
+use wire::{Result, Why};
+
+use super::{FALSE, Machine, NONE, PLAIN, TRUE};
+use crate::value::{Id, Value};
+
+/// Longest line of the text protocol that is read, in bytes.
+const LINE_MAX: usize = 1 << 20;
+/// Longest integer, in bytes or decimal digits: torch's magic number needs ten bytes.
+const INTEGER_MAX: u64 = 1024;
+
+impl Machine<'_, '_> {
+    /// Opcodes that push one value and take none.
+    pub(super) fn atom(&mut self, op: u8) -> Result<bool> {
+        let id = match op {
+            b'N' => NONE,
+            0x88 => TRUE,
+            0x89 => FALSE,
+            b'I' | b'L' | b'F' => self.number_line(op)?,
+            b'J' => {
+                let value = i32::from_le_bytes(self.array("integer")?);
+                self.int(value.into())?
+            }
+            b'K' => {
+                let value = u8::from_le_bytes(self.array("integer")?);
+                self.int(value.into())?
+            }
+            b'M' => {
+                let value = u16::from_le_bytes(self.array("integer")?);
+                self.int(value.into())?
+            }
+            0x8a => {
+                let len = u64::from(u8::from_le_bytes(self.array("integer length")?));
+                self.long(len)?
+            }
+            0x8b => {
+                let len = i32::from_le_bytes(self.array("integer length")?);
+                match u64::try_from(len) {
+                    Ok(len) => self.long(len)?,
+                    Err(_) => return self.invalid(format!("an integer of {len} bytes")),
+                }
+            }
+            b'G' => {
+                self.array::<8>("float")?;
+                PLAIN
+            }
+            b'S' | b'V' => self.text_line(op)?,
+            b'X' | 0x8c | 0x8d => self.unicode(op)?,
+            b'T' | b'U' => self.string(op)?,
+            b'B' | b'C' | 0x8e | 0x96 => self.blob(op)?,
+            _ => return Ok(false),
+        };
+        self.push(id)?;
+        Ok(true)
+    }
+
+    fn int(&mut self, value: i64) -> Result<Id> {
+        self.make(Value::Int(value))
+    }
+
+    /// Two's complement, least byte first; no bytes at all are zero.
+    fn long(&mut self, len: u64) -> Result<Id> {
+        self.need(len, "integer")?;
+        let bytes = self.c.bytes(len, INTEGER_MAX, "bytes of an integer", "integer")?;
+        let sign = if bytes.last().is_some_and(|top| top & 0x80 != 0) { 0xFF } else { 0 };
+        let mut wide = [sign; 8];
+        match wide.get_mut(..bytes.len()) {
+            Some(low) => {
+                low.copy_from_slice(&bytes);
+                self.int(i64::from_le_bytes(wide))
+            }
+            None => self.make(Value::Big(bytes.into())),
+        }
+    }
+
+    fn number_line(&mut self, op: u8) -> Result<Id> {
+        let line = self.line()?;
+        let digits = line.strip_suffix('L').filter(|_| op == b'L').unwrap_or(&line);
+        match (op, digits) {
+            // Protocol 0 has no other booleans.
+            (b'I', "00") => return Ok(FALSE),
+            (b'I', "01") => return Ok(TRUE),
+            (b'F', _) if digits.parse::<f64>().is_ok() => return Ok(PLAIN),
+            (b'F', _) => return self.invalid("not a number"),
+            _ => {}
+        }
+        if let Ok(value) = digits.parse() {
+            return self.int(value);
+        }
+        let plain = digits.strip_prefix('-').unwrap_or(digits);
+        let long = plain.len() as u64;
+        if long > INTEGER_MAX || plain.is_empty() || !plain.bytes().all(|b| b.is_ascii_digit()) {
+            return self.invalid(format!("{long} characters that are no number of at most 1024"));
+        }
+        Ok(PLAIN)
+    }
+
+    /// Text in the line protocol; with escapes it is data that no name is made of.
+    fn text_line(&mut self, op: u8) -> Result<Id> {
+        let line = self.line()?;
+        let text = if op == b'V' { Some(line.as_str()) } else { unquoted(line.trim_end()) };
+        match text {
+            Some(text) if text.contains('\\') => Ok(PLAIN),
+            Some(text) => self.make(Value::Text(text.into())),
+            None => self.invalid("a string without its quotes"),
+        }
+    }
+
+    fn unicode(&mut self, op: u8) -> Result<Id> {
+        let bytes = self.sized(op)?;
+        match String::from_utf8(bytes) {
+            Ok(text) => self.make(Value::Text(text.into())),
+            Err(_) => self.invalid("text that is not UTF-8"),
+        }
+    }
+
+    /// A string of Python 2, which is text where it can be.
+    fn string(&mut self, op: u8) -> Result<Id> {
+        let bytes = self.sized(op)?;
+        match String::from_utf8(bytes) {
+            Ok(text) => self.make(Value::Text(text.into())),
+            Err(_) => Ok(PLAIN),
+        }
+    }
+
+    fn blob(&mut self, op: u8) -> Result<Id> {
+        let len = self.length(op)?;
+        self.need(len, "bytes")?;
+        self.c.skip(len, "bytes")?;
+        Ok(PLAIN)
+    }
+
+    fn sized(&mut self, op: u8) -> Result<Vec<u8>> {
+        let len = self.length(op)?;
+        self.need(len, "text")?;
+        self.c.bytes(len, len, "", "text")
+    }
+
+    fn length(&mut self, op: u8) -> Result<u64> {
+        Ok(match op {
+            b'U' | b'C' | 0x8c => u64::from(u8::from_le_bytes(self.array("length")?)),
+            b'X' | b'B' => u64::from(u32::from_le_bytes(self.array("length")?)),
+            b'T' => {
+                let len = i32::from_le_bytes(self.array("length")?);
+                match u64::try_from(len) {
+                    Ok(len) => len,
+                    Err(_) => return self.invalid(format!("a string of {len} bytes")),
+                }
+            }
+            _ => u64::from_le_bytes(self.array("length")?),
+        })
+    }
+
+    /// The text up to the next newline.
+    pub(super) fn line(&mut self) -> Result<String> {
+        let mut bytes = Vec::new();
+        loop {
+            match self.array("line of text")? {
+                [b'\n'] => break,
+                [byte] => bytes.push(byte),
+            }
+            if bytes.len() > LINE_MAX {
+                let (value, max) = (bytes.len() as u64, LINE_MAX as u64);
+                let why = Why::TooLarge { value, max, lift: "line of a pickle" };
+                return Err(wire::Error::new(self.at, "line of text", why));
+            }
+        }
+        String::from_utf8(bytes).or_else(|_| self.invalid("a line that is not UTF-8"))
+    }
+}
+
+fn unquoted(line: &str) -> Option<&str> {
+    let within = |quote| line.strip_prefix(quote)?.strip_suffix(quote);
+    within('\'').or_else(|| within('"'))
+}

@@ -1,0 +1,145 @@
+//! Storages and tensors, from the arguments by which torch describes them.
+
+use wire::Result;
+
+use super::Machine;
+use crate::dtype::Element;
+use crate::globals::{Meaning, Rebuild};
+use crate::text::quoted;
+use crate::value::{Id, Stated, Value, View};
+
+/// Longest key of a storage, in bytes: torch counts them, or writes an address.
+const KEY_MAX: usize = 40;
+/// Most dimensions of a tensor, as in NumPy and torch.
+const RANK_MAX: usize = 64;
+
+impl Machine<'_, '_> {
+    /// `(class, key, location, count)`, and in old files a view `(key, offset, count)` or None.
+    pub(super) fn storage(&mut self, items: &[Id]) -> Result<Id> {
+        let (class, key, location, count, part) = match *items {
+            [class, key, location, count] => (class, key, location, count, None),
+            [class, key, location, count, part] => (class, key, location, count, Some(part)),
+            _ => return self.invalid("a persistent identifier of a storage with too few parts"),
+        };
+        let Some(Meaning::Storage(element)) = self.meaning(class) else {
+            return self.invalid("a storage whose class is no storage");
+        };
+        let Some((key, location)) = self.text(key).zip(self.text(location)) else {
+            return self.invalid("a storage whose key or location is no text");
+        };
+        let fit = !key.is_empty() && key.len() <= KEY_MAX;
+        if !fit || !key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            let rule = format!("the storage key {} is no plain label", quoted(key));
+            return self.invalid(rule);
+        }
+        let (key, meta) = (key.to_owned(), location == "meta");
+        let count = self.count(count, "the length of a storage")?;
+        let part = match part {
+            Some(part) => self.part(part)?,
+            None => None,
+        };
+        let stated = Stated { key, element, count, meta, part, at: self.at };
+        self.state(stated)
+    }
+
+    /// `(key, offset, count)` of a view, or None.
+    fn part(&self, id: Id) -> Result<Option<(u64, u64)>> {
+        match self.value(id) {
+            Value::None => Ok(None),
+            Value::Row(items) => match items.as_slice() {
+                &[_, offset, count] => {
+                    let offset = self.count(offset, "the offset of a storage view")?;
+                    Ok(Some((offset, self.count(count, "the length of a storage view")?)))
+                }
+                _ => self.invalid("a storage view that has not three parts"),
+            },
+            _ => self.invalid("a storage view that is no tuple"),
+        }
+    }
+
+    /// One storage has one type and one length, however often it is named.
+    fn state(&mut self, stated: Stated) -> Result<Id> {
+        let next = u32::try_from(self.storages.len()).unwrap_or(u32::MAX);
+        // Views of one storage are told apart by their range.
+        let name = format!("{} {:?}", stated.key, stated.part);
+        let index = *self.storage_at.entry(name).or_insert(next);
+        if index == next {
+            self.storages.push(stated);
+        } else if let Some(known) = self.storages.get(index as usize) {
+            let same = known.element == stated.element && known.count == stated.count;
+            if !same {
+                let key = quoted(&stated.key);
+                return self
+                    .invalid(format!("storage {key} is stated twice, with two types or lengths"));
+            }
+        }
+        self.make(Value::Storage(index))
+    }
+
+    pub(super) fn rebuild(&mut self, kind: Rebuild, args: Id) -> Result<Id> {
+        let Value::Row(items) = self.value(args) else {
+            return self.invalid("a tensor whose arguments are no tuple");
+        };
+        match (kind, items.as_slice()) {
+            (Rebuild::Parameter, &[tensor, ..]) => match self.value(tensor) {
+                Value::Tensor(_) | Value::Unread(_) => Ok(tensor),
+                _ => self.invalid("a parameter of something that is no tensor"),
+            },
+            (Rebuild::Tensor, &[storage, offset, shape, strides, ..]) => {
+                self.view(storage, [offset, shape, strides], None)
+            }
+            (Rebuild::TensorOfDtype, &[storage, offset, shape, strides, _, _, dtype, ..]) => {
+                let Some(Meaning::Dtype(element)) = self.meaning(dtype) else {
+                    return self.invalid("a tensor whose dtype is none");
+                };
+                self.view(storage, [offset, shape, strides], Some(element))
+            }
+            _ => self.invalid("a tensor with too few arguments"),
+        }
+    }
+
+    fn view(&mut self, storage: Id, parts: [Id; 3], of: Option<Element>) -> Result<Id> {
+        let &Value::Storage(storage) = self.value(storage) else {
+            return self.invalid("a tensor of something that is no storage");
+        };
+        let Some(stated) = self.storages.get(storage as usize) else {
+            return self.invalid("a tensor of no storage");
+        };
+        if stated.meta {
+            return self.make(Value::Unread("a meta tensor, which has no values"));
+        }
+        let element = match (stated.element, of) {
+            (Element::Untyped, Some(element)) => element,
+            (Element::Untyped, None) => return self.invalid("a tensor of an untyped storage"),
+            (element, None) => element,
+            (element, Some(of)) if element == of => element,
+            _ => return self.invalid("a tensor whose dtype is not its storage's"),
+        };
+        let [offset, shape, strides] = parts;
+        self.count(offset, "the offset of a tensor")?;
+        for row in [shape, strides] {
+            let Value::Row(items) = self.value(row) else {
+                return self.invalid("a tensor whose sizes or strides are no tuple");
+            };
+            if items.len() > RANK_MAX {
+                let rule = format!("a tensor of {} dimensions, at most {RANK_MAX}", items.len());
+                return self.invalid(rule);
+            }
+            for &item in items {
+                self.count(item, "a size or stride of a tensor")?;
+            }
+        }
+        let view = View { storage, element, offset, shape, strides, at: self.at };
+        self.make(Value::Tensor(Box::new(view)))
+    }
+
+    fn count(&self, id: Id, what: &str) -> Result<u64> {
+        match self.value(id) {
+            Value::Int(value) => match u64::try_from(*value) {
+                Ok(count) => Ok(count),
+                Err(_) => self.invalid(format!("{what} is {value}; it must not be negative")),
+            },
+            _ => self.invalid(format!("{what} is no integer of 64 bits")),
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Flags that several commands share.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use regex::Regex;
+
+use crate::formats;
+use crate::ir::{Access, Blob, Error, Limits, Model, Notes, Result};
+use crate::run::tokens::Encoder;
+use crate::store::Files;
+use crate::transform::{self, Edits, Selection};
+
+/// How loud a command is, and how many threads it uses.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Common {
+    /// Worker threads; all cores unless given. The result does not depend on it.
+    #[arg(long, value_name = "N", global = true)]
+    pub(crate) threads: Option<usize>,
+    /// No notes and no progress on stderr.
+    #[arg(long, global = true)]
+    pub(crate) quiet: bool,
+    /// Every note is an error (exit 7).
+    #[arg(long, global = true)]
+    pub(crate) strict: bool,
+}
+
+impl Common {
+    /// The number of worker threads.
+    ///
+    /// # Errors
+    /// Usage for a number that is none.
+    pub(crate) fn threads(&self) -> Result<usize> {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        match self.threads {
+            None => Ok(cores()),
+            Some(n) if (1..=1024).contains(&n) => Ok(n),
+            Some(n) => Err(Error::usage(format!("--threads {n}: expected 1 to 1024"))),
+        }
+    }
+}
+
+/// How a model is read.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Reading {
+    /// The source's format, if its content does not say it.
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) from: Option<String>,
+    /// Keep only the tensors whose names match; may be repeated.
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) include: Vec<Regex>,
+    /// Leave out the tensors whose names match; may be repeated.
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) exclude: Vec<Regex>,
+    /// Raise or lower a limit, such as side-file=500000000; may be repeated.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) limit: Vec<String>,
+    /// Read files instead of mapping them.
+    #[arg(long)]
+    pub(crate) no_mmap: bool,
+    /// Leave out objects of foreign classes in PyTorch checkpoints; nothing is ever called.
+    #[arg(long)]
+    pub(crate) skip_objects: bool,
+    /// The GGUF name of the pre-tokenizer, if it is not recognised.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) pre: Option<String>,
+}
+
+impl Reading {
+    /// Reads the model at `path`; the weights stay where they are.
+    ///
+    /// # Errors
+    /// What the format's reader says.
+    pub(crate) fn model(&self, path: &Path, access: Access, notes: &mut Notes) -> Result<Model> {
+        let access = if self.no_mmap { Access::Read } else { access };
+        let source = Files::open(path, access)?;
+        let format = formats::detect(&source, self.from.as_deref())?;
+        let read = format.read.ok_or_else(|| {
+            Error::unsupported(format!("{} is written, but not read", format.name))
+        })?;
+        let model = read(&source, &self.limits()?, notes)?;
+        let selection = Selection { include: self.include.clone(), exclude: self.exclude.clone() };
+        Ok(transform::select(model, &selection, notes))
+    }
+
+    fn limits(&self) -> Result<Limits> {
+        let mut limits = Limits {
+            skip_objects: self.skip_objects,
+            pre_tokenizer: self.pre.clone().map(Arc::from),
+            ..Limits::default()
+        };
+        for setting in &self.limit {
+            let wrong = || Error::usage(format!("--limit {setting}: expected NAME=NUMBER"));
+            let (name, value) = setting.split_once('=').ok_or_else(wrong)?;
+            limits.set(name, value.parse().map_err(|_| wrong())?)?;
+        }
+        Ok(limits)
+    }
+}
+
+/// How a model is written.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Writing {
+    /// The target's format, if its name does not say it.
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) to: Option<String>,
+    /// Replace an existing target, atomically.
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Print the plan and the exact size of the output; write nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not wait until the disk has the bytes.
+    #[arg(long)]
+    pub(crate) no_sync: bool,
+    /// Set a metadata key, in the spelling of the source; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Remove a metadata key; may be repeated.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) unset: Vec<String>,
+    /// Write configuration and tokenizer, no tensors.
+    #[arg(long)]
+    pub(crate) vocab_only: bool,
+    /// Cut the output into files of at most this size: 500M, 2G, …
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) split_max_size: Option<u64>,
+    /// Cut the output into files of at most this many tensors.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) split_max_tensors: Option<u64>,
+    /// Pack weights that are NaN or infinite, which a packing cannot hold.
+    #[arg(long)]
+    pub(crate) allow_nonfinite: bool,
+}
+
+impl Writing {
+    /// The changes to the configuration.
+    ///
+    /// # Errors
+    /// Usage for a setting without `=`.
+    pub(crate) fn edits(&self) -> Result<Edits> {
+        let pair = |text: &String| {
+            let (key, value) = text.split_once('=').ok_or_else(|| {
+                Error::usage(format!("--set {text}: expected KEY=VALUE"))
+            })?;
+            Ok((key.to_owned(), value.to_owned()))
+        };
+        let set = self.set.iter().map(pair).collect::<Result<_>>()?;
+        Ok(Edits { set, unset: self.unset.clone() })
+    }
+}
+
+/// `500M`, `2G`: decimal, as llama-gguf-split reads them.
+fn parse_size(text: &str) -> std::result::Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit: u64 = match &text[digits.len()..].to_ascii_uppercase()[..] {
+        "" | "B" => 1,
+        "K" | "KB" => 1_000,
+        "M" | "MB" => 1_000_000,
+        "G" | "GB" => 1_000_000_000,
+        _ => return Err("expected a number with K, M or G".into()),
+    };
+    let size = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)).filter(|n| *n > 0);
+    size.ok_or_else(|| "expected a number with K, M or G".into())
+}
+
+/// A list of token ids: `1,2,3`.
+///
+/// # Errors
+/// Usage if one is no number.
+pub(crate) fn parse_tokens(text: &str) -> Result<Vec<u32>> {
+    let ids = text.split(',').map(str::trim).filter(|id| !id.is_empty());
+    let ids: std::result::Result<Vec<u32>, _> = ids.map(str::parse).collect();
+    let ids = ids.map_err(|_| Error::usage(format!("--tokens {text}: expected 1,2,3")))?;
+    if ids.is_empty() {
+        return Err(Error::usage("--tokens: expected at least one id"));
+    }
+    Ok(ids)
+}
+
+/// The path of a model, as every command takes it.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ModelPath {
+    /// A model: a file, a shard's index, or a directory.
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: PathBuf,
+}
+
+/// What a model is run on.
+#[derive(Debug, Clone, clap::Args)]
+#[group(id = "input", required = true, multiple = false)]
+pub(crate) struct Prompt {
+    /// Token ids; nothing is added to them.
+    #[arg(long, value_name = "1,2,3", group = "input")]
+    pub(crate) tokens: Option<String>,
+    /// A text; what the tokenizer adds to a prompt is added.
+    #[arg(long, value_name = "TEXT", group = "input")]
+    pub(crate) prompt: Option<String>,
+}
+
+impl Prompt {
+    /// The ids.
+    ///
+    /// # Errors
+    /// Usage for ids that are none; Unsupported for a text without a tokenizer.
+    pub(crate) fn tokens(&self, model: &Model) -> Result<Vec<u32>> {
+        match (&self.tokens, &self.prompt) {
+            (Some(ids), _) => parse_tokens(ids),
+            (None, Some(text)) => encode(model, text),
+            (None, None) => Err(Error::usage("give --tokens or --prompt")),
+        }
+    }
+}
+
+/// A text as a prompt for this model.
+///
+/// # Errors
+/// Unsupported without a tokenizer.
+pub(crate) fn encode(model: &Model, text: &str) -> Result<Vec<u32>> {
+    let tokenizer = model.tokenizer.as_ref().ok_or_else(|| {
+        Error::unsupported("the model has no tokenizer; give --tokens").at(&model.origin)
+    })?;
+    let ids = Encoder::new(tokenizer)?.encode(text, true, true)?;
+    if ids.is_empty() {
+        return Err(Error::usage("the text has no tokens"));
+    }
+    Ok(ids)
+}
+
+/// The content of a text file that a flag names.
+///
+/// # Errors
+/// Io; Malformed if it is not UTF-8; Limit above 1 GiB.
+pub(crate) fn text_file(path: &Path) -> Result<String> {
+    let blob = Blob::open(path, Access::Read)?;
+    String::from_utf8(blob.read_all(1 << 30)?).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        Error::malformed(format!("byte {at:#x}: not UTF-8 text")).at(path.display())
+    })
+}

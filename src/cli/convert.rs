@@ -1,0 +1,196 @@
+//! `remold convert`: any format in, any format out.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde_json::{Value as Json, json};
+
+use super::args::{Common, Reading, Writing};
+use super::{Outcome, report, verify};
+use crate::arch::Fate;
+use crate::convert::{Job, Made, convert};
+use crate::formats;
+use crate::ir::{Access, Notes, Result};
+use crate::quant::Types;
+use crate::store::SinkOptions;
+use crate::write::{ExecuteOptions, Progress, Split, WriteOptions};
+
+/// Converts a model to another format, other types, or both
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The model to read: a file, a shard's index, or a directory.
+    #[arg(value_name = "SRC")]
+    source: PathBuf,
+    /// The file or directory to write; its extension says the format.
+    #[arg(value_name = "DST")]
+    target: PathBuf,
+    /// The type of the weights: f32, f16, bf16, q8_0, q4_0, …; the source's unless given.
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: Option<String>,
+    /// One type for every tensor that can be quantized, instead of llama-quantize's mixture.
+    #[arg(long)]
+    pure: bool,
+    /// Run both models afterwards and compare them (exit 1 if they are not the same).
+    #[arg(long)]
+    verify: bool,
+    /// Machine form on standard output.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    reading: Reading,
+    #[command(flatten)]
+    writing: Writing,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Result<Outcome> {
+        let types = Types {
+            all: self.kind.as_deref().map(str::parse).transpose()?,
+            pure: self.pure,
+            // Whoever names a type for a conversion wants that type, whatever the source has.
+            allow_requantize: true,
+            ..Types::default()
+        };
+        let plan = Plan {
+            source: &self.source,
+            target: &self.target,
+            types,
+            verify: self.verify,
+            json: self.json,
+            reading: &self.reading,
+            writing: &self.writing,
+            common: &self.common,
+        };
+        plan.run()
+    }
+}
+
+/// What `convert` and `quantize` do alike.
+pub(super) struct Plan<'a> {
+    pub(super) source: &'a Path,
+    pub(super) target: &'a Path,
+    pub(super) types: Types,
+    pub(super) verify: bool,
+    pub(super) json: bool,
+    pub(super) reading: &'a Reading,
+    pub(super) writing: &'a Writing,
+    pub(super) common: &'a Common,
+}
+
+impl Plan<'_> {
+    pub(super) fn run(self) -> Result<Outcome> {
+        let started = Instant::now();
+        let mut notes = Notes::default();
+        // A name that leads to no format is refused before anything is read.
+        let job = self.job()?;
+        let model = self.reading.model(self.source, Access::Read, &mut notes)?;
+        let how = ExecuteOptions {
+            threads: self.common.threads()?,
+            progress: Progress::new(!self.common.quiet),
+            allow_nonfinite: self.writing.allow_nonfinite,
+            ..ExecuteOptions::default()
+        };
+        let made = convert(model, &job, &how, &mut notes);
+        report::notes(&notes, self.common.quiet, false)?;
+        let made = made?;
+        if job.plan_only {
+            self.show_plan(&made)?;
+            return Ok(Outcome::Done);
+        }
+        if self.json {
+            report::json(&self.to_json(&made, &notes))?;
+        } else if !self.common.quiet {
+            report::line(&self.summary(&made, started));
+        }
+        if self.verify {
+            return verify::after(self.source, self.target, self.reading, self.common, self.json);
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn job(&self) -> Result<Job> {
+        let to = formats::for_target(self.target, self.writing.to.as_deref())?;
+        let name = self.target.file_name().map(|name| name.to_string_lossy().into_owned());
+        Ok(Job {
+            target: self.target.to_owned(),
+            to,
+            types: self.types.clone(),
+            edits: self.writing.edits()?,
+            write: WriteOptions {
+                name: name.unwrap_or_default(),
+                directory: to.directory && formats::is_directory(self.target),
+                split: Split {
+                    max_bytes: self.writing.split_max_size,
+                    max_tensors: self.writing.split_max_tensors,
+                },
+                vocab_only: self.writing.vocab_only,
+                ..WriteOptions::default()
+            },
+            sink: SinkOptions { overwrite: self.writing.overwrite, sync: !self.writing.no_sync },
+            plan_only: self.writing.dry_run,
+            strict: self.common.strict,
+        })
+    }
+
+    fn show_plan(&self, made: &Made) -> Result<()> {
+        if self.json {
+            return report::json(&made.layout.to_json());
+        }
+        report::result(&made.layout.to_string())
+    }
+
+    fn summary(&self, made: &Made, started: Instant) -> String {
+        let written = made.layout.total_bytes();
+        let seconds = started.elapsed().as_secs_f64();
+        let count = |fate: fn(&Fate) -> bool| made.ledger.iter().filter(|(_, f)| fate(f)).count();
+        let mapped = count(|fate| matches!(fate, Fate::Mapped(_)));
+        let mut others = Vec::new();
+        for (n, word) in [
+            (count(|fate| matches!(fate, Fate::Tied(_))), "tied"),
+            (count(|fate| matches!(fate, Fate::Fused(_))), "fused"),
+            (count(|fate| matches!(fate, Fate::Dropped(_))), "dropped"),
+        ] {
+            if n > 0 {
+                others.push(format!(", {n} {word}"));
+            }
+        }
+        format!(
+            "{}: {mapped} tensors{}, {} in {seconds:.2} s",
+            self.target.display(),
+            others.concat(),
+            report::size(written),
+        )
+    }
+
+    fn to_json(&self, made: &Made, notes: &Notes) -> Json {
+        let files: Vec<Json> = made
+            .layout
+            .files
+            .iter()
+            .map(|file| json!({ "name": file.name, "bytes": file.len }))
+            .collect();
+        let ledger: Vec<Json> = made
+            .ledger
+            .iter()
+            .map(|(name, fate)| match fate {
+                Fate::Mapped(to) => json!({ "name": name, "fate": "mapped", "to": to }),
+                Fate::Tied(to) => json!({ "name": name, "fate": "tied", "to": to }),
+                Fate::Fused(to) => json!({ "name": name, "fate": "fused", "to": to }),
+                Fate::Dropped(why) => json!({ "name": name, "fate": "dropped", "reason": why }),
+            })
+            .collect();
+        let notes: Vec<Json> = notes
+            .iter()
+            .map(|note| json!({ "subject": note.subject, "text": note.text }))
+            .collect();
+        json!({
+            "target": self.target.display().to_string(),
+            "bytes": made.layout.total_bytes(),
+            "files": files,
+            "tensors": ledger,
+            "notes": notes,
+        })
+    }
+}

@@ -1,0 +1,57 @@
+//! `remold logits`: what a model says, as numbers.
+
+use std::path::PathBuf;
+
+use super::args::{Common, ModelPath, Prompt, Reading};
+use super::{Outcome, report};
+use crate::ir::{Access, Error, Notes, Result};
+use crate::run::{self, Decoder};
+
+/// Runs a model and writes its logits as f32 [positions, vocab]
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    path: ModelPath,
+    #[command(flatten)]
+    prompt: Prompt,
+    /// The .npy file to write.
+    #[arg(short, long, value_name = "OUT.npy")]
+    output: PathBuf,
+    /// Decode token by token with the cache, instead of the whole prompt at once.
+    #[arg(long)]
+    step: bool,
+    #[command(flatten)]
+    reading: Reading,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Result<Outcome> {
+        let mut notes = Notes::default();
+        let model = self.reading.model(&self.path.model, Access::Map, &mut notes)?;
+        report::notes(&notes, self.common.quiet, self.common.strict)?;
+        let tokens = self.prompt.tokens(&model)?;
+        let decoder = Decoder::new(&model)?;
+        let pool = run::pool(self.common.threads()?)?;
+        let logits = pool.install(|| self.forward(&decoder, &tokens))?;
+        let shape = [tokens.len() as u64, decoder.vocab() as u64];
+        let mut bytes = npy::header(npy::Descr::F32, &shape)
+            .map_err(|error| Error::bug(format!("an array that cannot be described: {error}")))?;
+        bytes.extend(logits.iter().flat_map(|x| x.to_le_bytes()));
+        report::file(&self.output, &bytes)?;
+        Ok(Outcome::Done)
+    }
+
+    fn forward(&self, decoder: &Decoder<'_>, tokens: &[u32]) -> Result<Vec<f32>> {
+        let mut cache = decoder.cache(tokens.len())?;
+        if !self.step {
+            return decoder.forward(&mut cache, tokens);
+        }
+        let mut logits = Vec::new();
+        for token in tokens {
+            logits.extend(decoder.forward(&mut cache, std::slice::from_ref(token))?);
+        }
+        Ok(logits)
+    }
+}

@@ -1,0 +1,90 @@
+//! `remold quantize`: as llama-quantize, from any format.
+
+use std::path::PathBuf;
+
+use regex::Regex;
+
+use super::args::{Common, Reading, Writing};
+use super::convert::Plan;
+use super::Outcome;
+use crate::ir::{DType, Result};
+use crate::quant::{self, Types};
+
+/// Quantizes a model, with the mixtures of llama-quantize
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The model to read: a file, a shard's index, or a directory.
+    #[arg(value_name = "SRC")]
+    source: PathBuf,
+    /// The GGUF to write.
+    #[arg(value_name = "DST")]
+    target: PathBuf,
+    /// The mixture, as llama-quantize spells it, in any case: Q8_0, Q4_0, Q6_K, …
+    #[arg(value_name = "TYPE")]
+    kind: String,
+    /// One type for every tensor that can be quantized, instead of the mixture.
+    #[arg(long)]
+    pure: bool,
+    /// A type for the tensors whose names match; may be repeated, the first match counts.
+    #[arg(long, value_name = "REGEX=TYPE", value_parser = parse_override)]
+    tensor_type: Vec<(Regex, DType)>,
+    /// A type for the output matrix.
+    #[arg(long, value_name = "TYPE", value_parser = parse_type)]
+    output_tensor_type: Option<DType>,
+    /// A type for the token embedding.
+    #[arg(long, value_name = "TYPE", value_parser = parse_type)]
+    token_embedding_type: Option<DType>,
+    /// Leave the output matrix as it is.
+    #[arg(long)]
+    leave_output_tensor: bool,
+    /// Pack tensors again that are packed already; it loses twice.
+    #[arg(long)]
+    allow_requantize: bool,
+    /// Run both models afterwards and compare them (exit 1 if they are not the same).
+    #[arg(long)]
+    verify: bool,
+    /// Machine form on standard output.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    reading: Reading,
+    #[command(flatten)]
+    writing: Writing,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Result<Outcome> {
+        let types = Types {
+            all: Some(self.kind.parse()?),
+            pure: self.pure,
+            by_name: self.tensor_type,
+            output: self.output_tensor_type,
+            embedding: self.token_embedding_type,
+            leave_output: self.leave_output_tensor,
+            allow_requantize: self.allow_requantize,
+        };
+        let plan = Plan {
+            source: &self.source,
+            target: &self.target,
+            types,
+            verify: self.verify,
+            json: self.json,
+            reading: &self.reading,
+            writing: &self.writing,
+            common: &self.common,
+        };
+        plan.run()
+    }
+}
+
+fn parse_type(text: &str) -> std::result::Result<DType, String> {
+    quant::dtype_by_name(text).ok_or_else(|| format!("no type '{text}'"))
+}
+
+fn parse_override(text: &str) -> std::result::Result<(Regex, DType), String> {
+    let (pattern, kind) = text.rsplit_once('=').ok_or("expected REGEX=TYPE")?;
+    let pattern = Regex::new(pattern).map_err(|error| error.to_string())?;
+    Ok((pattern, parse_type(kind)?))
+}

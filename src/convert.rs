@@ -1,0 +1,102 @@
+//! The pipeline: the program in forty lines.
+
+use std::path::PathBuf;
+
+use crate::arch::{self, Fate, Ledger};
+use crate::formats::Format;
+use crate::ir::{Error, Model, Notes, Result, Tally};
+use crate::quant::{self, Types};
+use crate::store::{SinkOptions, sink};
+use crate::transform::{self, Edits};
+use crate::write::{ExecuteOptions, Layout, WriteOptions, execute};
+
+/// What is to be made of a model that has been read.
+pub struct Job {
+    /// The file or directory to write.
+    pub target: PathBuf,
+    /// The format to write.
+    pub to: &'static Format,
+    /// Which types the tensors get.
+    pub types: Types,
+    /// Changes to the configuration.
+    pub edits: Edits,
+    /// How the format lays the model out.
+    pub write: WriteOptions,
+    /// How the files come into being.
+    pub sink: SinkOptions,
+    /// Decide everything, print it, write nothing.
+    pub plan_only: bool,
+    /// Any note is an error.
+    pub strict: bool,
+}
+
+/// What was made, or would be.
+pub struct Made {
+    /// Every file, with every tensor's place.
+    pub layout: Layout,
+    /// What became of each source tensor.
+    pub ledger: Ledger,
+    /// What each tensor lost on its way.
+    pub losses: Vec<(String, Tally)>,
+}
+
+/// Makes a file or directory of a model. Up to `execute` nothing is computed: each step rewrites
+/// recipes, so every size is known before the first byte is written.
+///
+/// # Errors
+/// Whatever a step refuses; then nothing has been written.
+pub fn convert(model: Model, job: &Job, how: &ExecuteOptions, notes: &mut Notes) -> Result<Made> {
+    let inputs = inputs(&model);
+    let model = transform::edit(model, &job.edits)?;
+    let (model, ledger) = rename(model, job, notes)?;
+    let mut write = job.write.clone();
+    let model = quant::apply(model, &job.types, job.to.naming, &mut write.entries, notes)?;
+    let lay_out = job.to.layout.ok_or_else(|| Error::bug("a format that is not written"))?;
+    let layout = lay_out(&model, &write, notes)?;
+    if job.strict && !notes.is_empty() {
+        let text = format!("{} notes, and --strict makes each an error", notes.len());
+        return Err(Error::loss(text));
+    }
+    if job.plan_only {
+        return Ok(Made { layout, ledger, losses: Vec::new() });
+    }
+    let sink = sink(&job.target, &layout, &inputs, &job.sink)?;
+    let losses = execute(&layout, sink, how)?;
+    Ok(Made { layout, ledger, losses })
+}
+
+/// A model of a known family gets the names of the target's side; any other keeps its own.
+fn rename(model: Model, job: &Job, notes: &mut Notes) -> Result<(Model, Ledger)> {
+    let kept = |model: Model| {
+        let name = |name: &String| (name.clone(), Fate::Mapped(name.clone()));
+        let ledger = model.tensors.keys().map(name).collect();
+        (model, ledger)
+    };
+    match arch::find(&model) {
+        Some(family) if !model.tensors.is_empty() => {
+            arch::rename(family, &model, job.to.naming, notes)
+        }
+        Some(family) => {
+            arch::hyper(family, &model)?;
+            Ok(kept(model))
+        }
+        None => {
+            if model.naming != job.to.naming {
+                let text = "the family is not known: tensors keep their names, and configuration \
+                            is not translated";
+                notes.chosen(&model.origin, text);
+            }
+            Ok(kept(model))
+        }
+    }
+}
+
+/// The files that the model is read from; none of them may be written over.
+fn inputs(model: &Model) -> Vec<(u64, u64)> {
+    let weights = model.tensors.values().flat_map(|tensor| tensor.blobs());
+    let side = model.side_files.iter().map(|(_, blob)| blob);
+    let mut all: Vec<_> = weights.chain(side).filter_map(|blob| blob.identity()).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}

@@ -1,0 +1,107 @@
+//! The formats: what can be read and written, as a table.
+
+use std::path::Path;
+
+use crate::ir::{Error, Limits, Model, Naming, Notes, Result};
+use crate::store::Source;
+use crate::write::{Layout, WriteOptions};
+use crate::{read, write};
+
+/// A format, as capabilities.
+pub struct Format {
+    /// The name that `--from` and `--to` take.
+    pub name: &'static str,
+    /// One line for `--help` and documents.
+    pub about: &'static str,
+    /// Extensions of its files; the first is the usual one.
+    pub extensions: &'static [&'static str],
+    /// Whether a directory of the hub can be in this format.
+    pub directory: bool,
+    /// Whether a source is in this format, by its content.
+    pub probe: fn(&dyn Source) -> Result<bool>,
+    /// How it is read.
+    pub read: Option<Read>,
+    /// How a model is laid out in it.
+    pub layout: Option<LayOut>,
+    /// Whose names its tensors have.
+    pub naming: Naming,
+}
+
+/// Reads a model.
+pub type Read = fn(&dyn Source, &Limits, &mut Notes) -> Result<Model>;
+
+/// Lays a model out: every size is decided, no byte is written.
+pub type LayOut = fn(&Model, &WriteOptions, &mut Notes) -> Result<Layout>;
+
+/// Every format, in the order in which a source's content is compared.
+#[rustfmt::skip]
+pub static FORMATS: &[Format] = &[
+    Format { name: "gguf",        about: "GGUF of ggml and llama.cpp",                   extensions: &["gguf"],        directory: false, probe: read::gguf::probe,        read: Some(read::gguf::read),        layout: Some(write::gguf::layout),        naming: Naming::Gguf },
+    Format { name: "safetensors", about: "safetensors: a file, shards, a hub directory", extensions: &["safetensors"], directory: true,  probe: read::safetensors::probe, read: Some(read::safetensors::read), layout: Some(write::safetensors::layout), naming: Naming::HuggingFace },
+    Format { name: "pytorch",     about: "PyTorch checkpoints, executed by nobody",      extensions: &["pt", "pth", "bin", "ckpt"], directory: true, probe: read::torch::probe, read: Some(read::torch::read), layout: None, naming: Naming::HuggingFace },
+];
+
+/// The format called `name`.
+///
+/// # Errors
+/// Usage, naming those that exist.
+pub fn by_name(name: &str) -> Result<&'static Format> {
+    FORMATS.iter().find(|format| format.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
+        let known: Vec<&str> = FORMATS.iter().map(|format| format.name).collect();
+        Error::usage(format!("no format '{name}'; there are {}", known.join(", ")))
+    })
+}
+
+/// The format to write `target` in: what is asked for, else by its extension, else a directory.
+///
+/// # Errors
+/// Usage if its name leads to no format, or to one that is only read.
+pub fn for_target(target: &Path, asked: Option<&str>) -> Result<&'static Format> {
+    let shown = target.display();
+    let format = match (asked, target.extension()) {
+        (Some(name), _) => by_name(name)?,
+        (None, None) => by_name("safetensors")?,
+        // A version in a directory's name is no extension: model-v1.5/
+        (None, Some(_)) if is_directory(target) => by_name("safetensors")?,
+        (None, Some(extension)) => {
+            let is = |format: &&Format| format.extensions.iter().any(|e| extension == *e);
+            FORMATS.iter().find(is).ok_or_else(|| {
+                let known = FORMATS.iter().filter(|f| f.layout.is_some());
+                let known: Vec<_> = known.map(|f| format!(".{}", f.extensions[0])).collect();
+                let known = known.join(", ");
+                Error::usage(format!(
+                    "{shown}: no format has this extension; name one with --to, or end the name \
+                     in {known}, or in / for a directory"
+                ))
+            })?
+        }
+    };
+    if format.layout.is_none() {
+        let text = format!("{shown}: {} is read, but not written by this version", format.name);
+        return Err(Error::unsupported(text));
+    }
+    Ok(format)
+}
+
+/// Whether a target is meant as a directory: it ends in a slash, exists as one, or has no
+/// extension.
+pub fn is_directory(target: &Path) -> bool {
+    let text = target.as_os_str().as_encoded_bytes();
+    text.ends_with(b"/") || target.is_dir() || target.extension().is_none()
+}
+
+/// The format of a source: what is asked for, else what its content says.
+///
+/// # Errors
+/// Malformed if its content is of no format.
+pub fn detect(source: &dyn Source, asked: Option<&str>) -> Result<&'static Format> {
+    if let Some(name) = asked {
+        return by_name(name);
+    }
+    for format in FORMATS {
+        if (format.probe)(source)? {
+            return Ok(format);
+        }
+    }
+    read::unknown(source)
+}

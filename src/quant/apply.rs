@@ -1,0 +1,216 @@
+//! The types that are asked for, as recipes over a model's tensors.
+
+use std::str::FromStr;
+
+use indexmap::IndexMap;
+use regex::Regex;
+
+use super::policy::{self, Facts, Policy};
+use super::{block_by_name, quantizer_for};
+use crate::ir::{DType, Error, Model, Naming, Notes, Op, Result, Tensor, Value};
+
+/// Which types the tensors get.
+#[derive(Debug, Clone, Default)]
+pub struct Types {
+    /// For all; nothing keeps the source's.
+    pub all: Option<Mixture>,
+    /// One type for all that can be quantized, instead of the mixture.
+    pub pure: bool,
+    /// By name; the first match counts.
+    pub by_name: Vec<(Regex, DType)>,
+    /// For the output matrix.
+    pub output: Option<DType>,
+    /// For the token embedding.
+    pub embedding: Option<DType>,
+    /// Leave the output matrix as it is.
+    pub leave_output: bool,
+    /// Pack again what is packed already.
+    pub allow_requantize: bool,
+}
+
+/// A type as the user names it: a mixture of llama-quantize, of which each plain type is one.
+#[derive(Debug, Clone, Copy)]
+pub struct Mixture(&'static Policy);
+
+impl FromStr for Mixture {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        policy::find(name).map(Self).ok_or_else(|| {
+            let known: Vec<&str> = policy::POLICIES.iter().map(|policy| policy.name).collect();
+            Error::usage(format!("no type '{name}'; there are {}", known.join(", ")))
+        })
+    }
+}
+
+/// The type of a name such as `q4_0` or `f16`, in any case.
+pub fn dtype_by_name(name: &str) -> Option<DType> {
+    let plain = [DType::F32, DType::F16, DType::BF16];
+    let plain = plain.into_iter().find(|dtype| dtype.name().eq_ignore_ascii_case(name));
+    plain.or_else(|| block_by_name(name).map(DType::Packed))
+}
+
+/// The model with its tensors in the types asked for; metadata that follows goes to `entries`.
+///
+/// # Errors
+/// Usage if a type cannot be had so; Unsupported if this version does not write it.
+pub fn apply(
+    mut model: Model,
+    types: &Types,
+    target: Naming,
+    entries: &mut IndexMap<String, Value>,
+    notes: &mut Notes,
+) -> Result<Model> {
+    let wanted = match target {
+        Naming::Gguf => for_gguf(&model, types, entries, notes)?,
+        Naming::HuggingFace => for_hub(&model, types, notes)?,
+    };
+    for ((name, tensor), dtype) in model.tensors.iter_mut().zip(wanted) {
+        *tensor = recast(tensor, dtype, types).map_err(|error| error.at(name))?;
+    }
+    Ok(model)
+}
+
+/// As llama-quantize would, or, if no type is asked for, as llama.cpp's converter would.
+fn for_gguf(
+    model: &Model,
+    types: &Types,
+    entries: &mut IndexMap<String, Value>,
+    notes: &mut Notes,
+) -> Result<Vec<DType>> {
+    let facts = facts(model);
+    let shapes: Vec<_> =
+        model.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape().clone())).collect();
+    let Some(Mixture(chosen)) = types.all else {
+        return keep_for_gguf(model, types, &facts, &shapes, entries, notes);
+    };
+    entries.insert("general.file_type".into(), Value::U32(chosen.ftype));
+    let assigned = chosen.assign(&facts, &shapes, types.pure);
+    let wanted = model.tensors.iter().zip(assigned).map(|((name, tensor), (dtype, note))| {
+        let asked = by_hand(name, types);
+        if let (Some(note), None) = (note, asked) {
+            notes.chosen(name.as_str(), note);
+        }
+        let keeps = types.leave_output && name == "output.weight" || !tensor.dtype().is_weights();
+        if keeps { tensor.dtype() } else { asked.unwrap_or(dtype) }
+    });
+    Ok(wanted.collect())
+}
+
+/// The source's types, but for what llama.cpp wants in f32, and what GGUF has no type for.
+fn keep_for_gguf(
+    model: &Model,
+    types: &Types,
+    facts: &Facts,
+    shapes: &[(String, crate::ir::Shape)],
+    entries: &mut IndexMap<String, Value>,
+    notes: &mut Notes,
+) -> Result<Vec<DType>> {
+    let half = policy::find("f16").ok_or_else(|| Error::bug("no f16 policy"))?;
+    let halved = half.assign(facts, shapes, false);
+    let from_gguf = model.format == "gguf";
+    let mut wanted = Vec::new();
+    for ((name, tensor), (assigned, _)) in model.tensors.iter().zip(halved) {
+        let dtype = match tensor.dtype() {
+            kept if from_gguf || !kept.is_float() => kept,
+            _ if assigned == DType::F32 => DType::F32,
+            DType::F8E4M3 | DType::F8E5M2 => {
+                notes.chosen(name.as_str(), "GGUF has no 8-bit floats; bf16 holds them exactly");
+                DType::BF16
+            }
+            DType::F64 => {
+                notes.lost(name.as_str(), "f64 becomes f32, the widest that llama.cpp computes");
+                DType::F32
+            }
+            kept => kept,
+        };
+        wanted.push(by_hand(name, types).unwrap_or(dtype));
+    }
+    if !from_gguf {
+        // The commonest type among the matrices, as llama.cpp's `llama_ftype` names it.
+        let matrices = wanted.iter().zip(shapes).filter(|(_, (_, shape))| shape.rank() > 1);
+        let most = policy::commonest(matrices.map(|(dtype, (_, shape))| (*dtype, shape.count())));
+        if let Some(policy) = most.and_then(|dtype| policy::find(dtype.name())) {
+            entries.insert("general.file_type".into(), Value::U32(policy.ftype));
+        }
+    }
+    Ok(wanted)
+}
+
+/// One float type for all weights, as the hub has it; what is packed becomes f32.
+fn for_hub(model: &Model, types: &Types, notes: &mut Notes) -> Result<Vec<DType>> {
+    let all = match types.all {
+        None => None,
+        Some(Mixture(chosen)) => match dtype_by_name(chosen.name) {
+            Some(plain) if !plain.is_packed() => Some(plain),
+            _ => {
+                let text = format!("type {}: only GGUF holds packed types", chosen.name);
+                return Err(Error::unsupported(text));
+            }
+        },
+    };
+    let wanted = model.tensors.iter().map(|(name, tensor)| match (tensor.dtype(), all) {
+        (dtype, _) if !dtype.is_weights() => dtype,
+        (_, Some(all)) => by_hand(name, types).unwrap_or(all),
+        (DType::Packed(block), None) => {
+            let text = format!("{} becomes f32: the target has no packings", block.name);
+            notes.chosen(name.as_str(), text);
+            DType::F32
+        }
+        (dtype, None) => by_hand(name, types).unwrap_or(dtype),
+    });
+    Ok(wanted.collect())
+}
+
+/// What the user asked for this tensor alone.
+fn by_hand(name: &str, types: &Types) -> Option<DType> {
+    let by_name = types.by_name.iter().find(|(pattern, _)| pattern.is_match(name));
+    let by_role = match name {
+        "output.weight" => types.output,
+        "token_embd.weight" => types.embedding,
+        _ => None,
+    };
+    by_name.map(|(_, dtype)| *dtype).or(by_role)
+}
+
+fn facts(model: &Model) -> Facts {
+    let text = |key: &str| model.config.get(key).and_then(Value::as_text).map(str::to_owned);
+    let architecture = text("general.architecture").unwrap_or_default();
+    let number = |key: &str| {
+        let value = model.config.get(&format!("{architecture}.{key}"));
+        value.and_then(Value::as_u64).unwrap_or(0)
+    };
+    let heads = number("attention.head_count");
+    Facts {
+        layers: number("block_count"),
+        experts: number("expert_count"),
+        heads,
+        kv_heads: match number("attention.head_count_kv") {
+            0 => heads,
+            n => n,
+        },
+        tied: !model.tensors.contains_key("output.weight"),
+        architecture,
+    }
+}
+
+/// The tensor in another type, if it is not in it already.
+fn recast(tensor: &Tensor, dtype: DType, types: &Types) -> Result<Tensor> {
+    let from = tensor.dtype();
+    if from == dtype {
+        return Ok(tensor.clone());
+    }
+    let DType::Packed(block) = dtype else {
+        return Tensor::of(Op::Cast { input: tensor.clone(), to: dtype });
+    };
+    if from.is_packed() && !types.allow_requantize {
+        return Err(Error::usage(format!(
+            "it is {from} already, and packing it again as {dtype} loses twice; \
+             start from f16 or f32, or give --allow-requantize"
+        )));
+    }
+    let quantizer = quantizer_for(block).ok_or_else(|| {
+        Error::unsupported(format!("{dtype} is carried along, but not made by this version"))
+    })?;
+    Tensor::of(Op::Pack { input: tensor.clone(), quantizer, importance: None })
+}

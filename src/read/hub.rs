@@ -1,0 +1,172 @@
+//! What lies beside the weights in a directory of the hub: index, config.json, tokenizer, and
+//! small files. The same for every container of weights.
+
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use super::tokenizer_json;
+use crate::ir::tokenizer::Tokenizer;
+use crate::ir::{Blob, Config, Error, Limits, Model, Naming, Notes, Result, Tensor, Value};
+use crate::store::Source;
+
+/// Small files that travel with a model. config.json is not among them: it is written anew,
+/// because it states the dtype.
+const SIDE_FILES: &[&str] = &[
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "preprocessor_config.json",
+    "LICENSE",
+    "README.md",
+];
+
+/// A model of these tensors, and of what lies beside them.
+///
+/// # Errors
+/// Malformed if a file beside the weights is not what its name says.
+pub fn model(
+    format: &'static str,
+    tensors: IndexMap<String, Tensor>,
+    source: &dyn Source,
+    limits: &Limits,
+    notes: &mut Notes,
+) -> Result<Model> {
+    let config = match source.find("config.json")? {
+        Some(blob) => config(&blob, limits)?,
+        None => Config::default(),
+    };
+    let mut side_files = Vec::new();
+    for name in SIDE_FILES {
+        if let Some(blob) = source.find(name)? {
+            side_files.push(((*name).to_owned(), blob));
+        }
+    }
+    let tokenizer = tokenizer(&side_files, &config, limits, notes)?;
+    Ok(Model {
+        format,
+        version: None,
+        origin: source.label(),
+        naming: Naming::HuggingFace,
+        config,
+        tensors,
+        tokenizer,
+        side_files,
+    })
+}
+
+fn config(blob: &Blob, limits: &Limits) -> Result<Config> {
+    let parsed = blob.read_all(limits.side_file).and_then(|text| Value::parse(&text));
+    match parsed.map_err(|error| error.at(blob.name()))? {
+        Value::Map(entries) => Ok(Config { entries }),
+        _ => Err(Error::malformed("expected a JSON object").at(blob.name())),
+    }
+}
+
+/// The tokenizer, if its files are there. One that this version does not read is no reason to
+/// refuse the weights.
+fn tokenizer(
+    side_files: &[(String, Arc<Blob>)],
+    config: &Config,
+    limits: &Limits,
+    notes: &mut Notes,
+) -> Result<Option<Tokenizer>> {
+    let find = |name: &str| {
+        let found = side_files.iter().find(|(file, _)| file == name);
+        found.map(|(_, blob)| blob)
+    };
+    let Some(blob) = find("tokenizer.json") else {
+        return Ok(None);
+    };
+    tokenizer_json::read(blob, &find, config, limits, notes).map(Some)
+}
+
+/// Reads every tensor of one shard.
+pub(super) type ReadShard<'a> =
+    dyn FnMut(&Arc<Blob>, &mut Notes) -> Result<IndexMap<String, Tensor>> + 'a;
+
+/// The tensors of all shards, in the order of the index; it and the shards must agree.
+///
+/// # Errors
+/// Malformed if they do not, naming shard and tensor; what `file` says of a shard.
+pub(super) fn sharded(
+    source: &dyn Source,
+    index_name: &str,
+    limits: &Limits,
+    notes: &mut Notes,
+    file: &mut ReadShard<'_>,
+) -> Result<IndexMap<String, Tensor>> {
+    let blob = source.open(index_name)?;
+    let place = |error: Error| error.at(blob.name());
+    let text = blob.read_all(limits.side_file)?;
+    let index = safetensors::read_index(&text).map_err(|error| place(error.into()))?;
+    let mut shards: IndexMap<&str, IndexMap<String, Tensor>> = IndexMap::new();
+    for (_, shard) in &index.weight_map {
+        if shards.contains_key(shard.as_str()) {
+            continue;
+        }
+        if shards.len() as u64 >= limits.shards {
+            return Err(place(Error::limit(format!("more than {} shards", limits.shards))));
+        }
+        let opened = source.open(shard).map_err(place)?;
+        shards.insert(shard, file(&opened, notes)?);
+    }
+    let mut tensors = IndexMap::with_capacity(index.weight_map.len());
+    for (name, shard) in &index.weight_map {
+        let found = shards.get_mut(shard.as_str()).and_then(|shard| shard.shift_remove(name));
+        let missing = || place(Error::malformed(format!("tensor '{name}' is not in {shard}")));
+        tensors.insert(name.clone(), found.ok_or_else(missing)?);
+    }
+    if let Some((shard, name)) = shards.iter().find_map(|(s, rest)| Some((s, rest.keys().next()?))) {
+        let text = format!("{shard} holds tensor '{name}', which the index does not list there");
+        return Err(place(Error::malformed(text)));
+    }
+    check_set(source, &shards)?;
+    check_total(&index, &tensors, index_name, notes);
+    Ok(tensors)
+}
+
+/// Another shard of the same set that the index does not name means that one of them is wrong.
+fn check_set<T>(source: &dyn Source, shards: &IndexMap<&str, T>) -> Result<()> {
+    let set = |name: &str| {
+        let (stem, rest) = name.rsplit_once("-of-")?;
+        let ((stem, no), (count, _)) = (stem.rsplit_once('-')?, rest.split_once('.')?);
+        let numbers = [no, count].iter().all(|part| part.bytes().all(|b| b.is_ascii_digit()));
+        numbers.then(|| (stem.to_owned(), rest.to_owned()))
+    };
+    let known: Vec<_> = shards.keys().filter_map(|name| set(name)).collect();
+    let stray = source.names()?.into_iter().find(|name| {
+        !shards.contains_key(name.as_str()) && set(name).is_some_and(|s| known.contains(&s))
+    });
+    match stray {
+        None => Ok(()),
+        Some(name) => {
+            let text = format!("{name} belongs to the set of shards, but the index names nothing in it");
+            Err(Error::malformed(text).at(source.label()))
+        }
+    }
+}
+
+fn check_total(
+    index: &safetensors::Index,
+    tensors: &IndexMap<String, Tensor>,
+    name: &str,
+    notes: &mut Notes,
+) {
+    let found: u64 = tensors.values().map(Tensor::bytes).sum();
+    let stated = index.metadata.get("total_size").and_then(serde_json::Value::as_u64);
+    if let Some(stated) = stated.filter(|stated| *stated != found) {
+        notes.odd(name, format!("total_size says {stated}, but the tensors have {found} bytes"));
+    }
+    for field in &index.ignored {
+        notes.odd(name, format!("field '{field}' is not known, and not carried over"));
+    }
+}

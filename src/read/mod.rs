@@ -1,0 +1,76 @@
+//! Parts of a file → Model. One file per format; each translates the nouns of its container into
+//! ours, and renames nothing.
+
+pub mod gguf;
+pub mod hub;
+pub mod safetensors;
+pub mod tokenizer_gguf;
+pub mod tokenizer_json;
+pub mod torch;
+
+use crate::formats::{FORMATS, Format};
+use crate::ir::{Blob, Error, Result};
+use crate::store::Source;
+
+/// The first bytes of a file, enough for any container to know itself.
+pub(crate) fn head(blob: &Blob) -> Result<Vec<u8>> {
+    let len = usize::try_from(blob.size().min(4096)).unwrap_or(4096);
+    let mut head = vec![0; len];
+    blob.read(0, &mut head)?;
+    Ok(head)
+}
+
+/// Containers that are known but not read yet, by their first bytes (offset, bytes, name).
+const FOREIGN: &[(usize, &[u8], &str)] = &[
+    (0, b"lmgg", "a legacy GGML file (before GGUF); convert it with llama.cpp of its time"),
+    (0, b"fmgg", "a legacy GGML file (ggmf); convert it with llama.cpp of its time"),
+    (0, b"tjgg", "a legacy GGML file (ggjt); convert it with llama.cpp of its time"),
+    (0, b"algg", "a legacy GGML adapter (ggla)"),
+    (0, b"\x89HDF\r\n\x1a\n", "HDF5, as Keras writes"),
+    (0, b"\x93NUMPY", "a NumPy array"),
+    (0, b"PK\x03\x04", "a zip archive that is no PyTorch checkpoint"),
+    (0, b"PK\x05\x06", "an empty zip archive"),
+    (4, b"TFL3", "TensorFlow Lite"),
+];
+
+/// Things that are often found in a model's place, by their first bytes.
+const MISTAKEN: &[(&[u8], &str)] = &[
+    (b"version https://git-lfs", "a Git LFS pointer; fetch the file itself with git lfs pull"),
+    (b"<", "a page of HTML or XML, perhaps an error page of a download"),
+    (b"\x1f\x8b", "gzip; unpack it first"),
+    (b"{", "JSON text, not weights"),
+];
+
+/// The error for a source whose content is of no format: what it is instead, as far as known.
+///
+/// A file whose extension names a format is left to that format, which says what is wrong with it.
+pub(crate) fn unknown(source: &dyn Source) -> Result<&'static Format> {
+    let Some(name) = source.entry() else {
+        let expected = "*.safetensors, pytorch_model*.bin or one *.gguf";
+        let text = format!("no model in this directory: expected {expected}");
+        return Err(Error::malformed(text).at(source.label()));
+    };
+    let extension = name.rsplit_once('.').map(|(_, extension)| extension);
+    let claimed = extension.and_then(|e| FORMATS.iter().find(|f| f.extensions.contains(&e)));
+    let head = head(&*source.open(name)?)?;
+    let foreign = FOREIGN.iter().find(|(at, bytes, _)| head.get(*at..).is_some_and(|h| h.starts_with(bytes)));
+    if let Some((_, _, what)) = foreign {
+        let text = format!("this is {what}: not read by this version");
+        return Err(Error::unsupported(text).at(source.label()));
+    }
+    if let Some((_, what)) = MISTAKEN.iter().find(|(bytes, _)| head.starts_with(bytes)) {
+        return Err(Error::malformed(format!("this is {what}")).at(source.label()));
+    }
+    if matches!(extension, Some("onnx" | "pb" | "tflite" | "keras" | "h5" | "npz" | "npy")) {
+        let text = format!("a .{} file: not read by this version", extension.unwrap_or_default());
+        return Err(Error::unsupported(text).at(source.label()));
+    }
+    if let Some(format) = claimed {
+        return Ok(format);
+    }
+    let start: String = head.iter().take(8).map(|byte| format!("{byte:02x} ")).collect();
+    let found = if head.is_empty() { "is empty".into() } else { format!("begins with {start}") };
+    let known: Vec<&str> = FORMATS.iter().map(|format| format.name).collect();
+    let text = format!("the file {found}, which no format does; known: {}", known.join(", "));
+    Err(Error::malformed(text).at(source.label()))
+}

@@ -1,0 +1,110 @@
+//! safetensors → Model: one file, shards with their index, or a directory of the hub.
+
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use safetensors::Dtype;
+
+use super::hub;
+use crate::ir::{Blob, DType, Error, Limits, Model, Notes, Result, Shape, Tensor};
+use crate::store::Source;
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// Whether the source is a safetensors file, or a directory that holds some.
+///
+/// # Errors
+/// Io if it cannot be read.
+pub fn probe(source: &dyn Source) -> Result<bool> {
+    match source.entry() {
+        Some(name) if name.ends_with(".index.json") => Ok(name.contains("safetensors")),
+        Some(name) => {
+            let blob = source.open(name)?;
+            Ok(safetensors::probe(&super::head(&blob)?, blob.size()))
+        }
+        None => Ok(source.names()?.iter().any(|name| {
+            name == INDEX || std::path::Path::new(name).extension().is_some_and(|e| e == "safetensors")
+        })),
+    }
+}
+
+/// Reads the tensors, and what lies beside them.
+///
+/// # Errors
+/// What the container says; Malformed if shards and index contradict each other.
+pub fn read(source: &dyn Source, limits: &Limits, notes: &mut Notes) -> Result<Model> {
+    let tensors = match source.entry() {
+        Some(name) if name.ends_with(".index.json") => sharded(source, name, limits, notes)?,
+        Some(name) => file(&source.open(name)?, limits)?,
+        None if source.find(INDEX)?.is_some() => sharded(source, INDEX, limits, notes)?,
+        None => file(&source.open(&single(source)?)?, limits)?,
+    };
+    hub::model("safetensors", tensors, source, limits, notes)
+}
+
+/// The only safetensors file of a directory without an index.
+fn single(source: &dyn Source) -> Result<String> {
+    let names = source.names()?;
+    let is = |name: &&String| name.ends_with(".safetensors");
+    let all: Vec<&String> = names.iter().filter(is).collect();
+    match all[..] {
+        [only] => Ok(only.clone()),
+        _ if all.iter().any(|name| *name == SINGLE) => Ok(SINGLE.into()),
+        _ => Err(Error::malformed(format!(
+            "{} safetensors files and no {INDEX}; name one of them, or add the index",
+            all.len()
+        ))
+        .at(source.label())),
+    }
+}
+
+/// Every tensor of one file, in the order of its data.
+fn file(blob: &Arc<Blob>, limits: &Limits) -> Result<IndexMap<String, Tensor>> {
+    let place = |error: Error| error.at("safetensors").at(blob.name());
+    let container = safetensors::Limits { header: limits.safetensors_header };
+    let file = safetensors::read(&**blob, &container).map_err(|error| place(error.into()))?;
+    let mut tensors = IndexMap::with_capacity(file.tensors.len());
+    for info in file.tensors {
+        let named = |error: Error| place(error.at(format!("tensor '{}'", info.name)));
+        let dtype = dtype(info.dtype).map_err(named)?;
+        let shape = Shape::new(info.shape.clone()).map_err(named)?;
+        let tensor = Tensor::span(dtype, shape, Arc::clone(blob), info.offset).map_err(named)?;
+        tensors.insert(info.name.clone(), tensor);
+    }
+    Ok(tensors)
+}
+
+/// The tensors of all shards; index and shards must agree.
+fn sharded(
+    source: &dyn Source,
+    index_name: &str,
+    limits: &Limits,
+    notes: &mut Notes,
+) -> Result<IndexMap<String, Tensor>> {
+    hub::sharded(source, index_name, limits, notes, &mut |blob, _| file(blob, limits))
+}
+
+fn dtype(dtype: Dtype) -> Result<DType> {
+    Ok(match dtype {
+        Dtype::F64 => DType::F64,
+        Dtype::F32 => DType::F32,
+        Dtype::F16 => DType::F16,
+        Dtype::Bf16 => DType::BF16,
+        Dtype::F8E4M3 => DType::F8E4M3,
+        Dtype::F8E5M2 => DType::F8E5M2,
+        Dtype::I64 => DType::I64,
+        Dtype::I32 => DType::I32,
+        Dtype::I16 => DType::I16,
+        Dtype::I8 => DType::I8,
+        Dtype::U64 => DType::U64,
+        Dtype::U32 => DType::U32,
+        Dtype::U16 => DType::U16,
+        Dtype::U8 => DType::U8,
+        Dtype::Bool => DType::Bool,
+        other => {
+            let text = format!("dtype {} is not read by this version; --exclude it", other.name());
+            return Err(Error::unsupported(text));
+        }
+    })
+}

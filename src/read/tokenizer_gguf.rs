@@ -1,0 +1,201 @@
+//! The tokenizer in a GGUF file's metadata, keys `tokenizer.*`.
+//!
+//! Keys and defaults: llama.cpp, `src/llama-vocab.cpp`, `llama_vocab::impl::load`. It passes over
+//! ids out of range and shorter lists of scores with a warning or reads past them; here they are
+//! refused. Read is the kind `gpt2`; others are Unsupported, by name.
+
+use std::collections::BTreeMap;
+
+use indexmap::IndexMap;
+
+use crate::ir::tokenizer::{
+    Added, Bpe, Class, Kind, Pre, ROLES, Role, Step, Token, Tokenizer, by_text, check_merges,
+    merge, names, pre,
+};
+use crate::ir::value::List;
+use crate::ir::{Error, Result, Value};
+
+/// Old names of roles.
+const OLD_ROLES: &[(Role, &str)] =
+    &[(Role::FimPre, "prefix"), (Role::FimSuf, "suffix"), (Role::FimMid, "middle")];
+
+/// Reads the tokenizer; nothing if the file has none.
+///
+/// # Errors
+/// Malformed with the key at fault; Unsupported for a kind or a pre-tokenizer not known here.
+pub fn read(entries: &IndexMap<String, Value>) -> Result<Option<Tokenizer>> {
+    let entries = Entries(entries);
+    let Some(tokens) = tokens(&entries)? else { return Ok(None) };
+    let special = roles(&entries, tokens.len())?;
+    match entries.text("ggml.model")? {
+        Some("gpt2") => gpt2(&entries, tokens, special).map(Some),
+        Some("none" | "no_vocab") => Ok(None),
+        Some(kind) => {
+            let known = match kind {
+                "llama" => " (SentencePiece BPE)",
+                "bert" => " (WordPiece)",
+                "t5" => " (SentencePiece Unigram)",
+                _ => "",
+            };
+            let found = format!("a tokenizer of kind '{kind}'{known} is not supported");
+            Err(Error::unsupported(found).at("tokenizer.ggml.model"))
+        }
+        None => Err(Error::malformed("there are tokens, but no tokenizer.ggml.model")),
+    }
+}
+
+/// The metadata, by what follows `tokenizer.` in a key.
+struct Entries<'a>(&'a IndexMap<String, Value>);
+
+impl<'a> Entries<'a> {
+    fn get<T>(
+        &self,
+        key: &str,
+        expected: &str,
+        read: impl Fn(&'a Value) -> Option<T>,
+    ) -> Result<Option<T>> {
+        let key = format!("tokenizer.{key}");
+        let Some(value) = self.0.get(&key) else { return Ok(None) };
+        let wrong = || Error::malformed(format!("expected {expected}")).at(key);
+        read(value).map(Some).ok_or_else(wrong)
+    }
+
+    fn text(&self, key: &str) -> Result<Option<&'a str>> {
+        self.get(key, "a text", Value::as_text)
+    }
+
+    fn truth(&self, key: &str) -> Result<Option<bool>> {
+        self.get(key, "a truth value", Value::as_bool)
+    }
+
+    fn texts(&self, key: &str) -> Result<Option<&'a [String]>> {
+        self.get(key, "a list of texts", |value| match value {
+            Value::List(List::Text(texts)) => Some(texts.as_slice()),
+            _ => None,
+        })
+    }
+}
+
+/// Every token. Lists beside them must be as long, whatever the kind of tokenizer.
+fn tokens(entries: &Entries) -> Result<Option<Vec<Token>>> {
+    let Some(texts) = entries.texts("ggml.tokens")? else { return Ok(None) };
+    let is_short = |len: usize| len != texts.len();
+    let scores = entries.get("ggml.scores", "a list of f32 or i32", |value| match value {
+        Value::List(list @ (List::F32(_) | List::I32(_))) => Some(list.len()),
+        _ => None,
+    })?;
+    let classes = entries.get("ggml.token_type", "a list of i32", |value| match value {
+        Value::List(List::I32(classes)) => Some(classes.as_slice()),
+        _ => None,
+    })?;
+    let lengths = [("scores", scores), ("token_type", classes.map(<[i32]>::len))];
+    for (key, len) in lengths {
+        if let Some(len) = len.filter(|len| is_short(*len)) {
+            let found = format!("{len} items for {} tokens", texts.len());
+            return Err(Error::malformed(found).at(format!("tokenizer.ggml.{key}")));
+        }
+    }
+    let token = |(id, text): (usize, &String)| {
+        let class = classes.map_or(Some(Class::Normal), |classes| Class::of_id(classes[id]));
+        let class =
+            class.ok_or_else(|| Error::malformed(format!("token {id} is of no known type")))?;
+        if class == Class::Byte && pre::hex_byte(text).is_none() {
+            return Err(Error::malformed(format!(
+                "token {id}, '{text}', is no byte, as in <0x0A>"
+            )));
+        }
+        Ok(Token { text: text.clone(), class })
+    };
+    texts.iter().enumerate().map(token).collect::<Result<_>>().map(Some)
+}
+
+fn roles(entries: &Entries, count: usize) -> Result<BTreeMap<Role, u32>> {
+    let mut special = BTreeMap::new();
+    let rows = ROLES.iter().map(|(role, _, name)| (role, name));
+    for (role, name) in rows.chain(OLD_ROLES.iter().map(|(role, name)| (role, name))) {
+        let expected = format!("an id below {count}");
+        let below = |id: &u64| *id < count as u64;
+        let id = entries.get(&format!("ggml.{name}_token_id"), &expected, |value| {
+            value.as_u64().filter(below)
+        })?;
+        if let Some(id) = id {
+            special.entry(*role).or_insert(id as u32);
+        }
+    }
+    Ok(special)
+}
+
+fn gpt2(entries: &Entries, tokens: Vec<Token>, special: BTreeMap<Role, u32>) -> Result<Tokenizer> {
+    let name = entries.text("ggml.pre")?.unwrap_or("default");
+    let row = names::row_of(name).ok_or_else(|| {
+        let found = format!("pre-tokenizer '{name}' is not supported");
+        Error::unsupported(found).at("tokenizer.ggml.pre")
+    })?;
+    let mut steps = row.steps()?;
+    if entries.truth("ggml.add_space_prefix")? == Some(true) {
+        let at = steps.iter().position(|step| *step == Step::Bytes).unwrap_or(0);
+        steps.insert(at.saturating_sub(1), Step::PrefixSpace);
+    }
+    let merges = merges(entries, &tokens).map_err(|error| error.at("tokenizer.ggml.merges"))?;
+    let pre = Pre { name: Some(name.to_owned()), nfc: false, steps };
+    let ignore_merges = row.ignore_merges;
+    let bpe = Bpe { merges, ignore_merges, unknown: None, fuse_unknown: false, pre };
+    let end = |role, key: &str, usual: bool| match (entries.truth(key)?, special.get(&role)) {
+        (Some(true), None) => {
+            Err(Error::malformed("true, but there is no such token").at(format!("tokenizer.{key}")))
+        }
+        (wanted, Some(id)) if wanted.unwrap_or(usual) => Ok(vec![*id]),
+        _ => Ok(Vec::new()),
+    };
+    Ok(Tokenizer {
+        kind: Kind::Bpe(bpe),
+        added: added(&tokens),
+        prefix: end(Role::Bos, "ggml.add_bos_token", row.adds_bos)?,
+        suffix: end(Role::Eos, "ggml.add_eos_token", false)?,
+        chat_templates: chat_templates(entries)?,
+        special,
+        tokens,
+    })
+}
+
+fn merges(entries: &Entries, tokens: &[Token]) -> Result<Vec<(u32, u32)>> {
+    let ids = by_text(tokens).map_err(|error| error.at("tokenizer.ggml.tokens"))?;
+    let lines = entries.texts("ggml.merges")?.ok_or_else(|| Error::malformed("missing"))?;
+    let pair = |(rank, line): (usize, &String)| {
+        let sides = line.split_once(' ').filter(|(_, right)| !right.contains(' '));
+        let sides = sides.ok_or_else(|| Error::malformed(format!("'{line}' has not two sides")));
+        let pair = sides.and_then(|(left, right)| merge(&ids, left, right));
+        pair.map_err(|error| error.at(rank))
+    };
+    let merges = lines.iter().enumerate().map(pair).collect::<Result<Vec<_>>>()?;
+    check_merges(&merges)?;
+    Ok(merges)
+}
+
+/// The tokens that llama.cpp cuts out of a text: its `cache_special_tokens`.
+fn added(tokens: &[Token]) -> Vec<Added> {
+    let added = |(id, token): (usize, &Token)| {
+        let special = match token.class {
+            Class::Control | Class::Unknown => true,
+            Class::UserDefined => false,
+            Class::Normal | Class::Unused | Class::Byte => return None,
+        };
+        let (lstrip, rstrip, single_word, normalized) = (false, false, false, false);
+        Some(Added { id: id as u32, special, lstrip, rstrip, single_word, normalized })
+    };
+    tokens.iter().enumerate().filter_map(added).collect()
+}
+
+fn chat_templates(entries: &Entries) -> Result<Vec<(String, String)>> {
+    let mut out = Vec::new();
+    if let Some(text) = entries.text("chat_template")? {
+        out.push(("default".to_owned(), text.to_owned()));
+    }
+    for name in entries.texts("chat_templates")?.unwrap_or(&[]) {
+        let text = entries.text(&format!("chat_template.{name}"))?;
+        let missing = || Error::malformed(format!("template '{name}' is missing"));
+        let text = text.ok_or_else(|| missing().at("tokenizer.chat_templates"))?;
+        out.push((name.clone(), text.to_owned()));
+    }
+    Ok(out)
+}

@@ -1,0 +1,132 @@
+//! PyTorch checkpoint → Model: tensors of the pickle, in place where they are contiguous.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use torch::Dtype;
+
+use super::hub;
+use crate::ir::{Blob, DType, Error, Limits, Model, Notes, Result, Shape, Tensor, View};
+use crate::store::Source;
+
+const SINGLE: &str = "pytorch_model.bin";
+const INDEX: &str = "pytorch_model.bin.index.json";
+
+/// Whether the source is a checkpoint, or a directory of the hub that holds one.
+///
+/// # Errors
+/// Io if it cannot be read.
+pub fn probe(source: &dyn Source) -> Result<bool> {
+    match source.entry() {
+        Some(name) if name.ends_with(".bin.index.json") => Ok(true),
+        Some(name) => {
+            let blob = source.open(name)?;
+            Ok(torch::probe(&super::head(&blob)?, &*blob))
+        }
+        None => Ok(source.names()?.iter().any(|name| name == SINGLE || name == INDEX)),
+    }
+}
+
+/// Reads the tensors, and what lies beside them.
+///
+/// # Errors
+/// What the container says; Unsupported for what is not a plain view of bytes.
+pub fn read(source: &dyn Source, limits: &Limits, notes: &mut Notes) -> Result<Model> {
+    let tensors = match source.entry() {
+        Some(name) if name.ends_with(".index.json") => sharded(source, name, limits, notes)?,
+        Some(name) => file(&source.open(name)?, limits, notes)?,
+        None if source.find(INDEX)?.is_some() => sharded(source, INDEX, limits, notes)?,
+        None => file(&source.open(SINGLE)?, limits, notes)?,
+    };
+    hub::model("pytorch", tensors, source, limits, notes)
+}
+
+/// Every tensor of one checkpoint, in the order of its pickle.
+fn file(
+    blob: &Arc<Blob>,
+    limits: &Limits,
+    notes: &mut Notes,
+) -> Result<IndexMap<String, Tensor>> {
+    let place = |error: Error| error.at("pytorch").at(blob.name());
+    let options = torch::Options { skip_objects: limits.skip_objects };
+    let checkpoint = torch::read(&**blob, &options).map_err(|error| place(error.into()))?;
+    if checkpoint.byteorder == wire::Endian::Big {
+        return Err(place(Error::unsupported("a big-endian checkpoint")));
+    }
+    for note in &checkpoint.notes {
+        notes.odd(blob.name(), note.as_str());
+    }
+    let mut tensors = IndexMap::with_capacity(checkpoint.tensors.len());
+    for info in checkpoint.tensors {
+        let name = info.name.clone();
+        let named = |error: Error| place(error.at(format!("tensor '{name}'")));
+        let tensor = tensor(blob, info).map_err(named)?;
+        if tensors.insert(name.clone(), tensor).is_some() {
+            return Err(named(Error::malformed("stands twice")));
+        }
+    }
+    Ok(tensors)
+}
+
+/// In place where the elements lie side by side, else gathered when they are asked for.
+fn tensor(blob: &Arc<Blob>, info: torch::TensorInfo) -> Result<Tensor> {
+    let dtype = dtype(info.dtype)?;
+    let shape = Shape::new(info.shape.clone())?;
+    match info.contiguous() {
+        Some(span) => Tensor::span(dtype, shape, Arc::clone(blob), span.start),
+        None => Tensor::view(dtype, shape, Arc::new(Strided { blob: Arc::clone(blob), info })),
+    }
+}
+
+/// A transposed, sliced or repeated view of a storage.
+#[derive(Debug)]
+struct Strided {
+    blob: Arc<Blob>,
+    info: torch::TensorInfo,
+}
+
+impl View for Strided {
+    fn blob(&self) -> &Arc<Blob> {
+        &self.blob
+    }
+
+    fn read(&self, elements: Range<u64>, out: &mut [u8]) -> Result<()> {
+        let read = self.info.read(&*self.blob, elements.start, out);
+        read.map_err(|error| Error::from(error).at(self.blob.name()))
+    }
+}
+
+/// The tensors of all shards; index and shards must agree.
+fn sharded(
+    source: &dyn Source,
+    index_name: &str,
+    limits: &Limits,
+    notes: &mut Notes,
+) -> Result<IndexMap<String, Tensor>> {
+    hub::sharded(source, index_name, limits, notes, &mut |blob, notes| file(blob, limits, notes))
+}
+
+fn dtype(dtype: Dtype) -> Result<DType> {
+    Ok(match dtype {
+        Dtype::F64 => DType::F64,
+        Dtype::F32 => DType::F32,
+        Dtype::F16 => DType::F16,
+        Dtype::Bf16 => DType::BF16,
+        Dtype::F8E4M3Fn => DType::F8E4M3,
+        Dtype::F8E5M2 => DType::F8E5M2,
+        Dtype::I64 => DType::I64,
+        Dtype::I32 => DType::I32,
+        Dtype::I16 => DType::I16,
+        Dtype::I8 => DType::I8,
+        Dtype::U64 => DType::U64,
+        Dtype::U32 => DType::U32,
+        Dtype::U16 => DType::U16,
+        Dtype::U8 => DType::U8,
+        Dtype::Bool => DType::Bool,
+        other => {
+            let text = format!("dtype {} is not read by this version; --exclude it", other.name());
+            return Err(Error::unsupported(text));
+        }
+    })
+}

@@ -1,0 +1,212 @@
+//! Text to token ids and back, as the tokenizer's own library has it.
+//!
+//! Added tokens are cut out of the text first, the leftmost and longest; what lies between is
+//! normalized and cut into words, and the merges join each word's letters. Time is n log n in the
+//! length of a word; a pattern that gives up is an error, never a wait.
+
+mod added;
+mod merges;
+
+use std::collections::BTreeSet;
+
+use crate::ir::tokenizer::{Class, Kind, Pre, Tokenizer, pre};
+use crate::ir::{Error, Result};
+
+use added::{Finder, Segment};
+use merges::Merges;
+
+/// A tokenizer made ready.
+pub struct Encoder {
+    pre: Pre,
+    merges: Merges,
+    /// Tokens looked for in the text as it is, and in the normalized text.
+    added: [Finder; 2],
+    prefix: Vec<u32>,
+    suffix: Vec<u32>,
+    /// The bytes of each token.
+    pieces: Vec<Box<[u8]>>,
+    special: BTreeSet<u32>,
+}
+
+impl Encoder {
+    /// Makes a tokenizer ready.
+    ///
+    /// # Errors
+    /// Malformed if its merges and tokens do not fit together; Limit if it has more added tokens
+    /// than can be looked for.
+    pub fn new(tokenizer: &Tokenizer) -> Result<Self> {
+        let Kind::Bpe(bpe) = &tokenizer.kind;
+        let finder = |normalized: bool| {
+            let tokens = tokenizer.added.iter().filter(|added| added.normalized == normalized);
+            Finder::new(tokenizer, tokens, &bpe.pre)
+        };
+        let special = tokenizer.added.iter().filter(|added| added.special).map(|added| added.id);
+        Ok(Self {
+            merges: Merges::new(&tokenizer.tokens, bpe)?,
+            added: [finder(false)?, finder(true)?],
+            prefix: tokenizer.prefix.clone(),
+            suffix: tokenizer.suffix.clone(),
+            pieces: pieces(tokenizer, bpe.pre.is_byte_level()),
+            special: special.collect(),
+            pre: bpe.pre.clone(),
+        })
+    }
+
+    /// The ids of a text. `parse_special`: special tokens that stand in the text are those
+    /// tokens, not letters. `add_special`: what a prompt begins and ends with is added.
+    ///
+    /// # Errors
+    /// Limit if a pattern gives up on the text.
+    pub fn encode(&self, text: &str, parse_special: bool, add_special: bool) -> Result<Vec<u32>> {
+        let mut out = Vec::with_capacity(text.len() / 4 + 2);
+        if add_special {
+            out.extend(&self.prefix);
+        }
+        let [raw, normalized] = &self.added;
+        raw.segments(text, parse_special, &mut |segment| match segment {
+            Segment::Token(id) => {
+                out.push(id);
+                Ok(())
+            }
+            Segment::Text(text) => {
+                let text = self.pre.normalize(text);
+                normalized.segments(&text, parse_special, &mut |segment| match segment {
+                    Segment::Token(id) => {
+                        out.push(id);
+                        Ok(())
+                    }
+                    Segment::Text(text) => self.words(text, &mut out),
+                })
+            }
+        })?;
+        if add_special {
+            out.extend(&self.suffix);
+        }
+        Ok(out)
+    }
+
+    fn words(&self, text: &str, out: &mut Vec<u32>) -> Result<()> {
+        self.pre.each(text, |word| {
+            self.merges.join(word, out);
+            Ok(())
+        })
+    }
+
+    /// The number of tokens.
+    pub fn len(&self) -> usize {
+        self.pieces.len()
+    }
+
+    /// Whether there are no tokens.
+    pub fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// The bytes of one token, which may be a part of a character.
+    ///
+    /// # Errors
+    /// Malformed if there is no such token.
+    pub fn piece(&self, id: u32) -> Result<&[u8]> {
+        let found = || format!("token id {id}, expected below {}", self.pieces.len());
+        let piece = self.pieces.get(id as usize);
+        piece.map(|piece| &**piece).ok_or_else(|| Error::malformed(found()))
+    }
+
+    /// Whether a token is left out of decoded text.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.special.contains(&id)
+    }
+
+    /// The bytes of some tokens, with or without the special ones.
+    ///
+    /// # Errors
+    /// Malformed if an id is no token's.
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<Vec<u8>> {
+        let mut out = Vec::with_capacity(ids.len() * 4);
+        for &id in ids {
+            let piece = self.piece(id)?;
+            if !(skip_special && self.is_special(id)) {
+                out.extend_from_slice(piece);
+            }
+        }
+        Ok(out)
+    }
+
+    /// The text of some tokens; what is not UTF-8 becomes U+FFFD.
+    ///
+    /// # Errors
+    /// Malformed if an id is no token's.
+    pub fn decode_text(&self, ids: &[u32], skip_special: bool) -> Result<String> {
+        Ok(String::from_utf8_lossy(&self.decode(ids, skip_special)?).into_owned())
+    }
+}
+
+/// Bytes on their way to a reader who wants whole characters.
+#[derive(Debug, Default)]
+pub struct Stream {
+    pending: Vec<u8>,
+}
+
+impl Stream {
+    /// Takes bytes, gives what is whole; bytes that can belong to no character become U+FFFD.
+    pub fn push(&mut self, bytes: &[u8]) -> String {
+        self.pending.extend_from_slice(bytes);
+        let mut out = String::new();
+        let mut done = 0;
+        for chunk in self.pending.utf8_chunks() {
+            out.push_str(chunk.valid());
+            done += chunk.valid().len();
+            let bad = chunk.invalid();
+            let at_end = done + bad.len() == self.pending.len();
+            if bad.is_empty() || (at_end && may_go_on(bad)) {
+                break;
+            }
+            out.push(char::REPLACEMENT_CHARACTER);
+            done += bad.len();
+        }
+        self.pending.drain(..done);
+        out
+    }
+
+    /// What is left when nothing more comes.
+    pub fn finish(self) -> String {
+        String::from_utf8_lossy(&self.pending).into_owned()
+    }
+}
+
+/// Whether bytes are the beginning of a character.
+fn may_go_on(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
+}
+
+/// The bytes of each token: added ones are spelled as they are, others in the alphabet of bytes.
+fn pieces(tokenizer: &Tokenizer, byte_level: bool) -> Vec<Box<[u8]>> {
+    let added: BTreeSet<u32> = tokenizer.added.iter().map(|added| added.id).collect();
+    let piece = |(id, token): (usize, &crate::ir::tokenizer::Token)| {
+        let spelled = match token.class {
+            Class::Byte => pre::hex_byte(&token.text).map(|byte| vec![byte]),
+            Class::Normal if byte_level && !added.contains(&(id as u32)) => {
+                token.text.chars().map(pre::byte).collect()
+            }
+            _ => None,
+        };
+        spelled.unwrap_or_else(|| token.text.as_bytes().to_vec()).into_boxed_slice()
+    };
+    tokenizer.tokens.iter().enumerate().map(piece).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_gives_whole_characters() {
+        let mut stream = Stream::default();
+        let text = "aé字🦙";
+        let parts: Vec<String> = text.bytes().map(|byte| stream.push(&[byte])).collect();
+        assert_eq!(parts, ["a", "", "é", "", "", "字", "", "", "", "🦙"]);
+        assert_eq!(stream.push(b"\xf0\x9f"), "");
+        assert_eq!(stream.push(b"x\xff\xe5\xad"), "\u{fffd}x\u{fffd}");
+        assert_eq!(stream.finish(), "\u{fffd}");
+    }
+}

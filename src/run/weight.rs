@@ -1,0 +1,283 @@
+//! Products of a stored matrix with activations. Rows are read, or made, where they are used.
+
+use std::cell::Cell;
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::batch::{Batch, zeros};
+use super::kernels::{self, LANES, Matrix};
+use crate::arch::{self, Arch, Part, Role};
+use crate::ir::{Error, Model, Result, Scratch, Tensor, float};
+use crate::quant::{self, Dot};
+
+/// Weights that one task multiplies with one token: below this, a task costs more to hand out.
+const TASK_WEIGHTS: usize = 1 << 16;
+
+/// Rows that one task multiplies with a prompt.
+const TASK_ROWS: usize = 48;
+
+/// A matrix as it is stored, or as a recipe for it.
+pub(super) struct Weight<'m> {
+    name: &'m str,
+    tensor: &'m Tensor,
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    /// Rows that can be made without making more: see [`Tensor::granule`].
+    step: usize,
+    dot: Option<Dot>,
+}
+
+impl<'m> Weight<'m> {
+    /// The tensor, if its type, and all that it is made from, can be computed with.
+    ///
+    /// # Errors
+    /// Unsupported, naming the tensor.
+    pub(super) fn new(name: &'m str, tensor: &'m Tensor) -> Result<Self> {
+        check_readable(tensor).map_err(|error| error.at(name))?;
+        let (rows, columns) = (tensor.shape().rows() as usize, tensor.shape().columns() as usize);
+        let step = rows_of(tensor.granule(), tensor.shape().columns()).min(rows.max(1) as u64);
+        let dot = quant::dot(tensor.dtype());
+        Ok(Self { name, tensor, rows, columns, step: step as usize, dot })
+    }
+
+    /// One row as floats.
+    ///
+    /// # Errors
+    /// What [`Tensor::read_floats`] says.
+    pub(super) fn row(&self, row: usize) -> Result<Vec<f32>> {
+        let first = row / self.step * self.step;
+        let rows = first..self.rows.min(first + self.step);
+        let mut values = zeros(rows.len() * self.columns)?;
+        self.read(rows, &mut values, &mut Scratch::default())?;
+        values.drain(..(row - first) * self.columns);
+        values.truncate(self.columns);
+        Ok(values)
+    }
+
+    /// The product of these rows with activations. `rows` begins at a multiple of
+    /// [`Self::steps`] and ends at one, or at the end.
+    ///
+    /// # Errors
+    /// As [`Self::row`].
+    pub(super) fn product(&self, rows: Range<usize>, x: &Batch) -> Result<Batch> {
+        debug_assert_eq!(x.features, self.columns);
+        match x.tokens {
+            1 => self.product_with_one(rows, x),
+            _ => self.product_with_panels(rows, x),
+        }
+    }
+
+    /// The least number of rows from `least` on that can be made without making more.
+    pub(super) fn steps(&self, least: usize) -> usize {
+        least.max(1).next_multiple_of(self.step)
+    }
+
+    fn product_with_one(&self, rows: Range<usize>, x: &Batch) -> Result<Batch> {
+        let mut out = Batch::zeros(rows.len(), 1)?;
+        let task = self.steps(TASK_WEIGHTS / self.columns.max(1));
+        let tasks = out.data.par_chunks_mut(task).enumerate();
+        tasks.try_for_each(|(i, out)| {
+            let start = rows.start + i * task;
+            with_scratch(|scratch| self.dots(start..start + out.len(), &x.data, out, scratch))
+        })?;
+        Ok(out)
+    }
+
+    fn dots(
+        &self,
+        rows: Range<usize>,
+        x: &[f32],
+        out: &mut [f32],
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        let Some(dot) = self.dot else {
+            let mut values = scratch.take_floats(rows.len() * self.columns)?;
+            self.read(rows, &mut values, scratch)?;
+            for (out, row) in out.iter_mut().zip(values.chunks_exact(self.columns.max(1))) {
+                *out = kernels::dot(row, x);
+            }
+            scratch.give_floats(values);
+            return Ok(());
+        };
+        let mut each = |bytes: &[u8]| {
+            let row = self.tensor.byte_offset(self.columns as u64) as usize;
+            for (out, row) in out.iter_mut().zip(bytes.chunks_exact(row.max(1))) {
+                *out = dot(row, x);
+            }
+        };
+        let elements = self.elements(&rows);
+        if let Some(bytes) = self.tensor.mapped(elements.clone()) {
+            each(bytes);
+            return Ok(());
+        }
+        let len = self.tensor.byte_offset(elements.end - elements.start);
+        let mut bytes = scratch.take(len as usize)?;
+        self.tensor.read(elements, &mut bytes, scratch).map_err(|error| error.at(self.name))?;
+        each(&bytes);
+        scratch.give(bytes);
+        Ok(())
+    }
+
+    fn product_with_panels(&self, rows: Range<usize>, x: &Batch) -> Result<Batch> {
+        let (task, panels) = (self.steps(TASK_ROWS), x.panels());
+        // Each task's part is `[panel][row][lane]` of its own rows.
+        let mut parts = zeros(rows.len() * panels * LANES)?;
+        let x_lanes = x.data.as_chunks::<LANES>().0;
+        let tasks = parts.par_chunks_mut((task * panels * LANES).max(1)).enumerate();
+        tasks.try_for_each(|(i, part)| {
+            let start = rows.start + i * task;
+            let end = rows.end.min(start + task);
+            with_scratch(|scratch| self.part(start..end, x_lanes, part, scratch))
+        })?;
+        let mut out = Batch::zeros(rows.len(), x.tokens)?;
+        let len = out.panel_len();
+        out.data.par_chunks_mut(len).enumerate().for_each(|(panel, out)| {
+            let places = out.chunks_mut(task * LANES);
+            for (place, part) in places.zip(parts.chunks(task * panels * LANES)) {
+                place.copy_from_slice(&part[panel * place.len()..][..place.len()]);
+            }
+        });
+        Ok(out)
+    }
+
+    /// The product of a task's rows with all panels: `[panel][row][lane]`.
+    fn part(
+        &self,
+        rows: Range<usize>,
+        x: &[[f32; LANES]],
+        out: &mut [f32],
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        let mut values = scratch.take_floats(rows.len() * self.columns)?;
+        self.read(rows, &mut values, scratch)?;
+        let matrix = Matrix::by_rows(&values, self.columns);
+        kernels::multiply(x, matrix, out.as_chunks_mut().0);
+        scratch.give_floats(values);
+        Ok(())
+    }
+
+    fn read(&self, rows: Range<usize>, out: &mut [f32], scratch: &mut Scratch) -> Result<()> {
+        let made = self.tensor.read_floats(self.elements(&rows), out, scratch);
+        made.map_err(|error| error.at(self.name))
+    }
+
+    fn elements(&self, rows: &Range<usize>) -> Range<u64> {
+        let columns = self.columns as u64;
+        rows.start as u64 * columns..rows.end as u64 * columns
+    }
+}
+
+/// A matrix, and what is added to its product.
+pub(super) struct Linear<'m> {
+    weight: Weight<'m>,
+    bias: Option<Vec<f32>>,
+}
+
+impl<'m> Linear<'m> {
+    /// The linear layer of a role.
+    ///
+    /// # Errors
+    /// Malformed if the tensor is missing; Unsupported if it cannot be computed with.
+    pub(super) fn find(
+        arch: &Arch,
+        model: &'m Model,
+        role: Role,
+        layer: Option<u64>,
+    ) -> Result<Self> {
+        let bias = arch::tensor(arch, model, role, Part::Bias, layer);
+        let bias = bias.filter(|_| arch::uses_bias(arch, model, role));
+        let bias = bias.map(|(name, tensor)| vector(name, tensor)).transpose()?;
+        Ok(Self { weight: find(arch, model, role, layer)?, bias })
+    }
+
+    /// W · x + b.
+    ///
+    /// # Errors
+    /// As [`Weight::product`].
+    pub(super) fn apply(&self, x: &Batch) -> Result<Batch> {
+        let mut out = self.weight.product(0..self.weight.rows, x)?;
+        if let Some(bias) = &self.bias {
+            let (lanes, len) = (out.lanes(), out.panel_len());
+            for panel in out.data.chunks_mut(len) {
+                for (features, bias) in panel.chunks_mut(lanes).zip(bias) {
+                    features.iter_mut().for_each(|x| *x += bias);
+                }
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// The matrix of a role.
+///
+/// # Errors
+/// As [`Linear::find`].
+pub(super) fn find<'m>(
+    arch: &Arch,
+    model: &'m Model,
+    role: Role,
+    layer: Option<u64>,
+) -> Result<Weight<'m>> {
+    let (name, tensor) = require(arch, model, role, layer)?;
+    Weight::new(name, tensor)
+}
+
+/// The scale of a norm.
+///
+/// # Errors
+/// As [`Linear::find`].
+pub(super) fn find_vector(
+    arch: &Arch,
+    model: &Model,
+    role: Role,
+    layer: Option<u64>,
+) -> Result<Vec<f32>> {
+    let (name, tensor) = require(arch, model, role, layer)?;
+    vector(name, tensor)
+}
+
+fn vector(name: &str, tensor: &Tensor) -> Result<Vec<f32>> {
+    check_readable(tensor).and_then(|()| tensor.to_floats()).map_err(|error| error.at(name))
+}
+
+fn require<'m>(
+    arch: &Arch,
+    model: &'m Model,
+    role: Role,
+    layer: Option<u64>,
+) -> Result<(&'m str, &'m Tensor)> {
+    arch::tensor(arch, model, role, Part::Weight, layer).ok_or_else(|| {
+        let layer = layer.map(|layer| format!(" of layer {layer}")).unwrap_or_default();
+        Error::malformed(format!("the {role:?} weights{layer} are missing")).at(&model.origin)
+    })
+}
+
+/// Whether a tensor's type, and the types of all that it is made from, can be decoded.
+fn check_readable(tensor: &Tensor) -> Result<()> {
+    // Nothing is decoded from no bytes but the answer.
+    float::decode(tensor.dtype(), &[], &mut [])?;
+    let inputs = tensor.op().map(|op| op.inputs()).unwrap_or_default();
+    inputs.into_iter().try_for_each(check_readable)
+}
+
+/// The least number of rows that is a whole number of granules.
+fn rows_of(granule: u64, columns: u64) -> u64 {
+    let (mut x, mut y) = (granule.max(1), columns.max(1));
+    while y != 0 {
+        (x, y) = (y, x % y);
+    }
+    granule.max(1) / x
+}
+
+thread_local! {
+    static SCRATCH: Cell<Scratch> = Cell::default();
+}
+
+/// Lends this thread's buffers. Should work wait for other work, that finds new ones.
+fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
+    let mut scratch = SCRATCH.take();
+    let result = work(&mut scratch);
+    SCRATCH.set(scratch);
+    result
+}

@@ -1,0 +1,29 @@
+//! Tensors by pattern.
+
+use regex::Regex;
+
+use crate::ir::{Model, Notes};
+
+/// Which tensors are kept.
+#[derive(Debug, Default)]
+pub struct Selection {
+    /// If any are given, a tensor must match one of them.
+    pub include: Vec<Regex>,
+    /// A tensor that matches one of these is left out.
+    pub exclude: Vec<Regex>,
+}
+
+/// The model with the tensors that are selected; each one left out is a Note.
+#[must_use]
+pub fn select(mut model: Model, selection: &Selection, notes: &mut Notes) -> Model {
+    let any = |patterns: &[Regex], name: &str| patterns.iter().any(|p| p.is_match(name));
+    model.tensors.retain(|name, _| {
+        let included = selection.include.is_empty() || any(&selection.include, name);
+        let kept = included && !any(&selection.exclude, name);
+        if !kept {
+            notes.lost(name.as_str(), "left out, as asked for");
+        }
+        kept
+    });
+    model
+}

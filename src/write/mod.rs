@@ -1,0 +1,3 @@
+//! Model → layout: one file per format.
+
+pub mod tokenizer_gguf;
