@@ -1,7 +1,6 @@
 //! Flags that several commands share.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use regex::Regex;
 
@@ -61,9 +60,6 @@ pub(crate) struct Reading {
     /// Leave out objects of foreign classes in PyTorch checkpoints; nothing is ever called.
     #[arg(long)]
     pub(crate) skip_objects: bool,
-    /// The GGUF name of the pre-tokenizer, if it is not recognised.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) pre: Option<String>,
 }
 
 impl Reading {
@@ -86,7 +82,6 @@ impl Reading {
     fn limits(&self) -> Result<Limits> {
         let mut limits = Limits {
             skip_objects: self.skip_objects,
-            pre_tokenizer: self.pre.clone().map(Arc::from),
             ..Limits::default()
         };
         for setting in &self.limit {
@@ -128,6 +123,9 @@ pub(crate) struct Writing {
     /// Cut the output into files of at most this many tensors.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) split_max_tensors: Option<u64>,
+    /// GGUF's name of the pre-tokenizer, where it is not recognised by its structure.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) pre: Option<String>,
     /// Pack weights that are NaN or infinite, which a packing cannot hold.
     #[arg(long)]
     pub(crate) allow_nonfinite: bool,
@@ -217,10 +215,7 @@ impl Prompt {
 /// # Errors
 /// Unsupported without a tokenizer.
 pub(crate) fn encode(model: &Model, text: &str) -> Result<Vec<u32>> {
-    let tokenizer = model.tokenizer.as_ref().ok_or_else(|| {
-        Error::unsupported("the model has no tokenizer; give --tokens").at(&model.origin)
-    })?;
-    let ids = Encoder::new(tokenizer)?.encode(text, true, true)?;
+    let ids = Encoder::new(model.require_tokenizer()?)?.encode(text, true, true)?;
     if ids.is_empty() {
         return Err(Error::usage("the text has no tokens"));
     }

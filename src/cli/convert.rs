@@ -126,6 +126,7 @@ impl Plan<'_> {
                     max_tensors: self.writing.split_max_tensors,
                 },
                 vocab_only: self.writing.vocab_only,
+                pre: self.writing.pre.clone(),
                 ..WriteOptions::default()
             },
             sink: SinkOptions { overwrite: self.writing.overwrite, sync: !self.writing.no_sync },

@@ -150,7 +150,7 @@ impl Facts {
             parameters: model.tensors.values().map(|tensor| tensor.shape().count()).sum(),
             bytes: model.tensors.values().map(Tensor::bytes).sum(),
             file_bytes: blobs.iter().map(|blob| blob.size()).sum(),
-            tokenizer: model.tokenizer.as_ref().map(|t| (t.kind_name().to_owned(), t.len())),
+            tokenizer: model.tokenizer.as_ref().map(|t| (t.kind_name().to_owned(), t.tokens.len())),
             types,
         }
     }

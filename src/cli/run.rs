@@ -45,10 +45,7 @@ impl Args {
         let mut notes = Notes::default();
         let model = self.reading.model(&self.path.model, Access::Map, &mut notes)?;
         report::notes(&notes, self.common.quiet, self.common.strict)?;
-        let tokenizer = model.tokenizer.as_ref().ok_or_else(|| {
-            Error::unsupported("the model has no tokenizer; logits --tokens runs it on ids")
-                .at(&model.origin)
-        })?;
+        let tokenizer = model.require_tokenizer()?;
         let prompt = match &self.file {
             Some(file) => super::args::text_file(file)?,
             None => self.prompt.clone().unwrap_or_default(),

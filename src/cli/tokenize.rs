@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::args::{Common, ModelPath, Reading, text_file};
 use super::{Outcome, report};
-use crate::ir::{Access, Error, Notes, Result};
+use crate::ir::{Access, Notes, Result};
 use crate::run::tokens::Encoder;
 
 /// Prints the token ids of a text, separated by commas
@@ -32,14 +32,11 @@ impl Args {
         let mut notes = Notes::default();
         let model = self.reading.model(&self.path.model, Access::Read, &mut notes)?;
         report::notes(&notes, self.common.quiet, self.common.strict)?;
-        let tokenizer = model.tokenizer.as_ref().ok_or_else(|| {
-            Error::unsupported("the model has no tokenizer").at(&model.origin)
-        })?;
         let text = match &self.file {
             Some(file) => text_file(file)?,
             None => self.text.clone().unwrap_or_default(),
         };
-        let ids = Encoder::new(tokenizer)?.encode(&text, self.special, self.special)?;
+        let ids = Encoder::new(model.require_tokenizer()?)?.encode(&text, self.special, self.special)?;
         let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
         report::result(&format!("{}\n", ids.join(",")))?;
         Ok(Outcome::Done)

@@ -21,7 +21,7 @@ pub fn dump(model: &Model) -> String {
         let _ = writeln!(out, "config {} = {}", escape(key), value_text(value));
     }
     if let Some(tokenizer) = &model.tokenizer {
-        let _ = writeln!(out, "tokenizer {} of {} tokens", tokenizer.kind_name(), tokenizer.len());
+        let _ = writeln!(out, "tokenizer {} of {} tokens", tokenizer.kind_name(), tokenizer.tokens.len());
     }
     for (name, tensor) in &model.tensors {
         let (dtype, shape) = (tensor.dtype(), tensor.shape());

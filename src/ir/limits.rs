@@ -1,7 +1,5 @@
 //! What is accepted from a file, and how much of it.
 
-use std::sync::Arc;
-
 use super::{Error, Result};
 
 /// What is accepted from a file, and how much of it; `--limit NAME=VALUE` changes one.
@@ -19,8 +17,6 @@ pub struct Limits {
     pub shards: u64,
     /// Objects of foreign classes in a pickle are left out instead of refused.
     pub skip_objects: bool,
-    /// The GGUF name of the pre-tokenizer, where its structure is not recognised.
-    pub pre_tokenizer: Option<Arc<str>>,
 }
 
 impl Limits {
@@ -54,7 +50,6 @@ impl Default for Limits {
             gguf_metadata: 1 << 30,
             shards: 100_000,
             skip_objects: false,
-            pre_tokenizer: None,
         }
     }
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::{Blob, Tensor, Value};
+use super::tokenizer::Tokenizer;
+use super::{Blob, Error, Result, Tensor, Value};
 
 /// Whose tensor names and layout conventions a model has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,12 +46,26 @@ pub struct Model {
     /// The tensors, in the order of the file.
     pub tensors: IndexMap<String, Tensor>,
     /// The tokenizer, if the files hold one.
-    pub tokenizer: Option<super::tokenizer::Tokenizer>,
+    pub tokenizer: Option<Tokenizer>,
+    /// Why a tokenizer that the files do hold was not read.
+    pub unread_tokenizer: Option<Error>,
     /// Small files beside the weights that travel with the model, by name.
     pub side_files: Vec<(String, Arc<Blob>)>,
 }
 
 impl Model {
+    /// The tokenizer, for those who cannot do without.
+    ///
+    /// # Errors
+    /// Unsupported if there is none, or one that this version does not read.
+    pub fn require_tokenizer(&self) -> Result<&Tokenizer> {
+        let missing = || {
+            let none = Error::unsupported("the model has no tokenizer; give token ids");
+            self.unread_tokenizer.clone().unwrap_or(none).at(&self.origin)
+        };
+        self.tokenizer.as_ref().ok_or_else(missing)
+    }
+
     /// What the model is called: what its metadata says, else what its file or directory is called.
     pub fn name(&self) -> String {
         let said = ["general.name", "_name_or_path"].into_iter();

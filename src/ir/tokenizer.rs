@@ -155,6 +155,13 @@ pub const ROLES: &[(Role, &str, &str)] = &[
 ];
 
 impl Tokenizer {
+    /// How words become tokens, in a word.
+    pub fn kind_name(&self) -> &'static str {
+        match self.kind {
+            Kind::Bpe(_) => "bpe",
+        }
+    }
+
     /// The id that plays a part.
     pub fn role(&self, role: Role) -> Option<u32> {
         self.special.get(&role).copied()

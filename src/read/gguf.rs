@@ -38,7 +38,8 @@ pub fn read(source: &dyn Source, limits: &Limits, notes: &mut Notes) -> Result<M
     }
     check_count(&parts, tensors.len())?;
     let config = Config { entries: entries(&parts[0].file.metadata) };
-    let tokenizer = super::tokenizer_gguf::optional(&config.entries, source.label(), notes)?;
+    let read = super::tokenizer_gguf::read(&config.entries);
+    let (tokenizer, unread_tokenizer) = super::optional(read, &source.label(), notes)?;
     Ok(Model {
         format: "gguf",
         version: Some(version),
@@ -47,6 +48,7 @@ pub fn read(source: &dyn Source, limits: &Limits, notes: &mut Notes) -> Result<M
         config,
         tensors,
         tokenizer,
+        unread_tokenizer,
         side_files: Vec::new(),
     })
 }

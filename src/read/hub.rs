@@ -50,7 +50,8 @@ pub fn model(
             side_files.push(((*name).to_owned(), blob));
         }
     }
-    let tokenizer = tokenizer(&side_files, &config, limits, notes)?;
+    let read = tokenizer(&side_files, &config, limits, notes);
+    let (tokenizer, unread_tokenizer) = super::optional(read, &source.label(), notes)?;
     Ok(Model {
         format,
         version: None,
@@ -59,6 +60,7 @@ pub fn model(
         config,
         tensors,
         tokenizer,
+        unread_tokenizer,
         side_files,
     })
 }
@@ -71,22 +73,38 @@ fn config(blob: &Blob, limits: &Limits) -> Result<Config> {
     }
 }
 
-/// The tokenizer, if its files are there. One that this version does not read is no reason to
-/// refuse the weights.
+/// The tokenizer, if its files are there.
 fn tokenizer(
     side_files: &[(String, Arc<Blob>)],
     config: &Config,
     limits: &Limits,
     notes: &mut Notes,
 ) -> Result<Option<Tokenizer>> {
-    let find = |name: &str| {
+    let bytes = |name: &str| {
         let found = side_files.iter().find(|(file, _)| file == name);
-        found.map(|(_, blob)| blob)
+        found.map(|(_, blob)| blob.read_all(limits.side_file)).transpose()
     };
-    let Some(blob) = find("tokenizer.json") else {
-        return Ok(None);
+    let Some(tokenizer) = bytes("tokenizer.json")? else {
+        let other = ["tokenizer.model", "vocab.json", "vocab.txt"].into_iter();
+        let other = other.filter(|name| side_files.iter().any(|(file, _)| file == name)).next();
+        return match other {
+            None => Ok(None),
+            Some(name) => Err(Error::unsupported(format!(
+                "{name} without a tokenizer.json, which transformers can make of it"
+            ))),
+        };
     };
-    tokenizer_json::read(blob, &find, config, limits, notes).map(Some)
+    let template = bytes("chat_template.jinja")?.map(String::from_utf8).transpose();
+    let template = template.map_err(|_| Error::malformed("chat_template.jinja: not UTF-8 text"))?;
+    let files = tokenizer_json::Files {
+        tokenizer: &tokenizer,
+        tokenizer_config: bytes("tokenizer_config.json")?.as_deref(),
+        special_tokens_map: bytes("special_tokens_map.json")?.as_deref(),
+        generation_config: bytes("generation_config.json")?.as_deref(),
+        chat_template: template.as_deref(),
+        config: Some(config),
+    };
+    tokenizer_json::read(&files, notes).map(Some)
 }
 
 /// Reads every tensor of one shard.

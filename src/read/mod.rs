@@ -9,7 +9,8 @@ pub mod tokenizer_json;
 pub mod torch;
 
 use crate::formats::{FORMATS, Format};
-use crate::ir::{Blob, Error, Result};
+use crate::ir::tokenizer::Tokenizer;
+use crate::ir::{Blob, Error, Fault, Notes, Result};
 use crate::store::Source;
 
 /// The first bytes of a file, enough for any container to know itself.
@@ -18,6 +19,23 @@ pub(crate) fn head(blob: &Blob) -> Result<Vec<u8>> {
     let mut head = vec![0; len];
     blob.read(0, &mut head)?;
     Ok(head)
+}
+
+/// A tokenizer that this version does not read is no reason to refuse the weights: whoever needs
+/// it says why it is not there.
+pub(crate) fn optional(
+    read: Result<Option<Tokenizer>>,
+    origin: &str,
+    notes: &mut Notes,
+) -> Result<(Option<Tokenizer>, Option<Error>)> {
+    match read {
+        Ok(tokenizer) => Ok((tokenizer, None)),
+        Err(error) if error.fault == Fault::Unsupported => {
+            notes.odd("tokenizer", format!("not read: {error}"));
+            Ok((None, Some(error)))
+        }
+        Err(error) => Err(error.at(origin)),
+    }
 }
 
 /// Containers that are known but not read yet, by their first bytes (offset, bytes, name).

@@ -16,15 +16,8 @@ const QUANTIZATION_VERSION: u32 = 2;
 /// Unsupported, naming the tensor or key, for what GGUF cannot hold.
 pub fn layout(model: &Model, options: &WriteOptions, notes: &mut Notes) -> Result<Layout> {
     let mut entries = model.config.entries.clone();
-    if !entries.contains_key("tokenizer.ggml.model") {
-        let rows = model.tensors.get("token_embd.weight").map(|t| t.shape().dims()[0]);
-        let known = model.tokenizer.as_ref().map(|tokenizer| tokenizer.tokens.len() as u64);
-        let vocab = rows.or(known).unwrap_or(0);
-        if model.tokenizer.is_none() {
-            let text = "the model has none; the file says so, and only token ids can be run";
-            notes.lost("tokenizer", text);
-        }
-        entries.extend(tokenizer_gguf::entries(model.tokenizer.as_ref(), vocab)?);
+    if model.format != "gguf" {
+        entries.extend(tokenizer(model, options, notes)?);
     }
     entries.extend(options.entries.clone());
     if model.tensors.values().any(|tensor| tensor.dtype().is_packed()) {
@@ -50,6 +43,28 @@ pub fn layout(model: &Model, options: &WriteOptions, notes: &mut Notes) -> Resul
         file(name, &entries, group, alignment, notes)
     });
     Ok(Layout { files: files.collect::<Result<_>>()?, directory: false })
+}
+
+/// The tokenizer's keys, for a model that was not a GGUF before.
+fn tokenizer(
+    model: &Model,
+    options: &WriteOptions,
+    notes: &mut Notes,
+) -> Result<Vec<(String, Value)>> {
+    match (&model.tokenizer, &model.unread_tokenizer) {
+        (Some(tokenizer), _) => {
+            let embedding = model.tensors.get("token_embd.weight");
+            let rows = embedding.and_then(|tensor| tensor.shape().dims().first().copied());
+            let rows = rows.map_or(tokenizer.tokens.len(), |rows| rows as usize);
+            tokenizer_gguf::entries(tokenizer, rows, options.pre.as_deref(), notes)
+        }
+        (None, Some(error)) => Err(error.clone()),
+        (None, None) => {
+            let text = "the model has none; the file says so, and only token ids can be run";
+            notes.lost("tokenizer", text);
+            Ok(tokenizer_gguf::none())
+        }
+    }
 }
 
 /// The first part has all metadata; the others say only where they belong.

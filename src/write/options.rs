@@ -15,6 +15,8 @@ pub struct WriteOptions {
     pub split: Split,
     /// Metadata that follows from the options, for formats that have metadata.
     pub entries: IndexMap<String, Value>,
+    /// GGUF's name of the pre-tokenizer, where the user gives it.
+    pub pre: Option<String>,
     /// Everything but the tensors.
     pub vocab_only: bool,
 }
