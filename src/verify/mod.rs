@@ -33,7 +33,7 @@ mod tests;
 
 pub use diff::{Diff, Difference, Unlike, diff};
 pub use gates::asked::Asked;
-pub use gates::logits::{Open, Runner};
+pub use gates::logits::{Open, Runner, decoder};
 pub use metrics::{Gather, Metrics};
 pub use own::QuantizerFor;
 pub use report::{Bound, Finding, Gate, Kind, Report, TensorReport};
@@ -52,9 +52,22 @@ pub struct Options<'a> {
     /// What the user asks for, beside the gates that always hold.
     pub asked: Asked,
     /// How a model is run; without it, tensors alone are compared.
-    pub open: Option<&'a Open<'a>>,
+    pub open: Option<&'a Open>,
     /// Who encodes a packing.
     pub quantizer_for: QuantizerFor,
+}
+
+/// Generated ids, no wishes, and this program's own runner and encoders.
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Self {
+            tokens: None,
+            special: Vec::new(),
+            asked: Asked::default(),
+            open: Some(&decoder),
+            quantizer_for: crate::quant::quantizer_for,
+        }
+    }
 }
 
 /// Compares the candidate with the reference.
@@ -64,7 +77,7 @@ pub struct Options<'a> {
 /// the candidate is in the report.
 pub fn compare(reference: &Model, candidate: &Model, options: &Options<'_>) -> Result<Report> {
     let hyper = gates::hyper::compare(reference, candidate)?;
-    let (tokenizer, pieces, note) = gates::tokenizer::compare(reference, candidate);
+    let pieces = gates::tokenizer::compare(reference, candidate);
     let pairs = pair::pair(reference, candidate)?;
     let weights = tensors::compare(&pairs.pairs, options.quantizer_for)?;
 
@@ -76,11 +89,11 @@ pub fn compare(reference: &Model, candidate: &Model, options: &Options<'_>) -> R
         logits: None,
         gates: vec![hyper.gate()],
         tensors: Vec::new(),
-        findings: [&hyper.findings[..], &pieces, &pairs.findings, &weights.findings].concat(),
-        notes: [&hyper.notes[..], &pairs.notes, &weights.notes].concat(),
+        findings: [&hyper.findings[..], &pieces.findings, &pairs.findings, &weights.findings]
+            .concat(),
+        notes: [&hyper.notes[..], &pieces.notes, &pairs.notes, &weights.notes].concat(),
     };
-    report.notes.extend(note);
-    report.gates.extend(tokenizer);
+    report.gates.extend(pieces.gate);
     report.gates.push(pairs.gate());
     report.gates.extend(weights.gates());
 
@@ -133,7 +146,9 @@ impl Sides<'_> {
             let text = "cannot be encoded as it is in the candidate, so logits have no limit";
             report.notes.push(format!("{name}: {text}; give --max-kld for one"));
         }
-        let generated = || tokens::generate(hyper, &options.special);
+        let mut special = options.special.clone();
+        special.extend(self.reference.tokenizer.iter().flat_map(tokens::special));
+        let generated = || tokens::generate(hyper, &special);
         let ids = options.tokens.clone().unwrap_or_else(generated);
         let plan = Plan {
             reference: self.reference,

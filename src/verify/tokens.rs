@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use crate::ir::Hyper;
+use crate::ir::tokenizer::{Class, Tokenizer};
 
 /// "remold".
 const SEED: u64 = 0x72_656d_6f6c_64;
@@ -39,6 +40,13 @@ impl SplitMix {
     pub fn below(&mut self, n: u64) -> u64 {
         (self.draw() >> 32).wrapping_mul(n) >> 32
     }
+}
+
+/// The ids of a tokenizer that are no text: they steer the model, or fill its embedding.
+pub fn special(tokenizer: &Tokenizer) -> Vec<u32> {
+    let is_special = |class| matches!(class, Class::Control | Class::Unknown | Class::Unused);
+    let ids = (0..).zip(&tokenizer.tokens);
+    ids.filter(|(_, token)| is_special(token.class)).map(|(id, _)| id).collect()
 }
 
 /// Ids over the vocabulary without the special ones: longer than any window, shorter than the

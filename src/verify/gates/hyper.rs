@@ -1,7 +1,7 @@
 //! The gate of hyper-parameters: what a model computes, beside its weights.
 
-use crate::arch::{self, Part, Role};
-use crate::ir::{Field, Hyper, Model, Naming, Notes, Result, Scalar, Value};
+use crate::arch;
+use crate::ir::{Field, Hyper, Model, Result, Scalar, Value};
 use crate::verify::report::{Finding, Gate};
 
 /// What the gate is called.
@@ -66,11 +66,10 @@ pub(crate) fn compare(reference: &Model, candidate: &Model) -> Result<Compared> 
         Ok(found) => fields(&expected, &found, &mut out),
         Err(error) => out.findings.push(Finding::new(NAME, "configuration", error.to_string())),
     }
-    if let (Some(theirs), Some(ours)) = (tied(family, reference), tied(other, candidate)) {
-        let word = |tied| if tied { "tied" } else { "of its own" };
-        if theirs != ours {
-            out.differs("output matrix", word(theirs), word(ours));
-        }
+    let (theirs, ours) = (arch::is_tied(reference), arch::is_tied(candidate));
+    let word = |tied| if tied { "tied to the embedding" } else { "of its own" };
+    if theirs != ours {
+        out.differs("output matrix", word(theirs), word(ours));
     }
     Ok(out)
 }
@@ -125,18 +124,6 @@ fn value(hyper: &Hyper, field: Field) -> Option<Scalar> {
 
 fn text(value: Option<Scalar>) -> String {
     value.map_or_else(|| "none".into(), |value| value.to_string())
-}
-
-/// Whether the output matrix is the embedding, as the table of the family has it.
-fn tied(family: &'static arch::Arch, model: &Model) -> Option<bool> {
-    let renamed = match model.naming {
-        Naming::Gguf => None,
-        Naming::HuggingFace => {
-            Some(arch::rename(family, model, Naming::Gguf, &mut Notes::default()).ok()?.0)
-        }
-    };
-    let model = renamed.as_ref().unwrap_or(model);
-    Some(arch::tensor(family, model, Role::Output, Part::Weight, None).is_none())
 }
 
 /// Models of no known family: the entries that both should have, as they are.

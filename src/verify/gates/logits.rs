@@ -1,6 +1,7 @@
 //! The gate of logits: both models run on the same ids, each by its own conventions.
 
 use crate::ir::{Error, Fault, Hyper, Model, Result};
+use crate::run::{Cache, Decoder};
 use crate::verify::metrics::{Gather, Metrics};
 use crate::verify::report::{Gate, number};
 use crate::verify::tokens;
@@ -34,7 +35,37 @@ pub trait Runner {
 }
 
 /// Makes a model ready to run. A fault of Unsupported means that its family has no runner.
-pub type Open<'a> = dyn Fn(&Model) -> Result<Box<dyn Runner>> + 'a;
+pub type Open = dyn for<'m> Fn(&'m Model) -> Result<Box<dyn Runner + 'm>>;
+
+/// Makes a decoder ready to run.
+///
+/// # Errors
+/// What [`Decoder::new`] says: Unsupported if the family has no runner.
+pub fn decoder(model: &Model) -> Result<Box<dyn Runner + '_>> {
+    let decoder = Decoder::new(model)?;
+    let cache = decoder.cache(0)?;
+    Ok(Box::new(Decoding { decoder, cache }))
+}
+
+struct Decoding<'m> {
+    decoder: Decoder<'m>,
+    cache: Cache,
+}
+
+impl Runner for Decoding<'_> {
+    fn vocab(&self) -> usize {
+        self.decoder.vocab()
+    }
+
+    fn begin(&mut self, len: usize) -> Result<()> {
+        self.cache = self.decoder.cache(len)?;
+        Ok(())
+    }
+
+    fn forward(&mut self, ids: &[u32]) -> Result<Vec<f32>> {
+        self.decoder.forward(&mut self.cache, ids)
+    }
+}
 
 /// What is run, and on what.
 pub(crate) struct Plan<'p> {
@@ -66,7 +97,7 @@ pub(crate) enum Ran {
 ///
 /// # Errors
 /// From running the reference.
-pub(crate) fn run(plan: &Plan<'_>, open: &Open<'_>) -> Result<Ran> {
+pub(crate) fn run(plan: &Plan<'_>, open: &Open) -> Result<Ran> {
     let mut reference = match open(plan.reference) {
         Ok(runner) => runner,
         Err(error) if error.fault == Fault::Unsupported => {
