@@ -1,3 +1,4 @@
 //! remold: any model format in, any out, quantized, and proven equal.
 
 pub mod ir;
+pub mod store;
