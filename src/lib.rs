@@ -2,3 +2,4 @@
 
 pub mod ir;
 pub mod store;
+pub mod write;
