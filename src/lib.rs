@@ -3,3 +3,4 @@
 pub mod ir;
 pub mod store;
 pub mod write;
+pub mod cli;
