@@ -13,7 +13,15 @@ pub(super) fn put(levels: &[u8; 32], out: &mut [u8; 16]) {
 /// The four-bit levels.
 #[inline(always)]
 pub(super) fn get(bytes: &[u8; 16]) -> [u8; 32] {
-    std::array::from_fn(|i| if i < 16 { bytes[i] & 15 } else { bytes[i - 16] >> 4 })
+    let mut levels = [0; 32];
+    let (low, high) = levels.split_at_mut(16);
+    for (low, byte) in low.iter_mut().zip(bytes) {
+        *low = byte & 15;
+    }
+    for (high, byte) in high.iter_mut().zip(bytes) {
+        *high = byte >> 4;
+    }
+    levels
 }
 
 /// The fifth bit of each level.
@@ -26,10 +34,13 @@ pub(super) fn put_fifth(levels: &[u8; 32]) -> [u8; 4] {
 /// The five-bit levels.
 #[inline(always)]
 pub(super) fn get_five(fifth: [u8; 4], bytes: &[u8; 16]) -> [u8; 32] {
-    let fifth = u32::from_le_bytes(fifth);
     let mut levels = get(bytes);
-    for (i, level) in levels.iter_mut().enumerate() {
-        *level |= ((fifth >> i & 1) << 4) as u8;
+    for (levels, bits) in levels.as_chunks_mut::<8>().0.iter_mut().zip(fifth) {
+        // Byte i of `one` is bit i of `bits`, still in its place; a sum without carries moves it
+        // to the top of its byte.
+        let one = u64::from(bits) * 0x0101_0101_0101_0101 & 0x8040_2010_0804_0201;
+        let top = (one + 0x0040_6070_787c_7e7f) & 0x8080_8080_8080_8080;
+        *levels = (u64::from_le_bytes(*levels) | top >> 3).to_le_bytes();
     }
     levels
 }
