@@ -62,8 +62,8 @@ impl Packing<LEN, BYTES> for Rows {
         let [d0, d1, q @ ..] = bytes;
         let d = rows::get_f16([*d0, *d1]);
         let levels = nibbles::get(q);
-        for (x, level) in weights.iter_mut().zip(levels) {
-            *x = d * (f32::from(level) - 8.0);
+        for (x, level) in weights.iter_mut().zip(&levels) {
+            *x = d * (f32::from(*level) - 8.0);
         }
     }
 }

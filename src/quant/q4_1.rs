@@ -63,8 +63,8 @@ impl Packing<LEN, BYTES> for Rows {
         let [d0, d1, m0, m1, q @ ..] = bytes;
         let (d, m) = (rows::get_f16([*d0, *d1]), rows::get_f16([*m0, *m1]));
         let levels = nibbles::get(q);
-        for (x, level) in weights.iter_mut().zip(levels) {
-            *x = d * f32::from(level) + m;
+        for (x, level) in weights.iter_mut().zip(&levels) {
+            *x = d * f32::from(*level) + m;
         }
     }
 }

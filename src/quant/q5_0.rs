@@ -62,8 +62,8 @@ impl Packing<LEN, BYTES> for Rows {
         let [d0, d1, h0, h1, h2, h3, q @ ..] = bytes;
         let d = rows::get_f16([*d0, *d1]);
         let levels = nibbles::get_five([*h0, *h1, *h2, *h3], q);
-        for (x, level) in weights.iter_mut().zip(levels) {
-            *x = d * (f32::from(level) - 16.0);
+        for (x, level) in weights.iter_mut().zip(&levels) {
+            *x = d * (f32::from(*level) - 16.0);
         }
     }
 }

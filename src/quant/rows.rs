@@ -72,8 +72,11 @@ pub(super) fn decode<P: Packing<LEN, BYTES>, const LEN: usize, const BYTES: usiz
     weights: &mut [f32],
 ) {
     debug_assert_eq!(bytes.len() / BYTES * LEN, weights.len());
-    for (bytes, weights) in bytes.as_chunks().0.iter().zip(weights.as_chunks_mut().0) {
+    for (bytes, weights) in bytes.as_chunks().0.iter().zip(weights.as_chunks_mut::<LEN>().0) {
         P::decode(bytes, weights);
+        // A fence between blocks: the compiler would else gather the first weights of many blocks,
+        // then the second of each, byte by byte.
+        std::hint::black_box(&*weights);
     }
 }
 
