@@ -34,13 +34,11 @@ pub(super) fn put_fifth(levels: &[u8; 32]) -> [u8; 4] {
 /// The five-bit levels.
 #[inline(always)]
 pub(super) fn get_five(fifth: [u8; 4], bytes: &[u8; 16]) -> [u8; 32] {
+    let fifth = u32::from_le_bytes(fifth);
+    let bits: [u32; 32] = std::array::from_fn(|i| (fifth >> i & 1) << 4);
     let mut levels = get(bytes);
-    for (levels, bits) in levels.as_chunks_mut::<8>().0.iter_mut().zip(fifth) {
-        // Byte i of `one` is bit i of `bits`, still in its place; a sum without carries moves it
-        // to the top of its byte.
-        let one = u64::from(bits) * 0x0101_0101_0101_0101 & 0x8040_2010_0804_0201;
-        let top = (one + 0x0040_6070_787c_7e7f) & 0x8080_8080_8080_8080;
-        *levels = (u64::from_le_bytes(*levels) | top >> 3).to_le_bytes();
+    for (level, bit) in levels.iter_mut().zip(bits) {
+        *level |= bit as u8;
     }
     levels
 }
