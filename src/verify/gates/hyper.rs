@@ -1,0 +1,153 @@
+//! The gate of hyper-parameters: what a model computes, beside its weights.
+
+use crate::arch;
+use crate::ir::{Field, Hyper, Model, Result, Scalar, Value};
+use crate::verify::report::{Finding, Gate};
+
+/// What the gate is called.
+pub(crate) const NAME: &str = "hyper-parameters";
+
+/// GGUF holds the divisors of Llama 3's frequencies, so they are divided twice.
+const FREQUENCY_TOLERANCE: f32 = 1e-6;
+
+/// What the hyper-parameters of both sides say.
+#[derive(Default)]
+pub(crate) struct Compared {
+    /// The reference's, if its family is known.
+    pub(crate) reference: Option<Hyper>,
+    /// Every field that differs.
+    pub(crate) findings: Vec<Finding>,
+    /// What was not compared, and why.
+    pub(crate) notes: Vec<String>,
+}
+
+impl Compared {
+    /// The gate.
+    pub(crate) fn gate(&self) -> Gate {
+        let holds = match &self.reference {
+            Some(_) => "every field, and the rotary frequencies",
+            None => "no family that is known: the configurations' entries",
+        };
+        Gate::none_of(NAME, &self.findings, holds)
+    }
+
+    fn differs(&mut self, field: &str, reference: impl Into<String>, candidate: impl Into<String>) {
+        let text = format!("reference {}, candidate {}", reference.into(), candidate.into());
+        self.findings.push(Finding::new(NAME, field, text));
+    }
+}
+
+/// Compares what the two sides compute.
+///
+/// # Errors
+/// What is wrong with the reference's configuration. The candidate's faults are findings.
+pub(crate) fn compare(reference: &Model, candidate: &Model) -> Result<Compared> {
+    let mut out = Compared::default();
+    let Some(family) = arch::find(reference) else {
+        entries(reference, candidate, &mut out);
+        return Ok(out);
+    };
+    let expected = arch::hyper(family, reference).map_err(|error| error.at(&reference.origin))?;
+    out.reference = Some(expected.clone());
+    if candidate.config.entries.is_empty() {
+        let text = "the candidate has no configuration, so hyper-parameters are not compared";
+        out.notes.push(text.into());
+        return Ok(out);
+    }
+    let Some(other) = arch::find(candidate) else {
+        out.differs("architecture", family.gguf, said(candidate));
+        return Ok(out);
+    };
+    if other.gguf != family.gguf {
+        out.differs("architecture", family.gguf, other.gguf);
+        return Ok(out);
+    }
+    match arch::hyper(other, candidate) {
+        Ok(found) => fields(&expected, &found, &mut out),
+        Err(error) => out.findings.push(Finding::new(NAME, "configuration", error.to_string())),
+    }
+    let (theirs, ours) = (arch::is_tied(reference), arch::is_tied(candidate));
+    let word = |tied| if tied { "tied to the embedding" } else { "of its own" };
+    if theirs != ours {
+        out.differs("output matrix", word(theirs), word(ours));
+    }
+    Ok(out)
+}
+
+fn said(model: &Model) -> String {
+    let keys = ["general.architecture", "architectures", "model_type"];
+    let found = keys.iter().find_map(|key| model.config.get(key));
+    found.map_or_else(|| "none".into(), |value| format!("{value:?}"))
+}
+
+fn fields(expected: &Hyper, found: &Hyper, out: &mut Compared) {
+    for &field in Field::ALL {
+        let (theirs, ours) = (value(expected, field), value(found, field));
+        if theirs != ours {
+            out.differs(field.text(), text(theirs), text(ours));
+        }
+    }
+    let (theirs, ours) = match (arch::frequencies(expected), arch::frequencies(found)) {
+        (Ok(theirs), Ok(ours)) => (theirs, ours),
+        (Err(_), Err(_)) => return,
+        (theirs, ours) => {
+            let word = |side: Result<_>| side.err().map_or("stated".into(), |e| e.to_string());
+            return out.differs("rotary frequencies", word(theirs), word(ours));
+        }
+    };
+    let apart = |(a, b): (&f32, &f32)| !((a - b).abs() <= FREQUENCY_TOLERANCE * a.abs());
+    if theirs.0.len() != ours.0.len() {
+        out.differs("rotary frequencies", theirs.0.len().to_string(), ours.0.len().to_string());
+    } else if let Some(i) = theirs.0.iter().zip(&ours.0).position(apart) {
+        let name = format!("rotary frequency {i} (rope theta or scaling)");
+        out.differs(&name, format!("{:e}", theirs.0[i]), format!("{:e}", ours.0[i]));
+    }
+    if apart((&theirs.1, &ours.1)) {
+        let name = "attention multiplier of the rope scaling";
+        out.differs(name, theirs.1.to_string(), ours.1.to_string());
+    }
+}
+
+/// The value that decides: a window as long as the context is none.
+fn value(hyper: &Hyper, field: Field) -> Option<Scalar> {
+    let value = hyper.get(field);
+    let context = hyper.context.map(|n| n as f64);
+    match (field, value, context) {
+        (Field::SlidingWindow, Some(Scalar::Count(window)), Some(context))
+            if window as f64 >= context =>
+        {
+            None
+        }
+        _ => value,
+    }
+}
+
+fn text(value: Option<Scalar>) -> String {
+    value.map_or_else(|| "none".into(), |value| value.to_string())
+}
+
+/// Models of no known family: the entries that both should have, as they are.
+fn entries(reference: &Model, candidate: &Model, out: &mut Compared) {
+    if reference.naming != candidate.naming || candidate.config.entries.is_empty() {
+        let text = "the family is not known, so hyper-parameters are not compared";
+        out.notes.push(text.into());
+        return;
+    }
+    let keys = reference.config.entries.keys().chain(candidate.config.entries.keys());
+    let mut seen = indexmap::IndexSet::new();
+    for key in keys.filter(|key| !is_about_the_file(key)) {
+        let (theirs, ours) = (reference.config.get(key), candidate.config.get(key));
+        if seen.insert(key) && theirs != ours {
+            let text = |value: Option<&Value>| value.map_or("none".into(), |v| format!("{v:?}"));
+            out.differs(key, text(theirs), text(ours));
+        }
+    }
+}
+
+/// Entries that say how a file was made and not what the model computes.
+fn is_about_the_file(key: &str) -> bool {
+    let about = ["torch_dtype", "dtype", "transformers_version", "_name_or_path"];
+    let prefixes = ["general.", "tokenizer.", "split.", "quantize.", "GGUF."];
+    (about.contains(&key) || prefixes.iter().any(|prefix| key.starts_with(prefix)))
+        && key != "general.architecture"
+}

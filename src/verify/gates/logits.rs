@@ -1,0 +1,158 @@
+//! The gate of logits: both models run on the same ids, each by its own conventions.
+
+use crate::ir::{Error, Fault, Hyper, Model, Result};
+use crate::run::{Cache, Decoder};
+use crate::verify::metrics::{Gather, Metrics};
+use crate::verify::report::{Gate, number};
+use crate::verify::tokens;
+
+/// What the gate is called.
+pub(crate) const NAME: &str = "logits";
+
+/// What two runners of the same weights may differ by: the order of additions in binary32.
+const EXACT_NMSE: f64 = 1e-10;
+/// A divergence too small to speak of, in nats.
+const EPSILON_KLD: f64 = 1e-5;
+/// Bytes of logits of one model that are held at once.
+const HELD: usize = 32 << 20;
+
+/// A model that is ready to run.
+pub trait Runner {
+    /// The number of logits at each position.
+    fn vocab(&self) -> usize;
+
+    /// Forgets everything and makes room for a text of `len` ids.
+    ///
+    /// # Errors
+    /// Limit if there is no memory for it.
+    fn begin(&mut self, len: usize) -> Result<()>;
+
+    /// Continues the text: logits `[ids, vocab]`.
+    ///
+    /// # Errors
+    /// Malformed for an id outside the vocabulary; Io from reading weights.
+    fn forward(&mut self, ids: &[u32]) -> Result<Vec<f32>>;
+}
+
+/// Makes a model ready to run. A fault of Unsupported means that its family has no runner.
+pub type Open = dyn for<'m> Fn(&'m Model) -> Result<Box<dyn Runner + 'm>>;
+
+/// Makes a decoder ready to run.
+///
+/// # Errors
+/// What [`Decoder::new`] says: Unsupported if the family has no runner.
+pub fn decoder(model: &Model) -> Result<Box<dyn Runner + '_>> {
+    let decoder = Decoder::new(model)?;
+    let cache = decoder.cache(0)?;
+    Ok(Box::new(Decoding { decoder, cache }))
+}
+
+struct Decoding<'m> {
+    decoder: Decoder<'m>,
+    cache: Cache,
+}
+
+impl Runner for Decoding<'_> {
+    fn vocab(&self) -> usize {
+        self.decoder.vocab()
+    }
+
+    fn begin(&mut self, len: usize) -> Result<()> {
+        self.cache = self.decoder.cache(len)?;
+        Ok(())
+    }
+
+    fn forward(&mut self, ids: &[u32]) -> Result<Vec<f32>> {
+        self.decoder.forward(&mut self.cache, ids)
+    }
+}
+
+/// What is run, and on what.
+pub(crate) struct Plan<'p> {
+    /// The reference.
+    pub(crate) reference: &'p Model,
+    /// The candidate.
+    pub(crate) candidate: &'p Model,
+    /// The reference in our own encoding; nothing if every value is equal, or it cannot be made.
+    pub(crate) own: Option<&'p Model>,
+    /// Whether every value is equal.
+    pub(crate) exact: bool,
+    /// The reference's hyper-parameters.
+    pub(crate) hyper: &'p Hyper,
+    /// The ids.
+    pub(crate) ids: &'p [u32],
+}
+
+/// What came of it.
+pub(crate) enum Ran {
+    /// Both were run: the numbers, and the gate if there is a limit to hold them against.
+    Compared(Box<Metrics>, Option<Gate>),
+    /// The candidate does not run.
+    Failed(Error),
+    /// Nothing was run, for this reason.
+    Skipped(String),
+}
+
+/// Runs both models, and the reference in our own encoding beside them.
+///
+/// # Errors
+/// From running the reference.
+pub(crate) fn run(plan: &Plan<'_>, open: &Open) -> Result<Ran> {
+    let mut reference = match open(plan.reference) {
+        Ok(runner) => runner,
+        Err(error) if error.fault == Fault::Unsupported => {
+            return Ok(Ran::Skipped(format!("the models were not run: {error}")));
+        }
+        Err(error) => return Err(error.at(&plan.reference.origin)),
+    };
+    let mut candidate = match open(plan.candidate) {
+        Ok(runner) => runner,
+        Err(error) if error.fault == Fault::Unsupported => {
+            return Ok(Ran::Skipped(format!("the candidate was not run: {error}")));
+        }
+        Err(error) => return Ok(Ran::Failed(error)),
+    };
+    let (expected, found) = (reference.vocab(), candidate.vocab());
+    if expected != found {
+        let text = format!("logits of {found} ids cannot be compared with logits of {expected}");
+        return Ok(Ran::Skipped(text));
+    }
+    let mut own = plan.own.map(open).transpose()?;
+    let (mut gather, mut baseline) = (Gather::default(), Gather::default());
+    let step = (HELD / (expected.max(1) * 4)).clamp(1, 64);
+    for text in tokens::pieces(plan.hyper, plan.ids) {
+        reference.begin(text.len())?;
+        own.as_mut().map_or(Ok(()), |own| own.begin(text.len()))?;
+        if let Err(error) = candidate.begin(text.len()) {
+            return Ok(Ran::Failed(error));
+        }
+        for start in (0..text.len()).step_by(step) {
+            let ids = &text[start..text.len().min(start + step)];
+            let next: Vec<Option<u32>> =
+                (start..start + ids.len()).map(|i| text.get(i + 1).copied()).collect();
+            let theirs = reference.forward(ids)?;
+            match candidate.forward(ids) {
+                Ok(ours) => gather.add(expected, &theirs, &ours, &next),
+                Err(error) => return Ok(Ran::Failed(error)),
+            }
+            if let Some(own) = &mut own {
+                baseline.add(expected, &theirs, &own.forward(ids)?, &next);
+            }
+        }
+    }
+    let Some(metrics) = gather.finish() else {
+        return Ok(Ran::Skipped("there are no ids to run on".into()));
+    };
+    let gate = judge(plan, &metrics, baseline.finish());
+    Ok(Ran::Compared(Box::new(metrics), gate))
+}
+
+fn judge(plan: &Plan<'_>, metrics: &Metrics, baseline: Option<Metrics>) -> Option<Gate> {
+    if plan.exact {
+        let text = "NMSE: every weight has the same value, so only the order of sums may differ";
+        return Some(Gate::at_most(NAME, metrics.nmse, EXACT_NMSE, text));
+    }
+    let own = baseline?.mean_kld;
+    let text = format!("mean KLD; our own encoding gives {}", number(own));
+    Some(Gate::at_most(NAME, metrics.mean_kld, 2.0 * own + EPSILON_KLD, text))
+}

@@ -1,0 +1,104 @@
+//! The gate of the tokenizer: the same ids for the same pieces, the same merges, the same special
+//! tokens. How text is cut before that has no common form in all files, so it is only noted.
+
+use crate::ir::Model;
+use crate::ir::tokenizer::{Bpe, Class, Kind, ROLES, Token, Tokenizer};
+use crate::verify::report::{Finding, Gate};
+
+/// What the gate is called.
+pub(crate) const NAME: &str = "tokenizer";
+
+/// How many pieces are listed; a shifted vocabulary differs everywhere.
+const LISTED_MAX: usize = 5;
+
+/// What the tokenizers of both sides say.
+#[derive(Default)]
+pub(crate) struct Compared {
+    /// The gate, if both sides have one.
+    pub(crate) gate: Option<Gate>,
+    /// What differs.
+    pub(crate) findings: Vec<Finding>,
+    /// What is not compared, or may differ in form alone.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Compares the tokenizers, where both models have one.
+pub(crate) fn compare(reference: &Model, candidate: &Model) -> Compared {
+    let mut out = Compared::default();
+    let lacks = |side: &str| format!("the {side} has no tokenizer, so tokenizers are not compared");
+    match (&reference.tokenizer, &candidate.tokenizer) {
+        (Some(theirs), Some(ours)) => {
+            out.pieces(theirs, ours);
+            out.roles(theirs, ours);
+            let (Kind::Bpe(a), Kind::Bpe(b)) = (&theirs.kind, &ours.kind);
+            out.merges(a, b);
+            out.forms(theirs, ours);
+            let holds = format!("{} pieces, their merges and roles", theirs.tokens.len());
+            out.gate = Some(Gate::none_of(NAME, &out.findings, holds));
+        }
+        (Some(_), None) => out.notes.push(lacks("candidate")),
+        (None, Some(_)) => out.notes.push(lacks("reference")),
+        (None, None) => {}
+    }
+    out
+}
+
+impl Compared {
+    fn differs(&mut self, subject: String, reference: &str, candidate: &str) {
+        let text = format!("reference {reference}, candidate {candidate}");
+        self.findings.push(Finding::new(NAME, subject, text));
+    }
+
+    fn pieces(&mut self, theirs: &Tokenizer, ours: &Tokenizer) {
+        let count = theirs.tokens.len().max(ours.tokens.len());
+        let pair = |id: usize| (id, theirs.tokens.get(id), ours.tokens.get(id));
+        let differ = (0..count).map(pair).filter(|(_, a, b)| piece(*a) != piece(*b));
+        let differ: Vec<_> = differ.collect();
+        let text = |token: Option<&Token>| token.map_or("none".into(), |t| format!("{:?}", t.text));
+        for (id, a, b) in differ.iter().take(LISTED_MAX) {
+            self.differs(format!("piece {id}"), &text(*a), &text(*b));
+        }
+        if differ.len() > LISTED_MAX {
+            let text = format!("{} pieces differ in all", differ.len());
+            self.findings.push(Finding::new(NAME, "vocabulary", text));
+        }
+    }
+
+    /// A part that only one file states is not a difference: formats state different ones.
+    fn roles(&mut self, theirs: &Tokenizer, ours: &Tokenizer) {
+        for (role, name, _) in ROLES {
+            if let (Some(a), Some(b)) = (theirs.role(*role), ours.role(*role))
+                && a != b
+            {
+                self.differs(format!("special token {name}"), &a.to_string(), &b.to_string());
+            }
+        }
+    }
+
+    fn merges(&mut self, theirs: &Bpe, ours: &Bpe) {
+        let (n, m) = (theirs.merges.len(), ours.merges.len());
+        let pairs = theirs.merges.iter().zip(&ours.merges);
+        if let Some((rank, (a, b))) = pairs.enumerate().find(|(_, (a, b))| a != b) {
+            self.differs(format!("merge {rank}"), &format!("{a:?}"), &format!("{b:?}"));
+        } else if n != m {
+            self.differs("merges".into(), &n.to_string(), &m.to_string());
+        }
+    }
+
+    fn forms(&mut self, theirs: &Tokenizer, ours: &Tokenizer) {
+        let (Kind::Bpe(a), Kind::Bpe(b)) = (&theirs.kind, &ours.kind);
+        let mut note = |same: bool, what: &str| {
+            if !same {
+                self.notes.push(format!("tokenizer: {what} differs between the files"));
+            }
+        };
+        note(a.pre == b.pre, "how text is cut into words");
+        note(theirs.prefix == ours.prefix, "what is put before a text");
+        note(theirs.suffix == ours.suffix, "what is put after a text");
+    }
+}
+
+/// The text, unless the token only fills a row of the embedding: each format fills in its way.
+fn piece(token: Option<&Token>) -> Option<&str> {
+    token.filter(|token| token.class != Class::Unused).map(|token| token.text.as_str())
+}

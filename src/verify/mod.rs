@@ -1,0 +1,176 @@
+//! Whether two models are numerically the same, and how far apart they are if not.
+//!
+//! ```text
+//!  reference ─┬─ hyper ──────────────────────────────┐
+//!             ├─ pair ── scan (rule, rows, own) ─────┼─▶ gates ─▶ Report ─▶ text html json junit
+//!  candidate ─┴─ run both on the same ids (metrics) ─┘
+//! ```
+//!
+//! Logits alone cannot carry a verdict: a wrong rope theta can look like honest rounding, and one
+//! flipped exponent bit can hide. So the gates go from what must be equal (hyper-parameters, the
+//! set of tensors) over each element to what the models say; and every limit on an error is set
+//! by what our own encoding of the reference would give. Nothing is mapped back through the
+//! table of a family before it is run: each model runs by its own conventions, or a wrong row of
+//! the table would cancel itself.
+
+mod diff;
+mod gates;
+mod html;
+mod json;
+mod junit;
+mod metrics;
+mod own;
+mod pair;
+mod report;
+mod rows;
+mod rule;
+mod scan;
+mod text;
+pub mod tokens;
+
+#[cfg(test)]
+mod tests;
+
+pub use diff::{Diff, Difference, Unlike, diff};
+pub use gates::asked::Asked;
+pub use gates::logits::{Open, Runner, decoder};
+pub use metrics::{Gather, Metrics};
+pub use own::QuantizerFor;
+pub use report::{Bound, Finding, Gate, Kind, Report, TensorReport};
+
+use crate::ir::{Model, Result};
+use gates::logits::{Plan, Ran};
+use gates::tensors;
+use pair::Pairs;
+
+/// How two models are compared.
+pub struct Options<'a> {
+    /// The ids to run on; generated if there are none.
+    pub tokens: Option<Vec<u32>>,
+    /// Ids that are not drawn when ids are generated: control tokens.
+    pub special: Vec<u32>,
+    /// What the user asks for, beside the gates that always hold.
+    pub asked: Asked,
+    /// How a model is run; without it, tensors alone are compared.
+    pub open: Option<&'a Open>,
+    /// Who encodes a packing.
+    pub quantizer_for: QuantizerFor,
+}
+
+/// Generated ids, no wishes, and this program's own runner and encoders.
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Self {
+            tokens: None,
+            special: Vec::new(),
+            asked: Asked::default(),
+            open: Some(&decoder),
+            quantizer_for: crate::quant::quantizer_for,
+        }
+    }
+}
+
+/// Compares the candidate with the reference.
+///
+/// # Errors
+/// What is wrong with the reference, and what reading either of them meets. What is wrong with
+/// the candidate is in the report.
+pub fn compare(reference: &Model, candidate: &Model, options: &Options<'_>) -> Result<Report> {
+    let hyper = gates::hyper::compare(reference, candidate)?;
+    let pieces = gates::tokenizer::compare(reference, candidate);
+    let pairs = pair::pair(reference, candidate)?;
+    let weights = tensors::compare(&pairs.pairs, options.quantizer_for)?;
+
+    let mut report = Report {
+        pass: false,
+        kind: Kind::Tensors,
+        reference: reference.origin.clone(),
+        candidate: candidate.origin.clone(),
+        logits: None,
+        gates: vec![hyper.gate()],
+        tensors: Vec::new(),
+        findings: [&hyper.findings[..], &pieces.findings, &pairs.findings, &weights.findings]
+            .concat(),
+        notes: [&hyper.notes[..], &pieces.notes, &pairs.notes, &weights.notes].concat(),
+    };
+    report.gates.extend(pieces.gate);
+    report.gates.push(pairs.gate());
+    report.gates.extend(weights.gates());
+
+    let same = report.gates.iter().all(|gate| gate.pass)
+        && weights.bit_equal
+        && reference.naming == candidate.naming;
+    if same && options.tokens.is_none() && !options.asked.needs_logits() {
+        let text = "every tensor has the same name, type and bytes, and every hyper-parameter is \
+                    equal: the models were not run, because they cannot differ";
+        report.notes.push(text.into());
+    } else {
+        let sides = Sides { reference, candidate, hyper: hyper.reference.as_ref() };
+        sides.run(&pairs, weights.exact, options, &mut report)?;
+    }
+    if report.logits.is_some() {
+        report.kind = Kind::Logits;
+    }
+    if same {
+        report.kind = Kind::Exact;
+    }
+    report.gates.extend(options.asked.gates(report.logits.as_ref(), weights.worst_nmse()));
+    report.tensors = weights.tensors;
+    report.pass = report.gates.iter().all(|gate| gate.pass);
+    Ok(report)
+}
+
+/// What is to be run.
+struct Sides<'m> {
+    reference: &'m Model,
+    candidate: &'m Model,
+    hyper: Option<&'m crate::ir::Hyper>,
+}
+
+impl Sides<'_> {
+    /// Runs both models if they can be run, and adds what comes of it to the report.
+    fn run(
+        &self,
+        pairs: &Pairs,
+        exact: bool,
+        options: &Options<'_>,
+        report: &mut Report,
+    ) -> Result<()> {
+        let (Some(open), Some(hyper)) = (options.open, self.hyper) else {
+            let text = "the models were not run: there is no runner for this family";
+            report.notes.push(text.into());
+            return Ok(());
+        };
+        let (own, unknown) = own::model(self.reference, &pairs.pairs, options.quantizer_for)?;
+        if let Some(name) = unknown.first() {
+            let text = "cannot be encoded as it is in the candidate, so logits have no limit";
+            report.notes.push(format!("{name}: {text}; give --max-kld for one"));
+        }
+        let mut special = options.special.clone();
+        special.extend(self.reference.tokenizer.iter().flat_map(tokens::special));
+        let generated = || tokens::generate(hyper, &special);
+        let ids = options.tokens.clone().unwrap_or_else(generated);
+        let plan = Plan {
+            reference: self.reference,
+            candidate: self.candidate,
+            own: (!exact && unknown.is_empty()).then_some(&own),
+            exact: exact && pairs.findings.is_empty(),
+            hyper,
+            ids: &ids,
+        };
+        match gates::logits::run(&plan, open)? {
+            Ran::Compared(metrics, gate) => {
+                report.logits = Some(*metrics);
+                report.gates.extend(gate);
+            }
+            Ran::Skipped(reason) => report.notes.push(reason),
+            Ran::Failed(error) => {
+                let finding = Finding::new(gates::logits::NAME, "candidate", error.to_string());
+                let text = format!("the candidate does not run: {error}");
+                report.gates.push(Gate::at_most(gates::logits::NAME, f64::NAN, 0.0, text));
+                report.findings.push(finding);
+            }
+        }
+        Ok(())
+    }
+}

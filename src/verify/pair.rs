@@ -1,0 +1,235 @@
+//! Which tensor of the candidate is which tensor of the reference.
+//!
+//! The table of the family is used for this and for nothing else: of two models with different
+//! names, the Hugging Face one is given GGUF's. Both models are run as they are.
+
+use indexmap::{IndexMap, IndexSet};
+
+use super::report::{Finding, Gate};
+use crate::arch::{self, Arch, Fate, Fix, Ledger, Need};
+use crate::ir::{Model, Naming, Notes, Result, Shape, Tensor};
+
+/// What the gate is called.
+pub(super) const NAME: &str = "conservation";
+/// The subject of findings about the candidate as a whole.
+pub(super) const CANDIDATE: &str = "candidate";
+
+/// A tensor of the candidate, and what it should be.
+pub(super) struct Pair {
+    /// The candidate's name of it.
+    pub(super) name: String,
+    /// The reference's name of it.
+    pub(super) reference_name: String,
+    /// What it should be.
+    pub(super) reference: Tensor,
+    /// What it is.
+    pub(super) candidate: Tensor,
+}
+
+/// The tensors of two models, each where it belongs.
+#[derive(Default)]
+pub(super) struct Pairs {
+    /// Those that both have, with equal shapes, in the candidate's order.
+    pub(super) pairs: Vec<Pair>,
+    /// Names that only the reference has.
+    pub(super) missing: Vec<String>,
+    /// Names that only the candidate has.
+    pub(super) extra: Vec<String>,
+    /// Tensors of unequal shapes: the reference's and the candidate's.
+    pub(super) shapes: Vec<(String, Shape, Shape)>,
+    /// What is wrong: missing, extra, shapes, and what the table says of the candidate.
+    pub(super) findings: Vec<Finding>,
+    /// What one side has and need not have, and why.
+    pub(super) notes: Vec<String>,
+}
+
+/// One side under the names of the comparison.
+struct Side {
+    /// Name in the comparison → the model's own name, and the recipe.
+    tensors: IndexMap<String, (String, Tensor)>,
+    /// Own names of tensors that the model could do without, and why.
+    spare: IndexMap<String, String>,
+}
+
+/// Pairs the tensors of two models.
+///
+/// # Errors
+/// What the table says against the reference; Unsupported if the names of the two differ and the
+/// family is not known.
+pub(super) fn pair(reference: &Model, candidate: &Model) -> Result<Pairs> {
+    let naming = match reference.naming == candidate.naming {
+        true => reference.naming,
+        false => Naming::Gguf,
+    };
+    let family = match reference.naming == naming && candidate.naming == naming {
+        true => arch::find(reference),
+        false => Some(arch::require(with_config(reference, candidate))?),
+    };
+    let mut pairs = Pairs::default();
+    let theirs = Side::of(family, reference, naming).map_err(|e| e.at(&reference.origin))?;
+    if let Some(arch) = arch::find(candidate) {
+        // Whether the candidate is whole by its own configuration.
+        if let Err(error) = arch::rename(arch, candidate, candidate.naming, &mut Notes::default()) {
+            pairs.findings.push(Finding::new(NAME, CANDIDATE, error.to_string()));
+        }
+    }
+    let ours = match Side::of(family, candidate, naming) {
+        Ok(side) => side,
+        Err(error) => {
+            pairs.findings = vec![Finding::new(NAME, CANDIDATE, error.to_string())];
+            return Ok(pairs);
+        }
+    };
+    pairs.join(family, theirs, ours);
+    Ok(pairs)
+}
+
+/// The model whose configuration names the family.
+fn with_config<'m>(reference: &'m Model, candidate: &'m Model) -> &'m Model {
+    match reference.config.entries.is_empty() {
+        true => candidate,
+        false => reference,
+    }
+}
+
+impl Side {
+    fn of(family: Option<&'static Arch>, model: &Model, naming: Naming) -> Result<Self> {
+        let own =
+            || model.tensors.iter().map(|(name, t)| (name.clone(), (name.clone(), t.clone())));
+        let arch = arch::find(model).or(family);
+        let renamed = arch
+            .filter(|_| model.naming == Naming::HuggingFace)
+            .map(|arch| arch::rename(arch, model, Naming::Gguf, &mut Notes::default()));
+        if model.naming == naming {
+            // What a table says of names that need no mapping is welcome, not needed.
+            let spare = renamed.and_then(Result::ok).map(|(_, ledger)| spare(&ledger));
+            return Ok(Self { tensors: own().collect(), spare: spare.unwrap_or_default() });
+        }
+        let Some(renamed) = renamed else {
+            return Ok(Self { tensors: own().collect(), spare: IndexMap::new() });
+        };
+        let (renamed, ledger) = renamed?;
+        let origin: IndexMap<&str, &str> = ledger.iter().filter_map(mapped).collect();
+        let tensors = renamed.tensors.into_iter().map(|(name, tensor)| {
+            let own = origin.get(name.as_str()).map_or_else(|| name.clone(), |&own| own.to_owned());
+            (name, (own, tensor))
+        });
+        Ok(Self { tensors: tensors.collect(), spare: IndexMap::new() })
+    }
+}
+
+fn mapped((from, fate): &(String, Fate)) -> Option<(&str, &str)> {
+    match fate {
+        Fate::Mapped(to) => Some((to, from)),
+        _ => None,
+    }
+}
+
+fn spare(ledger: &Ledger) -> IndexMap<String, String> {
+    let reason = |(name, fate): &(String, Fate)| match fate {
+        Fate::Dropped(reason) => Some((name.clone(), reason.clone())),
+        Fate::Tied(other) => Some((name.clone(), format!("it is tied to {other}"))),
+        Fate::Mapped(_) | Fate::Fused(_) => None,
+    };
+    ledger.iter().filter_map(reason).collect()
+}
+
+impl Pairs {
+    fn join(&mut self, family: Option<&'static Arch>, mut theirs: Side, ours: Side) {
+        let prefix = family.map_or("", |arch| arch.optional_prefix);
+        let known: IndexSet<String> = theirs.tensors.keys().cloned().collect();
+        for (name, (own, tensor)) in ours.tensors {
+            let found = spellings(&name, prefix).into_iter().find(|name| known.contains(name));
+            match found.and_then(|name| theirs.tensors.shift_remove(&name)) {
+                Some((reference_name, reference)) => {
+                    self.one(
+                        family,
+                        Pair { name: own, reference_name, reference, candidate: tensor },
+                    );
+                }
+                None => self.lonely(family, own, &name, &ours.spare, Only::Candidate),
+            }
+        }
+        for (name, (own, _)) in theirs.tensors {
+            // Said as the candidate would call it.
+            let said = if own == name { own } else { name.clone() };
+            self.lonely(family, said, &name, &theirs.spare, Only::Reference);
+        }
+    }
+
+    fn one(&mut self, family: Option<&'static Arch>, pair: Pair) {
+        // Divisors of frequencies are compared as frequencies: makers of GGUF round them
+        // differently.
+        if has(family, &pair.name, |row| row.fix == Fix::FromScaling) {
+            return;
+        }
+        let (expected, found) = (pair.reference.shape(), pair.candidate.shape());
+        if expected == found {
+            self.pairs.push(pair);
+            return;
+        }
+        let text = format!("shape is {found}, expected {expected}");
+        self.findings.push(Finding::new(NAME, &pair.name, text));
+        self.shapes.push((pair.name, expected.clone(), found.clone()));
+    }
+
+    /// A tensor that one side lacks.
+    fn lonely(
+        &mut self,
+        family: Option<&'static Arch>,
+        said: String,
+        name: &str,
+        spare: &IndexMap<String, String>,
+        only: Only,
+    ) {
+        let whose = match only {
+            Only::Reference => "in the reference only",
+            Only::Candidate => "in the candidate only",
+        };
+        if let Some(reason) = spare.get(&said) {
+            self.notes.push(format!("{said}: {whose}: {reason}"));
+            return;
+        }
+        if has(family, name, |row| row.need == Need::Optional) {
+            return;
+        }
+        let text = match only {
+            Only::Reference => "missing: the reference has it, or has what becomes it",
+            Only::Candidate => "extra: nothing in the reference becomes it",
+        };
+        self.findings.push(Finding::new(NAME, &said, text));
+        match only {
+            Only::Reference => self.missing.push(said),
+            Only::Candidate => self.extra.push(said),
+        }
+    }
+
+    /// The gate.
+    pub(super) fn gate(&self) -> Gate {
+        let holds = format!("{} tensors, none missing, none extra", self.pairs.len());
+        Gate::none_of(NAME, &self.findings, holds)
+    }
+}
+
+/// Which side has a tensor that the other lacks.
+#[derive(Clone, Copy)]
+enum Only {
+    Reference,
+    Candidate,
+}
+
+/// A name as it is, without the optional prefix, and with it.
+fn spellings(name: &str, prefix: &str) -> Vec<String> {
+    let mut all = vec![name.to_owned()];
+    if !prefix.is_empty() {
+        all.extend(name.strip_prefix(prefix).map(str::to_owned));
+        all.push(format!("{prefix}{name}"));
+    }
+    all
+}
+
+/// Whether a GGUF name belongs to a row of the table of which this is true.
+fn has(family: Option<&'static Arch>, name: &str, is: fn(&arch::Row) -> bool) -> bool {
+    let stem = name.strip_suffix(".weight").unwrap_or(name);
+    family.is_some_and(|arch| arch.rows.iter().any(|row| row.gguf == stem && is(row)))
+}

@@ -1,0 +1,154 @@
+//! What each type owes to the values that it was made from, element by element.
+
+use std::ops::Range;
+
+use crate::ir::{DType, Result, Scratch, Tensor};
+
+/// What an element of the candidate owes to its reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// Same type: the same bits.
+    Bits,
+    /// A plain float: no other number of the type is nearer, so it is within half an ulp; a
+    /// finite value stays finite; a NaN stays the NaN that it was; a value that the type holds
+    /// is kept bit by bit.
+    Nearest,
+    /// A packing: within the bound of its type, block by block.
+    Bound,
+}
+
+/// The same piece of both tensors and of our own encoding.
+pub(super) struct Values<'v> {
+    /// The reference, rounded to binary32 if it is wider.
+    pub(super) narrow: Vec<f32>,
+    /// The reference, if it is wider than binary32.
+    wide: Option<Vec<f64>>,
+    pub(super) candidate: Vec<f32>,
+    /// Our own encoding, unless its bytes are the candidate's.
+    pub(super) own: Option<Vec<f32>>,
+    pub(super) candidate_bytes: &'v [u8],
+    pub(super) own_bytes: Option<&'v [u8]>,
+    /// The first element of the tensor that is finite in the reference and not in our encoding.
+    pub(super) overflowed: Option<u64>,
+}
+
+impl Values<'_> {
+    /// The reference's values; the rest is filled in by the caller.
+    pub(super) fn new(tensor: &Tensor, at: &Range<u64>, scratch: &mut Scratch) -> Result<Self> {
+        let mut narrow = vec![0.0; (at.end - at.start) as usize];
+        tensor.read_floats(at.clone(), &mut narrow, scratch)?;
+        let mut wide = None;
+        if tensor.dtype() == DType::F64 {
+            let mut bytes = scratch.take(narrow.len() * 8)?;
+            tensor.read(at.clone(), &mut bytes, scratch)?;
+            let (elements, _) = bytes.as_chunks::<8>();
+            wide = Some(elements.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect());
+            scratch.give(bytes);
+        }
+        let candidate = Vec::new();
+        let (own, candidate_bytes, own_bytes, overflowed) = (None, &[][..], None, None);
+        Ok(Self { narrow, wide, candidate, own, candidate_bytes, own_bytes, overflowed })
+    }
+
+    /// Element `i` of the reference.
+    pub(super) fn reference(&self, i: usize) -> f64 {
+        self.wide.as_ref().map_or_else(|| f64::from(self.narrow[i]), |wide| wide[i])
+    }
+
+    /// Whether element `i` has the reference's value, bit by bit.
+    pub(super) fn same(&self, i: usize) -> bool {
+        let (r, c) = (self.narrow[i], self.candidate[i]);
+        let narrowed = self.wide.as_ref().is_some_and(|wide| wide[i] != f64::from(r));
+        r.to_bits() == c.to_bits() && (!narrowed || self.is_own(i))
+    }
+
+    /// Whether the bytes of element `i` of a plain type are those of our own encoding.
+    fn is_own(&self, i: usize) -> bool {
+        let Some(own) = self.own_bytes else { return false };
+        let size = self.candidate_bytes.len() / self.candidate.len().max(1);
+        own[i * size..][..size] == self.candidate_bytes[i * size..][..size]
+    }
+}
+
+impl Rule {
+    /// The rule for elements that were of type `from` and are of type `to`.
+    pub(super) fn of(from: DType, to: DType) -> Self {
+        match to {
+            _ if from == to => Self::Bits,
+            DType::Packed(_) => Self::Bound,
+            _ => Self::Nearest,
+        }
+    }
+
+    /// Calls `wrong` for each element that breaks the rule.
+    pub(super) fn check(self, values: &Values<'_>, to: DType, wrong: &mut dyn FnMut(usize, &str)) {
+        match (self, to) {
+            (Self::Bits, DType::Packed(block)) => bits(values, block.len, block.bytes, wrong),
+            (Self::Bits, _) => bits(values, 1, to.block_bytes() as usize, wrong),
+            (Self::Nearest, _) => nearest(values, wrong),
+            (Self::Bound, DType::Packed(block)) => {
+                let Some(codec) = block.codec else { return };
+                let blocks =
+                    values.narrow.chunks(block.len).zip(values.candidate.chunks(block.len));
+                for (b, (r, c)) in blocks.enumerate() {
+                    bound(b * block.len, r, c, (codec.error_bound)(r), wrong);
+                }
+            }
+            (Self::Bound, _) => {}
+        }
+    }
+}
+
+/// Blocks of `len` weights whose `size` bytes differ.
+fn bits(values: &Values<'_>, len: usize, size: usize, wrong: &mut dyn FnMut(usize, &str)) {
+    let own = values.own_bytes.unwrap_or_default();
+    if own == values.candidate_bytes {
+        return;
+    }
+    for (b, (r, c)) in own.chunks(size).zip(values.candidate_bytes.chunks(size)).enumerate() {
+        if r != c {
+            let differs = |i: &usize| !values.same(*i);
+            let first = (b * len..(b + 1) * len).find(differs).unwrap_or(b * len);
+            wrong(first, "the bits differ at");
+        }
+    }
+}
+
+fn nearest(values: &Values<'_>, wrong: &mut dyn FnMut(usize, &str)) {
+    // Our own bytes, and nothing lost: nothing can be wrong.
+    if values.own_bytes == Some(values.candidate_bytes) && values.overflowed.is_none() {
+        return;
+    }
+    for i in 0..values.candidate.len() {
+        if values.own_bytes.is_none() {
+            // A type that this version does not write: nothing but the same value is accepted.
+            if !values.same(i) {
+                wrong(i, "another value at");
+            }
+            continue;
+        }
+        let own = values.own.as_ref().unwrap_or(&values.candidate)[i];
+        let (r, own, c) = (values.reference(i), f64::from(own), f64::from(values.candidate[i]));
+        if r.is_finite() && !c.is_finite() {
+            wrong(i, "overflowed at");
+        } else if r.is_finite() && !own.is_finite() {
+            wrong(i, "saturated at");
+        } else if values.is_own(i) {
+            continue;
+        } else if !r.is_finite() || own == r || (c - r).abs() > (own - r).abs() {
+            wrong(i, if c == 0.0 { "flushed to zero at" } else { "not the nearest value at" });
+        }
+    }
+}
+
+/// A block of which each weight may be off by `allowed`.
+fn bound(first: usize, r: &[f32], c: &[f32], allowed: f32, wrong: &mut dyn FnMut(usize, &str)) {
+    let off = |(r, c): (&f32, &f32)| {
+        let diff = (f64::from(*r) - f64::from(*c)).abs();
+        // A NaN on either side is off.
+        !(diff <= f64::from(allowed))
+    };
+    if let Some(i) = r.iter().zip(c).position(off) {
+        wrong(first + i, &format!("beyond the {allowed:e} that the type allows at"));
+    }
+}
