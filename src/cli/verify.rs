@@ -8,7 +8,6 @@ use crate::ir::tokenizer::{Class, Tokenizer};
 use crate::ir::{Access, Model, Notes, Result};
 use crate::run::{self, tokens::Encoder};
 use crate::verify::{Asked, Options, Report, compare, tokens};
-use crate::{quant, verify};
 
 /// Runs two models side by side and says whether they are the same (exit 1 if not)
 #[derive(Debug, clap::Args)]
@@ -107,9 +106,7 @@ fn models(
         (None, None) => None,
     };
     let special = reference.tokenizer.as_ref().map(special).unwrap_or_default();
-    let open = verify::runner();
-    let quantizer_for = quant::quantizer_for;
-    let options = Options { tokens: ids, special, asked, open: Some(&*open), quantizer_for };
+    let options = Options { tokens: ids, special, asked, ..Options::default() };
     let pool = run::pool(common.threads()?.get())?;
     pool.install(|| compare(reference, candidate, &options))
 }
