@@ -6,7 +6,7 @@ use crate::arch::{self, Fate, Ledger};
 use crate::formats::Format;
 use crate::ir::{Error, Model, Notes, Result, Tally};
 use crate::quant::{self, Types};
-use crate::store::{SinkOptions, sink};
+use crate::store::{FileSink, Target};
 use crate::transform::{self, Edits};
 use crate::write::{ExecuteOptions, Layout, WriteOptions, execute};
 
@@ -22,8 +22,10 @@ pub struct Job {
     pub edits: Edits,
     /// How the format lays the model out.
     pub write: WriteOptions,
-    /// How the files come into being.
-    pub sink: SinkOptions,
+    /// Whether an existing target may be replaced.
+    pub overwrite: bool,
+    /// Whether to wait until the bytes are on the disk.
+    pub sync: bool,
     /// Decide everything, print it, write nothing.
     pub plan_only: bool,
     /// Any note is an error.
@@ -45,8 +47,12 @@ pub struct Made {
 ///
 /// # Errors
 /// Whatever a step refuses; then nothing has been written.
-pub fn convert(model: Model, job: &Job, how: &ExecuteOptions, notes: &mut Notes) -> Result<Made> {
-    let inputs = inputs(&model);
+pub fn convert(
+    model: Model,
+    job: &Job,
+    how: &ExecuteOptions<'_>,
+    notes: &mut Notes,
+) -> Result<Made> {
     let model = transform::edit(model, &job.edits)?;
     let (model, ledger) = rename(model, job, notes)?;
     let mut write = job.write.clone();
@@ -60,8 +66,14 @@ pub fn convert(model: Model, job: &Job, how: &ExecuteOptions, notes: &mut Notes)
     if job.plan_only {
         return Ok(Made { layout, ledger, losses: Vec::new() });
     }
-    let sink = sink(&job.target, &layout, &inputs, &job.sink)?;
-    let losses = execute(&layout, sink, how)?;
+    let sink = FileSink::new(Target {
+        path: job.target.clone(),
+        directory: layout.directory,
+        overwrite: job.overwrite,
+        sync: job.sync,
+        inputs: layout.blobs(),
+    });
+    let losses = execute(&layout, Box::new(sink), how)?;
     Ok(Made { layout, ledger, losses })
 }
 
@@ -89,14 +101,4 @@ fn rename(model: Model, job: &Job, notes: &mut Notes) -> Result<(Model, Ledger)>
             Ok(kept(model))
         }
     }
-}
-
-/// The files that the model is read from; none of them may be written over.
-fn inputs(model: &Model) -> Vec<(u64, u64)> {
-    let weights = model.tensors.values().flat_map(|tensor| tensor.blobs());
-    let side = model.side_files.iter().map(|(_, blob)| blob);
-    let mut all: Vec<_> = weights.chain(side).filter_map(|blob| blob.identity()).collect();
-    all.sort_unstable();
-    all.dedup();
-    all
 }

@@ -1,5 +1,6 @@
 //! Flags that several commands share.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use regex::Regex;
@@ -9,6 +10,9 @@ use crate::ir::{Access, Blob, Error, Limits, Model, Notes, Result};
 use crate::run::tokens::Encoder;
 use crate::store::Files;
 use crate::transform::{self, Edits, Selection};
+
+/// More threads than any machine has cores only take memory.
+const THREADS_MAX: usize = 1024;
 
 /// How loud a command is, and how many threads it uses.
 #[derive(Debug, Clone, clap::Args)]
@@ -29,12 +33,13 @@ impl Common {
     ///
     /// # Errors
     /// Usage for a number that is none.
-    pub(crate) fn threads(&self) -> Result<usize> {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    pub(crate) fn threads(&self) -> Result<NonZeroUsize> {
+        let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         match self.threads {
             None => Ok(cores()),
-            Some(n) if (1..=1024).contains(&n) => Ok(n),
-            Some(n) => Err(Error::usage(format!("--threads {n}: expected 1 to 1024"))),
+            Some(n) => NonZeroUsize::new(n)
+                .filter(|n| n.get() <= THREADS_MAX)
+                .ok_or_else(|| Error::usage(format!("--threads {n}: expected 1 to {THREADS_MAX}"))),
         }
     }
 }

@@ -33,7 +33,7 @@ impl Args {
         let model = self.reading.model(&self.path.model, Access::Map, &mut notes)?;
         report::notes(&notes, self.common.quiet, self.common.strict)?;
         let decoder = Decoder::new(&model)?;
-        let threads = self.common.threads()?;
+        let threads = self.common.threads()?.get();
         let speeds = run::pool(threads)?.install(|| run::bench(&decoder, self.p, self.n))?;
         let (prompt, generation) =
             (speeds.prompt_tokens_per_second, speeds.generation_tokens_per_second);

@@ -12,8 +12,7 @@ use crate::convert::{Job, Made, convert};
 use crate::formats;
 use crate::ir::{Access, Notes, Result};
 use crate::quant::Types;
-use crate::store::SinkOptions;
-use crate::write::{ExecuteOptions, Progress, Split, WriteOptions};
+use crate::write::{Bar, ExecuteOptions, Split, WriteOptions};
 
 /// Converts a model to another format, other types, or both
 #[derive(Debug, clap::Args)]
@@ -86,9 +85,10 @@ impl Plan<'_> {
         // A name that leads to no format is refused before anything is read.
         let job = self.job()?;
         let model = self.reading.model(self.source, Access::Read, &mut notes)?;
+        let progress = Bar::unless_quiet(self.common.quiet);
         let how = ExecuteOptions {
             threads: self.common.threads()?,
-            progress: Progress::new(!self.common.quiet),
+            progress: &*progress,
             allow_nonfinite: self.writing.allow_nonfinite,
             ..ExecuteOptions::default()
         };
@@ -129,7 +129,8 @@ impl Plan<'_> {
                 pre: self.writing.pre.clone(),
                 ..WriteOptions::default()
             },
-            sink: SinkOptions { overwrite: self.writing.overwrite, sync: !self.writing.no_sync },
+            overwrite: self.writing.overwrite,
+            sync: !self.writing.no_sync,
             plan_only: self.writing.dry_run,
             strict: self.common.strict,
         })

@@ -33,7 +33,7 @@ impl Args {
         report::notes(&notes, self.common.quiet, self.common.strict)?;
         let tokens = self.prompt.tokens(&model)?;
         let decoder = Decoder::new(&model)?;
-        let pool = run::pool(self.common.threads()?)?;
+        let pool = run::pool(self.common.threads()?.get())?;
         let logits = pool.install(|| self.forward(&decoder, &tokens))?;
         let shape = [tokens.len() as u64, decoder.vocab() as u64];
         let mut bytes = npy::header(npy::Descr::F32, &shape)

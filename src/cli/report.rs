@@ -59,7 +59,7 @@ pub(crate) fn notes(notes: &Notes, quiet: bool, strict: bool) -> Result<()> {
 /// # Errors
 /// Io, naming the file.
 pub(crate) fn file(path: &Path, bytes: &[u8]) -> Result<()> {
-    crate::store::replace(path, bytes)
+    crate::store::write_file(path, bytes)
 }
 
 /// Bytes as people say them.

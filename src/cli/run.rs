@@ -7,7 +7,7 @@ use super::{Outcome, report};
 use crate::ir::tokenizer::{Role, Tokenizer};
 use crate::ir::{Access, Error, Notes, Result};
 use crate::run::sample::{Sampler, Sampling};
-use crate::run::tokens::{Encoder, Text};
+use crate::run::tokens::{Encoder, Stream};
 use crate::run::{self, Decoder};
 
 /// Continues a prompt; the text goes to standard output, and nothing else does
@@ -56,7 +56,7 @@ impl Args {
             return Err(Error::usage("the prompt has no tokens; give some text"));
         }
         let decoder = Decoder::new(&model)?;
-        let pool = run::pool(self.common.threads()?)?;
+        let pool = run::pool(self.common.threads()?.get())?;
         pool.install(|| self.generate(&decoder, &encoder, tokenizer, &tokens))?;
         report::result("\n")?;
         Ok(Outcome::Done)
@@ -76,7 +76,7 @@ impl Args {
         let sampling = Sampling { temperature: self.temperature, ..Sampling::default() };
         let mut sampler = Sampler::new(sampling, self.seed);
         let mut cache = decoder.cache(prompt.len() + self.n)?;
-        let mut text = Text::default();
+        let mut text = Stream::default();
         let mut next = prompt.to_vec();
         for _ in 0..self.n {
             let logits = decoder.forward_last(&mut cache, &next)?;

@@ -29,8 +29,14 @@ pub struct Types {
 }
 
 /// A type as the user names it: a mixture of llama-quantize, of which each plain type is one.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Mixture(&'static Policy);
+
+impl std::fmt::Debug for Mixture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.name)
+    }
+}
 
 impl FromStr for Mixture {
     type Err = Error;
@@ -84,7 +90,7 @@ fn for_gguf(
     let Some(Mixture(chosen)) = types.all else {
         return keep_for_gguf(model, types, &facts, &shapes, entries, notes);
     };
-    entries.insert("general.file_type".into(), Value::U32(chosen.ftype));
+    entries.insert("general.file_type".into(), Value::U32(chosen.file_type));
     let assigned = chosen.assign(&facts, &shapes, types.pure);
     let wanted = model.tensors.iter().zip(assigned).map(|((name, tensor), (dtype, note))| {
         let asked = by_hand(name, types);
@@ -129,9 +135,9 @@ fn keep_for_gguf(
     if !from_gguf {
         // The commonest type among the matrices, as llama.cpp's `llama_ftype` names it.
         let matrices = wanted.iter().zip(shapes).filter(|(_, (_, shape))| shape.rank() > 1);
-        let most = policy::commonest(matrices.map(|(dtype, (_, shape))| (*dtype, shape.count())));
+        let most = commonest(matrices.map(|(dtype, (_, shape))| (*dtype, shape.count())));
         if let Some(policy) = most.and_then(|dtype| policy::find(dtype.name())) {
-            entries.insert("general.file_type".into(), Value::U32(policy.ftype));
+            entries.insert("general.file_type".into(), Value::U32(policy.file_type));
         }
     }
     Ok(wanted)
@@ -162,6 +168,18 @@ fn for_hub(model: &Model, types: &Types, notes: &mut Notes) -> Result<Vec<DType>
     Ok(wanted.collect())
 }
 
+/// The type that most elements have.
+fn commonest(tensors: impl Iterator<Item = (DType, u64)>) -> Option<DType> {
+    let mut counts: Vec<(DType, u64)> = Vec::new();
+    for (dtype, elements) in tensors {
+        match counts.iter_mut().find(|(known, _)| *known == dtype) {
+            Some((_, count)) => *count += elements,
+            None => counts.push((dtype, elements)),
+        }
+    }
+    counts.into_iter().max_by_key(|(_, elements)| *elements).map(|(dtype, _)| dtype)
+}
+
 /// What the user asked for this tensor alone.
 fn by_hand(name: &str, types: &Types) -> Option<DType> {
     let by_name = types.by_name.iter().find(|(pattern, _)| pattern.is_match(name));
@@ -178,7 +196,7 @@ fn facts(model: &Model) -> Facts {
     let architecture = text("general.architecture").unwrap_or_default();
     let number = |key: &str| {
         let value = model.config.get(&format!("{architecture}.{key}"));
-        value.and_then(Value::as_u64).unwrap_or(0)
+        value.and_then(Value::as_u64).unwrap_or(0) as usize
     };
     let heads = number("attention.head_count");
     Facts {
@@ -189,7 +207,7 @@ fn facts(model: &Model) -> Facts {
             0 => heads,
             n => n,
         },
-        tied: !model.tensors.contains_key("output.weight"),
+        importance: false,
         architecture,
     }
 }

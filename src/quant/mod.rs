@@ -4,8 +4,10 @@
 //! Every packing of ggml is in [`BLOCKS`], so that tensors of any type can be listed and carried
 //! along. Those with a codec are decoded, and multiplied; those in [`QUANTIZERS`] are written.
 
+mod apply;
 mod nibbles;
 mod plain;
+pub mod policy;
 mod q4_0;
 mod q4_1;
 mod q5_0;
@@ -17,6 +19,8 @@ mod search;
 pub(crate) mod simd;
 #[cfg(test)]
 mod tests;
+
+pub use apply::{Mixture, Types, apply, dtype_by_name};
 
 use crate::ir::{Block, DType, Quantizer};
 

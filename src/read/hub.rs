@@ -96,11 +96,14 @@ fn tokenizer(
     };
     let template = bytes("chat_template.jinja")?.map(String::from_utf8).transpose();
     let template = template.map_err(|_| Error::malformed("chat_template.jinja: not UTF-8 text"))?;
+    let tokenizer_config = bytes("tokenizer_config.json")?;
+    let special_tokens_map = bytes("special_tokens_map.json")?;
+    let generation_config = bytes("generation_config.json")?;
     let files = tokenizer_json::Files {
         tokenizer: &tokenizer,
-        tokenizer_config: bytes("tokenizer_config.json")?.as_deref(),
-        special_tokens_map: bytes("special_tokens_map.json")?.as_deref(),
-        generation_config: bytes("generation_config.json")?.as_deref(),
+        tokenizer_config: tokenizer_config.as_deref(),
+        special_tokens_map: special_tokens_map.as_deref(),
+        generation_config: generation_config.as_deref(),
         chat_template: template.as_deref(),
         config: Some(config),
     };

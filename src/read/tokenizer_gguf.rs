@@ -37,6 +37,7 @@ pub fn read(entries: &IndexMap<String, Value>) -> Result<Option<Tokenizer>> {
                 "t5" => " (SentencePiece Unigram)",
                 _ => "",
             };
+            check_bytes(&tokens)?;
             let found = format!("a tokenizer of kind '{kind}'{known} is not supported");
             Err(Error::unsupported(found).at("tokenizer.ggml.model"))
         }
@@ -109,6 +110,23 @@ fn tokens(entries: &Entries) -> Result<Option<Vec<Token>>> {
     texts.iter().enumerate().map(token).collect::<Result<_>>().map(Some)
 }
 
+/// The other kinds spell bytes as `<0x0A>`, some without saying so in the token's type.
+fn check_bytes(tokens: &[Token]) -> Result<()> {
+    let is_bad = |text: &str| {
+        text.len() == 6
+            && text.starts_with("<0x")
+            && text.ends_with('>')
+            && pre::hex_byte(text).is_none()
+    };
+    match tokens.iter().position(|token| is_bad(&token.text)) {
+        None => Ok(()),
+        Some(id) => {
+            let found = format!("token {id}, '{}', is no byte, as in <0x0A>", tokens[id].text);
+            Err(Error::malformed(found).at("tokenizer.ggml.tokens"))
+        }
+    }
+}
+
 fn roles(entries: &Entries, count: usize) -> Result<BTreeMap<Role, u32>> {
     let mut special = BTreeMap::new();
     let rows = ROLES.iter().map(|(role, _, name)| (role, name));
@@ -133,8 +151,7 @@ fn gpt2(entries: &Entries, tokens: Vec<Token>, special: BTreeMap<Role, u32>) -> 
     })?;
     let mut steps = row.steps()?;
     if entries.truth("ggml.add_space_prefix")? == Some(true) {
-        let at = steps.iter().position(|step| *step == Step::Bytes).unwrap_or(0);
-        steps.insert(at.saturating_sub(1), Step::PrefixSpace);
+        prefix_space(row, &mut steps);
     }
     let merges = merges(entries, &tokens).map_err(|error| error.at("tokenizer.ggml.merges"))?;
     let pre = Pre { name: Some(name.to_owned()), nfc: false, steps };
@@ -156,6 +173,13 @@ fn gpt2(entries: &Entries, tokens: Vec<Token>, special: BTreeMap<Role, u32>) -> 
         special,
         tokens,
     })
+}
+
+/// The space comes before what Hugging Face's ByteLevel does: GPT-2's pattern, then the bytes.
+fn prefix_space(row: &names::Row, steps: &mut Vec<Step>) {
+    let bytes = row.steps.iter().position(|step| *step == names::BYTES).unwrap_or(0);
+    let at = if bytes > 0 && row.steps[bytes - 1] == names::GPT2 { bytes - 1 } else { bytes };
+    steps.insert(at, Step::PrefixSpace);
 }
 
 fn merges(entries: &Entries, tokens: &[Token]) -> Result<Vec<(u32, u32)>> {

@@ -14,7 +14,6 @@
 
 mod merges;
 mod steps;
-mod strict;
 mod template;
 
 use std::collections::{BTreeMap, HashMap};
@@ -52,7 +51,7 @@ pub struct Files<'a> {
 /// that is not known here; Limit for patterns that are too large.
 pub fn read(files: &Files, notes: &mut Notes) -> Result<Tokenizer> {
     let side = |bytes: Option<&[u8]>, name: &str| {
-        let parsed = bytes.map(strict::parse).transpose();
+        let parsed = bytes.map(Value::parse).transpose();
         parsed.map(|value| value.unwrap_or(Value::Null)).map_err(|error| error.at(name))
     };
     let json = side(Some(files.tokenizer), "tokenizer.json")?;

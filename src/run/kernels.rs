@@ -150,12 +150,7 @@ dispatch! {
 #[inline(always)]
 fn dot_with(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0.0f32; PARTIAL];
-    let (a, a_rest) = a.as_chunks::<PARTIAL>();
-    let (b, b_rest) = b.as_chunks::<PARTIAL>();
-    for (a, b) in a.iter().zip(b) {
-        add_products(&mut sums, a, b);
-    }
-    add_products(&mut sums, a_rest, b_rest);
+    add_products(&mut sums, a, b);
     fold(sums)
 }
 
@@ -284,8 +279,8 @@ pub(super) fn rms_norm<const L: usize>(x: &mut [[f32; L]], weights: &[f32], epsi
 
 #[cfg(test)]
 mod tests {
-    use crate::quant::simd::tests::on_each;
     use super::*;
+    use crate::quant::simd::tests::on_each;
 
     /// A generator of test values between −1 and 1: Numerical Recipes' linear congruence.
     fn values(count: usize, seed: u32) -> Vec<f32> {

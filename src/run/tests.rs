@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::quant::simd::tests::on_each;
 use super::{Cache, Decoder, pool};
 use crate::arch;
 use crate::ir::{Access, Blob, Config, DType, Model, Naming, Notes, Op, Shape, Tensor, Value};
+use crate::quant::simd::tests::on_each;
 
 const CASES: &[&str] =
     &["llama", "llama-linear-rope", "llama-tied-rope3", "llama-yarn", "mistral-window"];
@@ -56,9 +56,8 @@ fn load(name: &str, access: Access) -> Case {
             tensors.insert(name.clone(), tensor);
         }
     }
-    let Value::Map(entries) =
-        Value::from(json(&std::fs::read(directory.join("config.json")).unwrap()))
-    else {
+    let config = Arc::new(Blob::open(&directory.join("config.json"), access).unwrap());
+    let Value::Map(entries) = Value::parse(&config.read_all(1 << 20).unwrap()).unwrap() else {
         panic!("config.json is a map");
     };
     let tokens = std::fs::read_to_string(directory.join("tokens.txt")).unwrap();
@@ -71,6 +70,7 @@ fn load(name: &str, access: Access) -> Case {
             config: Config { entries },
             tensors,
             tokenizer: None,
+            unread_tokenizer: None,
             side_files: Vec::new(),
         },
         tokens: tokens.trim().split(',').map(|id| id.trim().parse().unwrap()).collect(),

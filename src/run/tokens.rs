@@ -9,7 +9,7 @@ mod merges;
 
 use std::collections::BTreeSet;
 
-use crate::ir::tokenizer::{Class, Kind, Pre, Tokenizer, pre};
+use crate::ir::tokenizer::{Class, Kind, Pre, Token, Tokenizer, pre};
 use crate::ir::{Error, Result};
 
 use added::{Finder, Segment};
@@ -179,18 +179,19 @@ fn may_go_on(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
 }
 
-/// The bytes of each token: added ones are spelled as they are, others in the alphabet of bytes.
+/// The bytes of each token. Added tokens are spelled as they are, unless they are the letter of
+/// a byte as well; others are spelled in the alphabet of bytes.
 fn pieces(tokenizer: &Tokenizer, byte_level: bool) -> Vec<Box<[u8]>> {
     let added: BTreeSet<u32> = tokenizer.added.iter().map(|added| added.id).collect();
-    let piece = |(id, token): (usize, &crate::ir::tokenizer::Token)| {
-        let spelled = match token.class {
+    let piece = |(id, token): (usize, &Token)| {
+        let is_spelled = added.contains(&(id as u32)) && token.text.chars().nth(1).is_some();
+        let bytes = match token.class {
             Class::Byte => pre::hex_byte(&token.text).map(|byte| vec![byte]),
-            Class::Normal if byte_level && !added.contains(&(id as u32)) => {
-                token.text.chars().map(pre::byte).collect()
-            }
-            _ => None,
+            Class::Unused => None,
+            _ if is_spelled || !byte_level => None,
+            _ => token.text.chars().map(pre::byte).collect(),
         };
-        spelled.unwrap_or_else(|| token.text.as_bytes().to_vec()).into_boxed_slice()
+        bytes.unwrap_or_else(|| token.text.as_bytes().to_vec()).into_boxed_slice()
     };
     tokenizer.tokens.iter().enumerate().map(piece).collect()
 }

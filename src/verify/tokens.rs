@@ -49,6 +49,9 @@ pub fn special(tokenizer: &Tokenizer) -> Vec<u32> {
     ids.filter(|(_, token)| is_special(token.class)).map(|(id, _)| id).collect()
 }
 
+/// The text that models with a tokenizer are run on: prose, speech, numbers, names, code.
+pub const TEXT: &str = include_str!("text.txt");
+
 /// Ids over the vocabulary without the special ones: longer than any window, shorter than the
 /// context.
 pub fn generate(hyper: &Hyper, special: &[u32]) -> Vec<u32> {

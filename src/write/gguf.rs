@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 
 use super::layout::{FilePlan, Layout, Part};
-use super::{Split, WriteOptions, tokenizer_gguf};
+use super::{WriteOptions, tokenizer_gguf};
 use crate::ir::value::List;
 use crate::ir::{DType, Error, Model, Notes, Result, Tensor, Value};
 
@@ -166,28 +166,4 @@ fn array(items: &List) -> Result<gguf::Array> {
         List::List(items) => Theirs::Array(items.iter().map(array).collect::<Result<_>>()?),
         List::Any(_) => return Err(Error::unsupported("GGUF holds no list of mixed kinds")),
     })
-}
-
-impl Split {
-    /// The tensors in groups that stay below the limits; a tensor above them stands alone.
-    fn groups<'t>(
-        &self,
-        tensors: &[(&'t String, &'t Tensor)],
-    ) -> Result<Vec<Vec<(&'t String, &'t Tensor)>>> {
-        let mut groups = vec![Vec::new()];
-        let mut bytes = 0u64;
-        for &(name, tensor) in tensors {
-            let last = groups.last_mut().ok_or_else(|| Error::bug("no group"))?;
-            let over = self.max_bytes.is_some_and(|max| bytes + tensor.bytes() > max)
-                || self.max_tensors.is_some_and(|max| last.len() as u64 >= max);
-            if over && !last.is_empty() {
-                groups.push(vec![(name, tensor)]);
-                bytes = tensor.bytes();
-            } else {
-                last.push((name, tensor));
-                bytes += tensor.bytes();
-            }
-        }
-        Ok(groups)
-    }
 }

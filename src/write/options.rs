@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 
-use crate::ir::Value;
+use crate::ir::{Error, Result, Tensor, Value};
 
 /// What a writer is told.
 #[derive(Debug, Clone, Default)]
@@ -36,4 +36,31 @@ pub struct Split {
     pub max_bytes: Option<u64>,
     /// Tensors in a file, at the most.
     pub max_tensors: Option<u64>,
+}
+
+impl Split {
+    /// The tensors in groups that stay below the limits; a tensor above them stands alone.
+    ///
+    /// # Errors
+    /// Never, but for a mistake of ours.
+    pub(super) fn groups<'t>(
+        &self,
+        tensors: &[(&'t String, &'t Tensor)],
+    ) -> Result<Vec<Vec<(&'t String, &'t Tensor)>>> {
+        let mut groups = vec![Vec::new()];
+        let mut bytes = 0u64;
+        for &(name, tensor) in tensors {
+            let last = groups.last_mut().ok_or_else(|| Error::bug("no group"))?;
+            let over = self.max_bytes.is_some_and(|max| bytes + tensor.bytes() > max)
+                || self.max_tensors.is_some_and(|max| last.len() as u64 >= max);
+            if over && !last.is_empty() {
+                groups.push(vec![(name, tensor)]);
+                bytes = tensor.bytes();
+            } else {
+                last.push((name, tensor));
+                bytes += tensor.bytes();
+            }
+        }
+        Ok(groups)
+    }
 }

@@ -128,7 +128,7 @@ fn dtype(dtype: DType) -> Result<Dtype> {
         DType::F64 => Dtype::F64,
         DType::F32 => Dtype::F32,
         DType::F16 => Dtype::F16,
-        DType::BF16 => Dtype::BF16,
+        DType::BF16 => Dtype::Bf16,
         DType::F8E4M3 => Dtype::F8E4M3,
         DType::F8E5M2 => Dtype::F8E5M2,
         DType::I64 => Dtype::I64,

@@ -58,8 +58,10 @@ impl Merges {
         let count = |id: u32| rows.partition_point(|(left, _)| *left < id) as u32;
         let starts = (0..=tokens.len() as u32).map(count).collect();
         let (low, high) = letters(tokens);
-        let normal = ids.iter().filter(|(_, id)| tokens[**id as usize].class == Class::Normal);
-        let whole = normal.filter(|_| bpe.ignore_merges).map(|(text, id)| ((*text).into(), *id));
+        let is_text =
+            |id: u32| matches!(tokens[id as usize].class, Class::Normal | Class::UserDefined);
+        let words = ids.iter().filter(|(_, id)| bpe.ignore_merges && is_text(**id));
+        let whole = words.map(|(text, id)| ((*text).into(), *id));
         Ok(Self {
             starts,
             low,
@@ -150,15 +152,14 @@ impl Merges {
     }
 }
 
-/// The tokens of single letters: of the low ones an array, of the others a map.
+/// The tokens of single letters: of the low ones an array, of the others a map. An added token may
+/// be one of them, `Å` say, which is also the letter of a byte.
 fn letters(tokens: &[Token]) -> ([u32; LOW], HashMap<char, u32>) {
     let mut low = [NONE; LOW];
     let mut high = HashMap::new();
     for (id, token) in tokens.iter().enumerate() {
         let mut chars = token.text.chars();
-        let (Some(letter), None, Class::Normal) = (chars.next(), chars.next(), token.class) else {
-            continue;
-        };
+        let (Some(letter), None) = (chars.next(), chars.next()) else { continue };
         match low.get_mut(letter as usize) {
             Some(place) => *place = id as u32,
             None => drop(high.insert(letter, id as u32)),

@@ -35,7 +35,7 @@ pub trait Runner {
 }
 
 /// Makes a model ready to run. A fault of Unsupported means that its family has no runner.
-pub type Open = dyn for<'m> Fn(&'m Model) -> Result<Box<dyn Runner + 'm>>;
+pub type Open = dyn for<'m> Fn(&'m Model) -> Result<Box<dyn Runner + 'm>> + Sync;
 
 /// Makes a decoder ready to run.
 ///

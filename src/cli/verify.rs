@@ -1,0 +1,147 @@
+//! `remold verify`: whether two models are the same, with numbers and an exit code.
+
+use std::path::{Path, PathBuf};
+
+use super::args::{Common, Reading, encode, parse_tokens, text_file};
+use super::{Outcome, report};
+use crate::ir::tokenizer::{Class, Tokenizer};
+use crate::ir::{Access, Model, Notes, Result};
+use crate::run::{self, tokens::Encoder};
+use crate::verify::{Asked, Options, Report, compare, tokens};
+
+/// Runs two models side by side and says whether they are the same (exit 1 if not)
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The model that is right.
+    #[arg(value_name = "REFERENCE")]
+    reference: PathBuf,
+    /// The model that was made of it.
+    #[arg(value_name = "CANDIDATE")]
+    candidate: PathBuf,
+    /// Token ids to run on; nothing is added to them.
+    #[arg(long, value_name = "1,2,3", group = "on")]
+    tokens: Option<String>,
+    /// A text to run on.
+    #[arg(long, value_name = "TEXT", group = "on")]
+    prompt: Option<String>,
+    /// A file with a text to run on, in pieces where it is long.
+    #[arg(long, value_name = "FILE", group = "on")]
+    text: Option<PathBuf>,
+    /// The mean KLD of the logits may be at most this.
+    #[arg(long, value_name = "X")]
+    max_kld: Option<f64>,
+    /// The share of positions with the same likeliest token must be at least this.
+    #[arg(long, value_name = "X")]
+    min_top1: Option<f64>,
+    /// The NMSE of the logits may be at most this.
+    #[arg(long, value_name = "X")]
+    max_nmse: Option<f64>,
+    /// Write the report as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the gates as JUnit XML.
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Write the report as a page.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Show every tensor, not only the worst.
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    reading: Reading,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Result<Outcome> {
+        let mut notes = Notes::default();
+        let reference = self.reading.model(&self.reference, Access::Map, &mut notes)?;
+        let candidate = self.reading.model(&self.candidate, Access::Map, &mut notes)?;
+        report::notes(&notes, self.common.quiet, self.common.strict)?;
+        let tokens = self.tokens(&reference)?;
+        let asked =
+            Asked { max_kld: self.max_kld, min_top1: self.min_top1, max_nmse: self.max_nmse };
+        let found = models(&reference, &candidate, tokens, asked, &self.common)?;
+        if let Some(path) = &self.json {
+            report::file(path, format!("{:#}\n", found.to_json()).as_bytes())?;
+        }
+        if let Some(path) = &self.junit {
+            report::file(path, found.to_junit().as_bytes())?;
+        }
+        if let Some(path) = &self.html {
+            report::file(path, found.to_html().as_bytes())?;
+        }
+        if !self.common.quiet {
+            report::result(&found.to_text(self.all))?;
+        }
+        Ok(outcome(&found))
+    }
+
+    fn tokens(&self, reference: &Model) -> Result<Option<Vec<u32>>> {
+        match (&self.tokens, &self.prompt, &self.text) {
+            (Some(ids), ..) => parse_tokens(ids).map(Some),
+            (_, Some(text), _) => encode(reference, text).map(Some),
+            (.., Some(file)) => encode(reference, &text_file(file)?).map(Some),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Compares two models that have been read. Without ids, the built-in text where there is a
+/// tokenizer, else generated ids.
+fn models(
+    reference: &Model,
+    candidate: &Model,
+    ids: Option<Vec<u32>>,
+    asked: Asked,
+    common: &Common,
+) -> Result<Report> {
+    let ids = match (ids, &reference.tokenizer) {
+        (Some(ids), _) => Some(ids),
+        (None, Some(tokenizer)) => {
+            Some(Encoder::new(tokenizer)?.encode(tokens::TEXT, false, true)?)
+        }
+        (None, None) => None,
+    };
+    let special = reference.tokenizer.as_ref().map(special).unwrap_or_default();
+    let options = Options { tokens: ids, special, asked, ..Options::default() };
+    let pool = run::pool(common.threads()?.get())?;
+    pool.install(|| compare(reference, candidate, &options))
+}
+
+/// Ids that mean something to the model rather than to a reader.
+fn special(tokenizer: &Tokenizer) -> Vec<u32> {
+    let classes = tokenizer.tokens.iter().map(|token| token.class);
+    let ids = (0..).zip(classes);
+    ids.filter(|(_, class)| *class != Class::Normal).map(|(id, _)| id).collect()
+}
+
+/// The proof after a conversion: source and target, each read anew.
+///
+/// # Errors
+/// What reading either of them meets.
+pub(super) fn after(
+    source: &Path,
+    target: &Path,
+    reading: &Reading,
+    common: &Common,
+    json: bool,
+) -> Result<Outcome> {
+    let mut notes = Notes::default();
+    let reference = reading.model(source, Access::Map, &mut notes)?;
+    let anew = Reading { from: None, include: Vec::new(), exclude: Vec::new(), ..reading.clone() };
+    let candidate = anew.model(target, Access::Map, &mut notes)?;
+    let found = models(&reference, &candidate, None, Asked::default(), common)?;
+    if json {
+        report::json(&found.to_json())?;
+    } else if !common.quiet || !found.pass {
+        report::result(&found.to_text(false))?;
+    }
+    Ok(outcome(&found))
+}
+
+fn outcome(found: &Report) -> Outcome {
+    if found.pass { Outcome::Done } else { Outcome::Differs }
+}

@@ -1,0 +1,123 @@
+//! A directory as an output: built under a temporary name beside its own, renamed as a whole.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use crate::ir::{Error, Result};
+
+use super::failed;
+use super::ops::{Ops, Replace};
+use super::refuse::{self, Existing};
+use super::sink::{FileSet, NewFile, Parent, Pending, Place, Target, plain_name, sync_directory};
+use super::temp::{self, Temp};
+
+/// A directory in the making. Fields are dropped in this order: what it holds, then itself.
+pub(super) struct Directory {
+    pending: Vec<Pending>,
+    temp: Temp,
+    handle: File,
+    parent: Parent,
+    existing: Existing,
+}
+
+impl Directory {
+    pub(super) fn create(
+        target: &Target,
+        parent: Parent,
+        set: &FileSet<'_>,
+        ops: &Arc<Ops>,
+    ) -> Result<Self> {
+        let existing = refuse::unless_free_directory(&target.path, target)?;
+        temp::remove_stale(&parent.path, &[&parent.name]);
+        refuse::unless_space(&parent, set)?;
+        let name = temp::name_for(&parent.name);
+        let temp = Temp::new(parent.path.join(&name))?;
+        let mode = match &existing {
+            Existing::Nothing => None,
+            Existing::Empty(mode) | Existing::Model(mode, _) => Some(*mode),
+        };
+        let handle = ops
+            .create_dir(&parent.handle, &name, mode)
+            .map_err(|error| failed(target.path.display(), error))?;
+        temp::lock(&handle);
+        let mut made = Self { pending: Vec::new(), temp, handle, parent, existing };
+        for (name, len) in set.files {
+            made.add(target, plain_name(name)?, *len, ops)?;
+        }
+        Ok(made)
+    }
+
+    fn add(&mut self, target: &Target, name: &str, len: u64, ops: &Arc<Ops>) -> Result<()> {
+        let mode = match &self.existing {
+            Existing::Model(_, files) => files.iter().find(|(old, _)| old == name).map(|f| f.1),
+            Existing::Nothing | Existing::Empty(_) => None,
+        };
+        let shown = target.path.join(name);
+        let dir = (&self.handle, self.temp.path());
+        let file = NewFile { shown: &shown, len, mode };
+        self.pending.push(Pending::create(dir, OsStr::new(name), file, ops)?);
+        Ok(())
+    }
+
+    pub(super) fn places(&self) -> Vec<Arc<dyn Place>> {
+        self.pending.iter().map(Pending::place).collect()
+    }
+
+    pub(super) fn commit(self, target: &Target, ops: &Ops) -> Result<()> {
+        for pending in &self.pending {
+            pending.finish(target)?;
+        }
+        let fail = |error| failed(target.path.display(), error);
+        if target.sync {
+            ops.sync(&self.handle).map_err(fail)?;
+        }
+        let name = self.temp.path().file_name().unwrap_or_default();
+        let (to, dir) = (&self.parent.name, &self.parent.handle);
+        match &self.existing {
+            Existing::Nothing => ops.rename(dir, name, to, Replace::No).map_err(fail)?,
+            // The system refuses by itself if something has been put there since.
+            Existing::Empty(_) => ops.rename(dir, name, to, Replace::Yes).map_err(fail)?,
+            Existing::Model(_, files) => {
+                let old = files.iter().map(|(name, _)| name.clone()).collect();
+                return self.exchange(old, target, ops);
+            }
+        }
+        let Self { pending, temp, parent, .. } = self;
+        pending.into_iter().for_each(|pending| pending.temp.keep());
+        temp.keep();
+        sync_directory(&parent.handle, target, ops)
+    }
+
+    /// Exchanges the new directory with the old one, then removes the old one.
+    fn exchange(self, old: Vec<OsString>, target: &Target, ops: &Ops) -> Result<()> {
+        // After the exchange the temporary name holds the old files: from then on, to clean up
+        // is to remove those, whoever does it.
+        let old = old.into_iter().map(|name| Temp::new(self.temp.path().join(name)));
+        let old = old.collect::<Result<Vec<Temp>>>()?;
+        let name = self.temp.path().file_name().unwrap_or_default();
+        ops.exchange(&self.parent.handle, name, &self.parent.name).map_err(|error| {
+            let cannot = [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP];
+            let is_missing = cannot.iter().any(|e| error.raw_os_error() == Some(e.raw_os_error()));
+            if !is_missing {
+                return failed(target.path.display(), error);
+            }
+            let found = "this file system cannot exchange two directories at once";
+            Error::io(format!("{found}; remove the old output first")).at(target.path.display())
+        })?;
+        let Self { pending, temp, parent, .. } = self;
+        let synced = sync_directory(&parent.handle, target, ops);
+        pending.into_iter().for_each(|pending| pending.temp.keep());
+        drop(old);
+        let left = temp.path().to_owned();
+        drop(temp);
+        synced?;
+        if left.exists() {
+            let found = "the new output is in place, but the old one could not be removed";
+            return Err(Error::io(found).at(left.display()));
+        }
+        Ok(())
+    }
+}

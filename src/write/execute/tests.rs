@@ -1,0 +1,234 @@
+use super::*;
+use crate::ir::op::Order;
+use crate::ir::{Access, Block, Codec, DType, Fault, Op, Quantizer, Shape};
+use crate::store::{FileSink, MemorySink, Target};
+use crate::write::FilePlan;
+
+/// A packing of one byte each: enough to meet a NaN.
+static TRUNCATED: Block = Block {
+    name: "truncated",
+    ggml_id: 0,
+    len: 4,
+    bytes: 4,
+    needs_importance: false,
+    codec: None::<Codec>,
+};
+
+static TRUNCATE: Quantizer = Quantizer {
+    block: &TRUNCATED,
+    pack: |weights, _, _, out| {
+        for (byte, x) in out.iter_mut().zip(weights) {
+            *byte = *x as u8;
+        }
+    },
+};
+
+fn shape(dims: &[u64]) -> Shape {
+    Shape::new(dims.to_vec()).unwrap()
+}
+
+fn floats(values: &[f32], dims: &[u64]) -> Tensor {
+    let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let blob = Arc::new(Blob::memory("floats", bytes));
+    Tensor::span(DType::F32, shape(dims), blob, 0).unwrap()
+}
+
+fn part(name: &str, tensor: Tensor) -> Part {
+    Part::Tensor { name: name.into(), tensor }
+}
+
+/// Parts one after another, each at the next multiple of 32.
+fn file(name: &str, parts: Vec<Part>) -> FilePlan {
+    let (mut offset, mut placed) = (0u64, Vec::new());
+    for part in parts {
+        offset = offset.next_multiple_of(32);
+        let at = offset;
+        offset += part.len();
+        placed.push((at, part));
+    }
+    FilePlan { name: name.into(), len: offset + 5, parts: placed }
+}
+
+fn layout(files: Vec<FilePlan>) -> Layout {
+    Layout { files, directory: false }
+}
+
+fn options(threads: usize, chunk_bytes: u64, memory_bytes: u64) -> ExecuteOptions<'static> {
+    let threads = NonZeroUsize::new(threads).unwrap();
+    ExecuteOptions { threads, chunk_bytes, memory_bytes, ..ExecuteOptions::default() }
+}
+
+fn in_memory(layout: &Layout, options: &ExecuteOptions<'_>) -> Vec<Vec<u8>> {
+    let sink = MemorySink::default();
+    let written = sink.written();
+    execute(layout, Box::new(sink), options).unwrap();
+    let files = written.lock().unwrap().take().unwrap();
+    layout.files.iter().map(|file| files[&file.name].clone()).collect()
+}
+
+/// Each part made alone and at once.
+fn expected(file: &FilePlan) -> Vec<u8> {
+    let mut bytes = vec![0; file.len as usize];
+    for (offset, part) in &file.parts {
+        let place = &mut bytes[*offset as usize..][..part.len() as usize];
+        match part {
+            Part::Bytes(header) => place.copy_from_slice(header),
+            Part::Copy(blob) => blob.read(0, place).unwrap(),
+            Part::Tensor { tensor, .. } => {
+                let all = 0..tensor.shape().count();
+                tensor.read(all, place, &mut Scratch::default()).unwrap();
+            }
+        }
+    }
+    bytes
+}
+
+/// Every kind of part, from memory and from files read and mapped.
+fn everything(dir: &std::path::Path) -> Layout {
+    let bytes: Vec<u8> = (0..5_000_000u32).map(|i| (i * 2_654_435_761 >> 24) as u8).collect();
+    std::fs::write(dir.join("in"), bytes).unwrap();
+    let read = Arc::new(Blob::open(&dir.join("in"), Access::Read).unwrap());
+    let map = Arc::new(Blob::open(&dir.join("in"), Access::Map).unwrap());
+    let span = |blob: &Arc<Blob>, dims: &[u64], start| {
+        Tensor::span(DType::BF16, shape(dims), Arc::clone(blob), start).unwrap()
+    };
+    let heads = |input| Tensor::of(Op::Interleave { input, heads: 6, order: Order::ToPairs });
+    let wide = |input| Tensor::of(Op::Cast { input, to: DType::F32 }).unwrap();
+    let parts = vec![
+        Part::Bytes((0..77).collect()),
+        part("raw", span(&read, &[1000, 1001], 3)),
+        part("mapped", span(&map, &[999, 77], 100_001)),
+        part("heads", heads(span(&read, &[72, 501], 7)).unwrap()),
+        part("empty", span(&read, &[0, 4], 0)),
+        part("wide", wide(span(&map, &[313, 211], 9))),
+        part("both", wide(heads(span(&read, &[120, 33], 11)).unwrap())),
+        part("scalar", span(&read, &[], 5)),
+        part("memory", floats(&[1.0, 2.0], &[2])),
+    ];
+    layout(vec![file("a", parts), file("b", vec![Part::Copy(read)]), file("c", Vec::new())])
+}
+
+#[test]
+fn bytes_do_not_depend_on_threads_chunks_or_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = everything(dir.path());
+    let want: Vec<Vec<u8>> = layout.files.iter().map(expected).collect();
+    assert!(want[0].len() > 2_000_000);
+    for (threads, chunk, memory) in [(1, 2 << 20, 128 << 20), (2, 1000, 1 << 20), (5, 1, 1)] {
+        let got = in_memory(&layout, &options(threads, chunk, memory));
+        assert!(got == want, "in memory, {threads} threads");
+        let path = dir.path().join(format!("out{threads}"));
+        let inputs = layout.blobs();
+        let target = Target { path, directory: true, overwrite: false, sync: false, inputs };
+        let path = target.path.clone();
+        let sink = Box::new(FileSink::new(target));
+        execute(&layout, sink, &options(threads, chunk, memory)).unwrap();
+        for (file, want) in layout.files.iter().zip(&want) {
+            let got = std::fs::read(path.join(&file.name)).unwrap();
+            assert!(got == *want, "{} on disk, {threads} threads", file.name);
+        }
+    }
+}
+
+#[test]
+fn an_overflow_is_refused_with_its_place_and_nothing_appears() {
+    let mut values = vec![1.0; 600];
+    (values[501], values[502]) = (70000.0, -1e9);
+    let narrow = Op::Cast { input: floats(&values, &[3, 200]), to: DType::F16 };
+    let parts =
+        vec![part("fine", floats(&values, &[600])), part("narrow", Tensor::of(narrow).unwrap())];
+    let layout = layout(vec![file("a", parts)]);
+    for threads in [1, 4] {
+        let sink = MemorySink::default();
+        let written = sink.written();
+        let error = execute(&layout, Box::new(sink), &options(threads, 64, 1 << 20)).unwrap_err();
+        assert_eq!(error.fault, Fault::Loss);
+        let words = "tensor 'narrow': 2 finite values would become infinite, first element 501;";
+        assert!(error.to_string().starts_with(words), "{error}");
+        assert!(written.lock().unwrap().is_none());
+    }
+}
+
+#[test]
+fn a_nan_meets_a_packing_only_if_allowed() {
+    let mut values = vec![1.0; 64];
+    values[42] = f32::NAN;
+    let pack = |values: &[f32]| {
+        let input = floats(values, &[16, 4]);
+        Tensor::of(Op::Pack { input, quantizer: &TRUNCATE, importance: None }).unwrap()
+    };
+    let layout = layout(vec![file("a", vec![part("p", pack(&values)), part("q", pack(&values))])]);
+    let run =
+        |options: &ExecuteOptions<'_>| execute(&layout, Box::new(MemorySink::default()), options);
+    let error = run(&options(2, 16, 1 << 20)).unwrap_err();
+    assert_eq!(error.fault, Fault::Loss);
+    let words = "tensor 'p': 1 values are NaN or infinite, first element 42 (and 1 other tensors)";
+    assert!(error.to_string().starts_with(words), "{error}");
+    let tallies = run(&ExecuteOptions { allow_nonfinite: true, ..options(2, 16, 1 << 20) });
+    let tallies = tallies.unwrap();
+    assert_eq!((tallies[0].0.as_str(), tallies[0].1.nonfinite), ("p", 1));
+}
+
+#[test]
+fn the_first_error_of_the_file_wins_and_nothing_appears() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("in");
+    std::fs::write(&path, vec![1; 1 << 20]).unwrap();
+    let blob = Arc::new(Blob::open(&path, Access::Read).unwrap());
+    let wide = |start| {
+        let input = Tensor::span(DType::F16, shape(&[512, 256]), Arc::clone(&blob), start);
+        Tensor::of(Op::Cast { input: input.unwrap(), to: DType::F32 }).unwrap()
+    };
+    let parts = (0..4).map(|i| part(&format!("t{i}"), wide(i << 18))).collect();
+    let layout = layout(vec![file("a", parts)]);
+    std::fs::File::options().write(true).open(&path).unwrap().set_len(300_000).unwrap();
+    for _ in 0..20 {
+        let sink = MemorySink::default();
+        let written = sink.written();
+        let error = execute(&layout, Box::new(sink), &options(8, 4096, 64 << 20)).unwrap_err();
+        assert_eq!(error.fault, Fault::Io);
+        assert!(error.to_string().starts_with("tensor 't1': "), "{error}");
+        assert!(error.to_string().contains("became shorter"), "{error}");
+        assert!(written.lock().unwrap().is_none());
+    }
+}
+
+#[test]
+fn an_input_that_changes_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("in");
+    std::fs::write(&path, "before").unwrap();
+    let blob = Arc::new(Blob::open(&path, Access::Read).unwrap());
+    let file = FilePlan { name: "a".into(), len: 6, parts: vec![(0, Part::Copy(blob))] };
+    std::fs::write(&path, "after, and longer").unwrap();
+    let sink = MemorySink::default();
+    let written = sink.written();
+    let error = execute(&layout(vec![file]), Box::new(sink), &options(1, 9, 9)).unwrap_err();
+    assert_eq!(error.fault, Fault::Io);
+    assert!(error.to_string().contains("was changed while it was read"), "{error}");
+    assert!(written.lock().unwrap().is_none());
+}
+
+#[test]
+fn progress_is_told_of_every_byte_and_of_the_end() {
+    #[derive(Default)]
+    struct Account(std::sync::atomic::AtomicU64, AtomicBool);
+    impl Progress for Account {
+        fn start(&self, _: u64) {}
+        fn add(&self, bytes: u64) {
+            self.0.fetch_add(bytes, Ordering::Relaxed);
+        }
+        fn finish(&self) {
+            self.1.store(true, Ordering::Relaxed);
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let layout = everything(dir.path());
+    let account = Account::default();
+    let options = ExecuteOptions { progress: &account, ..options(3, 9000, 1 << 20) };
+    execute(&layout, Box::new(MemorySink::default()), &options).unwrap();
+    let parts = layout.files.iter().flat_map(|file| &file.parts);
+    let want: u64 = parts.map(|(_, part)| part.len()).sum();
+    assert_eq!(account.0.into_inner(), want);
+    assert!(account.1.into_inner());
+}
