@@ -1,10 +1,14 @@
 //! Honest conversions, none of which may be refused.
 
-use super::model::{Like, encode_by, honest, packing, reference, renamed};
+use std::sync::Arc;
+
+use super::model::{Like, encode_by, honest, normal, packing, reference, renamed};
 use super::{assert_passes, with_running, without_running};
-use crate::ir::{Blob, DType, Model, Shape, Tensor};
+use crate::ir::{Blob, DType, Model, Op, Shape, Tensor};
 use crate::quant;
-use crate::verify::{Asked, Kind, Options, compare};
+use crate::verify::pair::Pair;
+use crate::verify::tokens::SplitMix;
+use crate::verify::{Asked, Kind, Options, compare, scan};
 
 const PLAIN: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
 
@@ -50,6 +54,32 @@ fn to_every_packing_by_importance() {
             *tensor = encode_by(tensor, quantizer);
         }
         assert_passes(&with_running(&good, &candidate));
+    }
+}
+
+/// Encoders by importance clip outliers that matter little: no bound on elements or rows may
+/// mistake that for damage, however heavy the tails and however skewed the importance.
+#[test]
+fn outliers_may_be_clipped() {
+    let mut random = SplitMix::new(11);
+    let mut spread = |scale: f64| (normal(&mut random) * scale).exp();
+    for columns in [32, 64, 256, 1024] {
+        let count = columns * 64;
+        let importance: Arc<[f32]> = (0..columns).map(|_| spread(2.0) as f32).collect();
+        let sign = |i: u64| if i.is_multiple_of(2) { 0.02 } else { -0.02 };
+        let values: Vec<f32> = (0..count).map(|i| (sign(i) * spread(1.0)) as f32).collect();
+        let weights = super::model::tensor(DType::F32, vec![64, columns], &values);
+        for quantizer in quant::QUANTIZERS {
+            if !columns.is_multiple_of(quantizer.block.len as u64) {
+                continue;
+            }
+            let (input, importance) = (weights.clone(), Some(importance.clone()));
+            let candidate = Tensor::of(Op::Pack { input, quantizer, importance }).unwrap();
+            let (name, reference_name) = ("x".to_owned(), "x".to_owned());
+            let pair = Pair { name, reference_name, reference: weights.clone(), candidate };
+            let outcome = scan::compare(&pair, quant::quantizer_for).unwrap();
+            assert_eq!((outcome.wrong, outcome.wrong_rows), (0, 0), "{quantizer:?} {outcome:?}");
+        }
     }
 }
 
@@ -100,7 +130,7 @@ fn the_same_bytes_are_exact_and_not_run() {
 #[test]
 fn without_a_runner() {
     let values: Vec<u8> = (0..64u8).collect();
-    let blob = std::sync::Arc::new(Blob::memory("weights", values));
+    let blob = Arc::new(Blob::memory("weights", values));
     let tensor = Tensor::span(DType::I8, Shape::new(vec![8, 8]).unwrap(), blob, 0).unwrap();
     let mut good = reference(DType::F32, Like::default());
     good.config.entries.clear();

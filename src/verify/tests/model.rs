@@ -54,7 +54,7 @@ pub(super) fn reference(dtype: DType, like: Like) -> Model {
 }
 
 /// A sum of twelve uniform numbers: near enough to a normal one.
-fn normal(random: &mut SplitMix) -> f64 {
+pub(super) fn normal(random: &mut SplitMix) -> f64 {
     let uniform = |_| (random.draw() >> 11) as f64 / (1u64 << 53) as f64;
     (0..12).map(uniform).sum::<f64>() - 6.0
 }
