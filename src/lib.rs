@@ -11,6 +11,19 @@
 //! Up to `write` nothing is computed: each arrow rewrites recipes.
 
 pub mod ir;
+
+pub mod arch;
+pub mod quant;
+pub mod transform;
+
 pub mod store;
+
+pub mod read;
 pub mod write;
+
+pub mod run;
+pub mod verify;
+
 pub mod cli;
+pub mod convert;
+pub mod formats;
