@@ -49,15 +49,12 @@ pub fn rename(
     let mut tensors = renaming.tensors;
     let config = match naming {
         Naming::Gguf => {
-            if let Some(factors) = config::factor_tensor(&typed)? {
+            if let Some(factors) = super::rope::factors(&typed)? {
                 tensors.insert("rope_freqs.weight".into(), floats("rope_freqs.weight", &factors)?);
             }
             Config { entries: gguf_entries(arch, model, &typed, notes)? }
         }
-        Naming::HuggingFace => {
-            let text = "writing Hugging Face names from a GGUF; give --to gguf";
-            return Err(Error::unsupported(text));
-        }
+        Naming::HuggingFace => Config { entries: config::to_json(arch, model, &typed)? },
     };
     Ok((Model { naming, config, tensors, ..model.clone() }, ledger))
 }
@@ -113,6 +110,9 @@ impl Renaming<'_> {
         if let (Need::UnlessTied(other), true) = (found.row.need, is_tied(self.model)) {
             return self.tie(tensor, other);
         }
+        if found.row.fix == Fix::FromScaling {
+            return Ok(Fate::Fused("the configuration's rope scaling".into()));
+        }
         let target = found.name(self.naming).ok_or_else(|| Error::bug("a row with no name"))?;
         let fixed = self.fix(found.row.fix, tensor)?;
         if self.tensors.insert(target.clone(), fixed).is_some() {
@@ -137,7 +137,8 @@ impl Renaming<'_> {
 
     fn fix(&self, fix: Fix, tensor: &Tensor) -> Result<Tensor> {
         match fix {
-            Fix::Keep | Fix::FromScaling => Ok(tensor.clone()),
+            Fix::Keep => Ok(tensor.clone()),
+            Fix::FromScaling => Err(Error::bug("a tensor that is made, not mapped")),
             Fix::Interleave(field) => {
                 let heads = match self.hyper.get(field) {
                     Some(crate::ir::Scalar::Count(heads)) => heads,
@@ -236,14 +237,14 @@ fn check_one(
             Need::UnlessTied(_) => "; if it is tied, tie_word_embeddings must be true",
             _ => "",
         };
-        return Err(Error::malformed(format!("tensor {name} is missing{hint}")).at(&model.origin));
+        return Err(Error::malformed(format!("tensor {name} is missing{hint}")));
     };
     let Some(expected) = row.role.shape(hyper, part) else { return Ok(()) };
     if tensor.shape().dims() != expected {
         let found = tensor.shape();
         let message =
             format!("{name}: shape is {found}, expected {expected:?} from the configuration");
-        return Err(Error::malformed(message).at(&model.origin));
+        return Err(Error::malformed(message));
     }
     Ok(())
 }

@@ -27,6 +27,7 @@ code, td.name { font: 13px/1.5 ui-monospace, monospace; overflow-wrap: anywhere;
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 8px;
   padding: .6rem 1rem; min-width: 8rem; } .card b { display: block; font-size: 1.2rem; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
+table.narrow { width: auto; } th.num { text-align: right; }
 th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line);
   vertical-align: top; } th { color: var(--dim); font-weight: 600; font-size: .85rem; }
 td.num { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
@@ -114,8 +115,8 @@ impl Report {
             }
             div.wide { table {
                 thead { tr {
-                    th { "tensor" } th { "reference" } th { "candidate" } th { "NMSE" }
-                    th { "1e-12 … 1" } th { "max difference" } th {}
+                    th { "tensor" } th { "reference" } th { "candidate" } th.num { "NMSE" }
+                    th { "1e-12 … 1" } th.num { "max difference" } th {}
                 } }
                 tbody { @for tensor in worst.iter().take(ROWS_MAX) { (tensor_row(tensor)) } }
             } }
@@ -138,7 +139,7 @@ fn gates(gates: &[Gate]) -> Markup {
     };
     html! {
         div.wide { table {
-            thead { tr { th {} th { "gate" } th { "value" } th { "limit" } th { "detail" } } }
+            thead { tr { th {} th { "gate" } th.num { "value" } th.num { "limit" } th { "detail" } } }
             tbody { @for gate in gates { tr {
                 td { (verdict(gate.pass)) }
                 td { (gate.name) }
@@ -191,7 +192,7 @@ fn logits(m: &Metrics) -> Markup {
     ];
     html! {
         h2 { "Logits" }
-        div.wide { table { tbody { @for (name, value) in &rows {
+        div.wide { table.narrow { tbody { @for (name, value) in &rows {
             tr { td { (name) } td.num { (value) } }
         } } } }
         h2 { "KLD at each position" }

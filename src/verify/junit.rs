@@ -1,6 +1,6 @@
 //! The report as JUnit's XML, which CI systems show: each gate is a test case.
 //!
-//! Form: <https://github.com/testmoapp/junitxml>. The format has no schema that all keep to, so
+//! The format has no schema that all keep to, so
 //! only what every reader knows is written.
 
 use std::fmt::Write;

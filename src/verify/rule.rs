@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::metrics::greater;
 use crate::ir::{DType, Result, Scratch, Tensor};
 
 /// What an element of the candidate owes to its reference.
@@ -141,14 +142,16 @@ fn nearest(values: &Values<'_>, wrong: &mut dyn FnMut(usize, &str)) {
     }
 }
 
-/// A block of which each weight may be off by `allowed`.
+/// A block of which each weight may be off by `allowed`; the worst of it is named.
 fn bound(first: usize, r: &[f32], c: &[f32], allowed: f32, wrong: &mut dyn FnMut(usize, &str)) {
-    let off = |(r, c): (&f32, &f32)| {
-        let diff = (f64::from(*r) - f64::from(*c)).abs();
-        // A NaN on either side is off.
-        !(diff <= f64::from(allowed))
+    let diffs = r.iter().zip(c).map(|(r, c)| (f64::from(*r) - f64::from(*c)).abs());
+    let worse = |worst: (usize, f64), (i, diff): (usize, f64)| {
+        if greater(worst.1, diff).total_cmp(&worst.1).is_ne() { (i, diff) } else { worst }
     };
-    if let Some(i) = r.iter().zip(c).position(off) {
-        wrong(first + i, &format!("beyond the {allowed:e} that the type allows at"));
+    let (i, diff) = diffs.enumerate().fold((0, 0.0), worse);
+    // A NaN on either side is within nothing.
+    if diff <= f64::from(allowed) {
+        return;
     }
+    wrong(first + i, &format!("beyond the ±{allowed:.2e} that the type allows at"));
 }

@@ -108,7 +108,7 @@ impl Compared {
             found.map_or_else(|| holds.to_owned(), |f| format!("{}: {}", f.subject, f.text))
         };
         let elements = first(ELEMENTS, "every element as its type owes it");
-        let rows = first(ROWS, "no packed row scaled or worse than its sample allows");
+        let rows = first(ROWS, "no packed row scaled by more than honest encoders differ");
         let (value, limit, text) = match &self.nearest {
             None => (0.0, EPSILON, "no tensor that could be measured".into()),
             Some((nmse, limit, name)) => (*nmse, *limit, format!("{name} is nearest its limit")),
