@@ -54,11 +54,13 @@ pub fn convert(
     notes: &mut Notes,
 ) -> Result<Made> {
     let model = transform::edit(model, &job.edits)?;
-    let (model, ledger) = rename(model, job, notes)?;
+    let origin = model.origin.clone();
+    let (model, ledger) = rename(model, job, notes).map_err(|error| error.at(&origin))?;
     let mut write = job.write.clone();
-    let model = quant::apply(model, &job.types, job.to.naming, &mut write.entries, notes)?;
+    let model = quant::apply(model, &job.types, job.to.naming, &mut write.entries, notes)
+        .map_err(|error| error.at(&origin))?;
     let lay_out = job.to.layout.ok_or_else(|| Error::bug("a format that is not written"))?;
-    let layout = lay_out(&model, &write, notes)?;
+    let layout = lay_out(&model, &write, notes).map_err(|error| error.at(&origin))?;
     if job.strict && !notes.is_empty() {
         let text = format!("{} notes, and --strict makes each an error", notes.len());
         return Err(Error::loss(text));

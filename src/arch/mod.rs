@@ -32,7 +32,10 @@ pub fn find(model: &Model) -> Option<&'static Arch> {
     match model.naming {
         Naming::Gguf => {
             let name = text("general.architecture")?;
-            ARCHS.iter().copied().find(|arch| arch.gguf == name)
+            // A file that names a family and says nothing about it holds tensors, not a model.
+            let keys = format!("{name}.");
+            let described = model.config.entries.keys().any(|key| key.starts_with(&keys));
+            ARCHS.iter().copied().find(|arch| described && arch.gguf == name)
         }
         Naming::HuggingFace => {
             let classes = model.config.get("architectures").and_then(Value::as_texts);
@@ -65,6 +68,6 @@ pub fn require(model: &Model) -> Result<&'static Arch> {
         let found = if found.is_empty() { "no configuration".into() } else { found.join(", ") };
         let known: Vec<&str> = ARCHS.iter().flat_map(|arch| arch.hf).copied().collect();
         let message = format!("found {found}; families known: {}", known.join(", "));
-        Error::unsupported(message).at(&model.origin)
+        Error::unsupported(message)
     })
 }

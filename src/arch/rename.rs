@@ -236,14 +236,14 @@ fn check_one(
             Need::UnlessTied(_) => "; if it is tied, tie_word_embeddings must be true",
             _ => "",
         };
-        return Err(Error::malformed(format!("tensor {name} is missing{hint}")).at(&model.origin));
+        return Err(Error::malformed(format!("tensor {name} is missing{hint}")));
     };
     let Some(expected) = row.role.shape(hyper, part) else { return Ok(()) };
     if tensor.shape().dims() != expected {
         let found = tensor.shape();
         let message =
             format!("{name}: shape is {found}, expected {expected:?} from the configuration");
-        return Err(Error::malformed(message).at(&model.origin));
+        return Err(Error::malformed(message));
     }
     Ok(())
 }

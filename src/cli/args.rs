@@ -85,10 +85,7 @@ impl Reading {
     }
 
     fn limits(&self) -> Result<Limits> {
-        let mut limits = Limits {
-            skip_objects: self.skip_objects,
-            ..Limits::default()
-        };
+        let mut limits = Limits { skip_objects: self.skip_objects, ..Limits::default() };
         for setting in &self.limit {
             let wrong = || Error::usage(format!("--limit {setting}: expected NAME=NUMBER"));
             let (name, value) = setting.split_once('=').ok_or_else(wrong)?;
@@ -143,9 +140,9 @@ impl Writing {
     /// Usage for a setting without `=`.
     pub(crate) fn edits(&self) -> Result<Edits> {
         let pair = |text: &String| {
-            let (key, value) = text.split_once('=').ok_or_else(|| {
-                Error::usage(format!("--set {text}: expected KEY=VALUE"))
-            })?;
+            let (key, value) = text
+                .split_once('=')
+                .ok_or_else(|| Error::usage(format!("--set {text}: expected KEY=VALUE")))?;
             Ok((key.to_owned(), value.to_owned()))
         };
         let set = self.set.iter().map(pair).collect::<Result<_>>()?;

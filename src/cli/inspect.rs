@@ -217,9 +217,10 @@ impl Facts {
             None => lines.push(line("tokenizer", "none".into())),
         }
         lines.push(line("files", report::size(self.file_bytes)));
-        let types = self.types.iter().map(|(name, count, bytes)| {
-            format!("{name} × {count} ({})", report::size(*bytes))
-        });
+        let types = self
+            .types
+            .iter()
+            .map(|(name, count, bytes)| format!("{name} × {count} ({})", report::size(*bytes)));
         let types: Vec<String> = types.collect();
         lines.push(line("tensors", format!("{}: {}", model.tensors.len(), types.join(", "))));
         lines
@@ -242,8 +243,13 @@ impl Stats {
         let count = tensor.shape().count();
         let granule = tensor.granule().max(1);
         let step = (1u64 << 20).div_ceil(granule) * granule;
-        let mut stats =
-            Self { least: f32::INFINITY, greatest: f32::NEG_INFINITY, mean: 0.0, zeros: 0, nonfinite: 0 };
+        let mut stats = Self {
+            least: f32::INFINITY,
+            greatest: f32::NEG_INFINITY,
+            mean: 0.0,
+            zeros: 0,
+            nonfinite: 0,
+        };
         let mut sum = 0.0;
         for start in (0..count).step_by(step as usize) {
             let end = count.min(start + step);
@@ -276,9 +282,16 @@ impl Stats {
     }
 
     fn text(&self) -> String {
-        let odd = if self.nonfinite > 0 { format!(" NOT FINITE: {}", self.nonfinite) } else { String::new() };
+        let odd = if self.nonfinite > 0 {
+            format!(" NOT FINITE: {}", self.nonfinite)
+        } else {
+            String::new()
+        };
         let (least, greatest, mean) = (self.least, self.greatest, self.mean);
-        format!(" {least:>11.4e} … {greatest:>10.4e}  mean {mean:>11.4e}  zeros {}{odd}", self.zeros)
+        format!(
+            " {least:>11.4e} … {greatest:>10.4e}  mean {mean:>11.4e}  zeros {}{odd}",
+            self.zeros
+        )
     }
 }
 

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use regex::Regex;
 
+use super::Outcome;
 use super::args::{Common, Reading, Writing};
 use super::convert::Plan;
-use super::Outcome;
 use crate::ir::{DType, Result};
 use crate::quant::{self, Types};
 

@@ -49,7 +49,10 @@ pub(crate) fn notes(notes: &Notes, quiet: bool, strict: bool) -> Result<()> {
         }
     }
     if strict && !notes.is_empty() {
-        return Err(Error::loss(format!("{} notes, and --strict makes each an error", notes.len())));
+        return Err(Error::loss(format!(
+            "{} notes, and --strict makes each an error",
+            notes.len()
+        )));
     }
     Ok(())
 }

@@ -90,3 +90,72 @@ fn write(line: &[u8]) {
     // is lost: there is no other place to tell.
     unsafe { libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), line.len()) };
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::path::{Path, PathBuf};
+    use std::process::{Command, Stdio};
+
+    use rustix::process::{Pid, Signal, kill_process};
+
+    use super::*;
+    use crate::store::{FileSet, FileSink, Sink, Target};
+
+    const DIRECTORY: &str = "REMOLD_TEST_SIGNALS";
+
+    /// The child of the test below; alone, it does nothing.
+    #[test]
+    fn child() {
+        let Some(dir) = std::env::var_os(DIRECTORY) else { return };
+        install();
+        let sink = |name: &str, directory: bool| {
+            let path = Path::new(&dir).join(name);
+            let inputs = Vec::new();
+            let mut sink =
+                FileSink::new(Target { path, directory, overwrite: true, sync: false, inputs });
+            sink.create(&FileSet { files: &[(name, 9)], entry: 0 }).unwrap();
+            sink
+        };
+        let _held = (sink("file", false), sink("directory", true));
+        std::fs::write(Path::new(&dir).join("ready"), "").unwrap();
+        std::thread::sleep(std::time::Duration::from_secs(60));
+    }
+
+    fn names(dir: &Path) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(dir).unwrap();
+        entries.map(|entry| PathBuf::from(entry.unwrap().file_name())).collect()
+    }
+
+    #[test]
+    fn a_signal_removes_what_is_half_made_and_says_so() {
+        let cases = [
+            (Signal::INT, 130, "interrupted"),
+            (Signal::TERM, 143, "terminated"),
+            (Signal::HUP, 129, "hung up"),
+            (Signal::BUS, 6, "became shorter"),
+        ];
+        for (signal, code, word) in cases {
+            let dir = tempfile::tempdir().unwrap();
+            let mut child = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "cli::signals::tests::child", "--nocapture"])
+                .env(DIRECTORY, dir.path())
+                .stderr(Stdio::piped())
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap();
+            while !dir.path().join("ready").exists() {
+                assert!(child.try_wait().unwrap().is_none(), "the child ended too early");
+                std::thread::sleep(std::time::Duration::from_millis(2));
+            }
+            assert_eq!(names(dir.path()).len(), 3);
+            kill_process(Pid::from_child(&child), signal).unwrap();
+            assert_eq!(child.wait().unwrap().code(), Some(code));
+            let mut line = String::new();
+            child.stderr.take().unwrap().read_to_string(&mut line).unwrap();
+            assert!(line.starts_with("error: ") && line.contains(word), "{line}");
+            assert_eq!(line.lines().count(), 1);
+            assert_eq!(names(dir.path()), [PathBuf::from("ready")]);
+        }
+    }
+}

@@ -36,7 +36,8 @@ impl Args {
             Some(file) => text_file(file)?,
             None => self.text.clone().unwrap_or_default(),
         };
-        let ids = Encoder::new(model.require_tokenizer()?)?.encode(&text, self.special, self.special)?;
+        let ids =
+            Encoder::new(model.require_tokenizer()?)?.encode(&text, self.special, self.special)?;
         let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
         report::result(&format!("{}\n", ids.join(",")))?;
         Ok(Outcome::Done)

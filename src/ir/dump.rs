@@ -21,7 +21,12 @@ pub fn dump(model: &Model) -> String {
         let _ = writeln!(out, "config {} = {}", escape(key), value_text(value));
     }
     if let Some(tokenizer) = &model.tokenizer {
-        let _ = writeln!(out, "tokenizer {} of {} tokens", tokenizer.kind_name(), tokenizer.tokens.len());
+        let _ = writeln!(
+            out,
+            "tokenizer {} of {} tokens",
+            tokenizer.kind_name(),
+            tokenizer.tokens.len()
+        );
     }
     for (name, tensor) in &model.tensors {
         let (dtype, shape) = (tensor.dtype(), tensor.shape());
@@ -60,7 +65,8 @@ pub fn value_text(value: &Value) -> String {
         Value::F32(x) => format!("{x:?}"),
         Value::F64(x) => format!("{x:?}"),
         Value::Map(map) => {
-            let items = map.iter().map(|(key, value)| format!("{}: {}", escape(key), value_text(value)));
+            let items =
+                map.iter().map(|(key, value)| format!("{}: {}", escape(key), value_text(value)));
             format!("{{{}}}", items.collect::<Vec<_>>().join(", "))
         }
         Value::List(items) => list_text(items),

@@ -13,7 +13,15 @@ pub(super) fn put(levels: &[u8; 32], out: &mut [u8; 16]) {
 /// The four-bit levels.
 #[inline(always)]
 pub(super) fn get(bytes: &[u8; 16]) -> [u8; 32] {
-    std::array::from_fn(|i| if i < 16 { bytes[i] & 15 } else { bytes[i - 16] >> 4 })
+    let mut levels = [0; 32];
+    let (low, high) = levels.split_at_mut(16);
+    for (low, byte) in low.iter_mut().zip(bytes) {
+        *low = byte & 15;
+    }
+    for (high, byte) in high.iter_mut().zip(bytes) {
+        *high = byte >> 4;
+    }
+    levels
 }
 
 /// The fifth bit of each level.
@@ -27,9 +35,10 @@ pub(super) fn put_fifth(levels: &[u8; 32]) -> [u8; 4] {
 #[inline(always)]
 pub(super) fn get_five(fifth: [u8; 4], bytes: &[u8; 16]) -> [u8; 32] {
     let fifth = u32::from_le_bytes(fifth);
+    let bits: [u32; 32] = std::array::from_fn(|i| (fifth >> i & 1) << 4);
     let mut levels = get(bytes);
-    for (i, level) in levels.iter_mut().enumerate() {
-        *level |= ((fifth >> i & 1) << 4) as u8;
+    for (level, bit) in levels.iter_mut().zip(bits) {
+        *level |= bit as u8;
     }
     levels
 }

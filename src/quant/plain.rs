@@ -3,7 +3,7 @@
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
-use super::rows::{LANES, add_products, total};
+use super::rows::{LANES, PIECE, add_products, total};
 use super::simd::dispatch;
 
 dispatch!(
@@ -53,9 +53,6 @@ fn f16_rows(bytes: &[u8], activations: &[f32]) -> f32 {
     }
     total(sums)
 }
-
-/// Weights that are decoded at a time: some multiple of the lanes that stays in the first cache.
-const PIECE: usize = 8 * LANES;
 
 #[inline(always)]
 fn rows<const SIZE: usize>(

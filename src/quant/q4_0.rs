@@ -10,6 +10,7 @@
 //!
 //! Bit-exact with `quantize_row_q4_0_ref` of ggml, and by importance with `quantize_row_q4_0_impl`.
 
+use super::rows::Packing;
 use super::simd::dispatch;
 use super::{nibbles, rows, search};
 use crate::ir::{Block, Codec, Quantizer};
@@ -28,43 +29,43 @@ pub(super) static BLOCK: Block = Block {
 
 pub(super) static QUANTIZER: Quantizer = Quantizer { block: &BLOCK, pack };
 
-dispatch!(fn pack(weights: &[f32], columns: usize, importance: Option<&[f32]>, out: &mut [u8]) = pack_rows);
-dispatch!(fn decode(bytes: &[u8], weights: &mut [f32]) = decode_rows);
-dispatch!(fn dot(bytes: &[u8], activations: &[f32]) -> f32 = dot_rows);
+dispatch!(
+    fn pack(weights: &[f32], columns: usize, importance: Option<&[f32]>, out: &mut [u8])
+        = rows::pack::<Rows, LEN, BYTES>
+);
+dispatch!(fn decode(bytes: &[u8], weights: &mut [f32]) = rows::decode::<Rows, LEN, BYTES>);
+dispatch!(fn dot(bytes: &[u8], activations: &[f32]) -> f32 = rows::dot::<Rows, LEN, BYTES>);
 
-#[inline(always)]
-fn pack_rows(weights: &[f32], _: usize, importance: Option<&[f32]>, out: &mut [u8]) {
-    match importance {
-        None => rows::encode(weights, out, encode_block),
-        Some(importance) => rows::encode_weighted(weights, importance, out, search_block),
+/// The blocks of this file, for the loops that all packings share.
+struct Rows;
+
+impl Packing<LEN, BYTES> for Rows {
+    #[inline(always)]
+    fn encode(weights: &[f32; LEN], out: &mut [u8; BYTES]) {
+        let d = rows::signed_peak(weights) / -8.0;
+        let per_unit = rows::reciprocal(d);
+        // Cut off after a half is added, as ggml does: the level −8 is always there, +8 never.
+        let level = |x: f32| (rows::low_byte(x * per_unit + 8.5) as i8).min(15) as u8;
+        put(d, weights.map(level), out);
     }
-}
 
-#[inline(always)]
-fn decode_rows(bytes: &[u8], weights: &mut [f32]) {
-    rows::decode(bytes, weights, decode_block);
-}
+    #[inline(always)]
+    fn search(weights: &[f32; LEN], importance: &[f32; LEN], mean: f32, out: &mut [u8; BYTES]) {
+        let counts = search::counts(weights, importance, mean);
+        let mut levels = [0; LEN];
+        let d = search::symmetric(weights, &counts, 8.0, &mut levels);
+        put(d, levels, out);
+    }
 
-#[inline(always)]
-fn dot_rows(bytes: &[u8], activations: &[f32]) -> f32 {
-    rows::dot(bytes, activations, decode_block)
-}
-
-#[inline(always)]
-fn encode_block(weights: &[f32; LEN], out: &mut [u8; BYTES]) {
-    let d = rows::signed_peak(weights) / -8.0;
-    let per_unit = rows::reciprocal(d);
-    // Cut off after a half is added, as ggml does: the level −8 is always there, +8 never.
-    let level = |x: f32| (rows::low_byte(x * per_unit + 8.5) as i8).min(15) as u8;
-    put(d, weights.map(level), out);
-}
-
-#[inline(always)]
-fn search_block(weights: &[f32; LEN], importance: &[f32; LEN], mean: f32, out: &mut [u8; BYTES]) {
-    let counts = search::counts(weights, importance, mean);
-    let mut levels = [0; LEN];
-    let d = search::symmetric(weights, &counts, 8.0, &mut levels);
-    put(d, levels, out);
+    #[inline(always)]
+    fn decode(bytes: &[u8; BYTES], weights: &mut [f32; LEN]) {
+        let [d0, d1, q @ ..] = bytes;
+        let d = rows::get_f16([*d0, *d1]);
+        let levels = nibbles::get(q);
+        for (x, level) in weights.iter_mut().zip(&levels) {
+            *x = d * (f32::from(*level) - 8.0);
+        }
+    }
 }
 
 #[inline(always)]
@@ -72,16 +73,6 @@ fn put(d: f32, levels: [u8; LEN], out: &mut [u8; BYTES]) {
     let [d0, d1, q @ ..] = out;
     [*d0, *d1] = rows::put_f16(d);
     nibbles::put(&levels, q);
-}
-
-#[inline(always)]
-fn decode_block(bytes: &[u8; BYTES], weights: &mut [f32; LEN]) {
-    let [d0, d1, q @ ..] = bytes;
-    let d = rows::get_f16([*d0, *d1]);
-    let levels = nibbles::get(q);
-    for (x, level) in weights.iter_mut().zip(levels) {
-        *x = d * (f32::from(level) - 8.0);
-    }
 }
 
 /// See [`rows::SEARCH_MAX`]. Below 8 half steps of f16, levels lose their scale.

@@ -10,6 +10,7 @@
 //!
 //! Bit-exact with `quantize_row_q5_1_ref` of ggml, and by importance with `quantize_row_q5_1_impl`.
 
+use super::rows::Packing;
 use super::search::{self, Affine};
 use super::simd::dispatch;
 use super::{nibbles, rows};
@@ -29,43 +30,43 @@ pub(super) static BLOCK: Block = Block {
 
 pub(super) static QUANTIZER: Quantizer = Quantizer { block: &BLOCK, pack };
 
-dispatch!(fn pack(weights: &[f32], columns: usize, importance: Option<&[f32]>, out: &mut [u8]) = pack_rows);
-dispatch!(fn decode(bytes: &[u8], weights: &mut [f32]) = decode_rows);
-dispatch!(fn dot(bytes: &[u8], activations: &[f32]) -> f32 = dot_rows);
+dispatch!(
+    fn pack(weights: &[f32], columns: usize, importance: Option<&[f32]>, out: &mut [u8])
+        = rows::pack::<Rows, LEN, BYTES>
+);
+dispatch!(fn decode(bytes: &[u8], weights: &mut [f32]) = rows::decode::<Rows, LEN, BYTES>);
+dispatch!(fn dot(bytes: &[u8], activations: &[f32]) -> f32 = rows::dot::<Rows, LEN, BYTES>);
 
-#[inline(always)]
-fn pack_rows(weights: &[f32], _: usize, importance: Option<&[f32]>, out: &mut [u8]) {
-    match importance {
-        None => rows::encode(weights, out, encode_block),
-        Some(importance) => rows::encode_weighted(weights, importance, out, search_block),
+/// The blocks of this file, for the loops that all packings share.
+struct Rows;
+
+impl Packing<LEN, BYTES> for Rows {
+    #[inline(always)]
+    fn encode(weights: &[f32; LEN], out: &mut [u8; BYTES]) {
+        let (low, high) = rows::range(weights);
+        let scale = (high - low) / 31.0;
+        let per_unit = rows::reciprocal(scale);
+        let level = |x: f32| rows::low_byte((x - low) * per_unit + 0.5);
+        put(Affine { scale, low }, weights.map(level), out);
     }
-}
 
-#[inline(always)]
-fn decode_rows(bytes: &[u8], weights: &mut [f32]) {
-    rows::decode(bytes, weights, decode_block);
-}
+    #[inline(always)]
+    fn search(weights: &[f32; LEN], importance: &[f32; LEN], mean: f32, out: &mut [u8; BYTES]) {
+        let counts = search::counts(weights, importance, mean);
+        let mut levels = [0; LEN];
+        let found = search::affine(weights, &counts, 31, &mut levels);
+        put(found, levels, out);
+    }
 
-#[inline(always)]
-fn dot_rows(bytes: &[u8], activations: &[f32]) -> f32 {
-    rows::dot(bytes, activations, decode_block)
-}
-
-#[inline(always)]
-fn encode_block(weights: &[f32; LEN], out: &mut [u8; BYTES]) {
-    let (low, high) = rows::range(weights);
-    let scale = (high - low) / 31.0;
-    let per_unit = rows::reciprocal(scale);
-    let level = |x: f32| rows::low_byte((x - low) * per_unit + 0.5);
-    put(Affine { scale, low }, weights.map(level), out);
-}
-
-#[inline(always)]
-fn search_block(weights: &[f32; LEN], importance: &[f32; LEN], mean: f32, out: &mut [u8; BYTES]) {
-    let counts = search::counts(weights, importance, mean);
-    let mut levels = [0; LEN];
-    let found = search::affine(weights, &counts, 31, &mut levels);
-    put(found, levels, out);
+    #[inline(always)]
+    fn decode(bytes: &[u8; BYTES], weights: &mut [f32; LEN]) {
+        let [d0, d1, m0, m1, h0, h1, h2, h3, q @ ..] = bytes;
+        let (d, m) = (rows::get_f16([*d0, *d1]), rows::get_f16([*m0, *m1]));
+        let levels = nibbles::get_five([*h0, *h1, *h2, *h3], q);
+        for (x, level) in weights.iter_mut().zip(&levels) {
+            *x = d * f32::from(*level) + m;
+        }
+    }
 }
 
 #[inline(always)]
@@ -75,16 +76,6 @@ fn put(Affine { scale, low }: Affine, levels: [u8; LEN], out: &mut [u8; BYTES]) 
     [*m0, *m1] = rows::put_f16(low);
     [*h0, *h1, *h2, *h3] = nibbles::put_fifth(&levels);
     nibbles::put(&levels, q);
-}
-
-#[inline(always)]
-fn decode_block(bytes: &[u8; BYTES], weights: &mut [f32; LEN]) {
-    let [d0, d1, m0, m1, h0, h1, h2, h3, q @ ..] = bytes;
-    let (d, m) = (rows::get_f16([*d0, *d1]), rows::get_f16([*m0, *m1]));
-    let levels = nibbles::get_five([*h0, *h1, *h2, *h3], q);
-    for (x, level) in weights.iter_mut().zip(levels) {
-        *x = d * f32::from(level) + m;
-    }
 }
 
 /// See [`rows::SEARCH_MAX`], of the span with zero: the search has no offset above it. 31 levels and

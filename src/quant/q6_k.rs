@@ -14,6 +14,7 @@
 //!
 //! Bit-exact with `quantize_row_q6_K_ref` of ggml, and by importance with `quantize_row_q6_K_impl`.
 
+use super::rows::Packing;
 use super::simd::dispatch;
 use super::{rows, search};
 use crate::ir::{Block, Codec, Quantizer};
@@ -34,37 +35,55 @@ pub(super) static BLOCK: Block = Block {
 
 pub(super) static QUANTIZER: Quantizer = Quantizer { block: &BLOCK, pack };
 
-dispatch!(fn pack(weights: &[f32], columns: usize, importance: Option<&[f32]>, out: &mut [u8]) = pack_rows);
-dispatch!(fn decode(bytes: &[u8], weights: &mut [f32]) = decode_rows);
-dispatch!(fn dot(bytes: &[u8], activations: &[f32]) -> f32 = dot_rows);
+dispatch!(
+    fn pack(weights: &[f32], columns: usize, importance: Option<&[f32]>, out: &mut [u8])
+        = rows::pack::<Rows, LEN, BYTES>
+);
+dispatch!(fn decode(bytes: &[u8], weights: &mut [f32]) = rows::decode::<Rows, LEN, BYTES>);
+dispatch!(fn dot(bytes: &[u8], activations: &[f32]) -> f32 = rows::dot::<Rows, LEN, BYTES>);
 
-#[inline(always)]
-fn pack_rows(weights: &[f32], _: usize, importance: Option<&[f32]>, out: &mut [u8]) {
-    match importance {
-        None => rows::encode(weights, out, |weights, out| {
-            // Without importance, errors of large weights count for more.
-            encode_block(weights, &weights.map(|x| x * x), out);
-        }),
-        Some(importance) => {
-            rows::encode_weighted(weights, importance, out, |weights, importance, _, out| {
-                encode_block(weights, importance, out);
-            });
+/// The blocks of this file, for the loops that all packings share.
+struct Rows;
+
+impl Packing<LEN, BYTES> for Rows {
+    #[inline(always)]
+    fn encode(weights: &[f32; LEN], out: &mut [u8; BYTES]) {
+        // Without importance, errors of large weights count for more.
+        encode_counted(weights, &weights.map(|x| x * x), out);
+    }
+
+    #[inline(always)]
+    fn search(weights: &[f32; LEN], importance: &[f32; LEN], _: f32, out: &mut [u8; BYTES]) {
+        encode_counted(weights, importance, out);
+    }
+
+    #[inline(always)]
+    fn decode(bytes: &[u8; BYTES], weights: &mut [f32; LEN]) {
+        let (low, rest) = bytes.split_at(128);
+        let (high, rest) = rest.split_at(64);
+        let (scales, _) = rest.split_at(GROUPS);
+        let d = rows::get_f16([bytes[BYTES - 2], bytes[BYTES - 1]]);
+        for half in 0..2 {
+            let (low, high) = (&low[64 * half..][..64], &high[32 * half..][..32]);
+            for run in 0..4 {
+                let low = &low[32 * (run % 2)..][..32];
+                let weights = &mut weights[128 * half + 32 * run..][..32];
+                let steps = &scales[8 * half + 2 * run..][..2];
+                for (group, scale) in steps.iter().enumerate() {
+                    let step = d * f32::from(*scale as i8);
+                    for i in GROUP * group..GROUP * (group + 1) {
+                        let level =
+                            low[i] >> (4 * (run / 2)) & 15 | (high[i] >> (2 * run) & 3) << 4;
+                        weights[i] = step * (f32::from(level) - 32.0);
+                    }
+                }
+            }
         }
     }
 }
 
 #[inline(always)]
-fn decode_rows(bytes: &[u8], weights: &mut [f32]) {
-    rows::decode(bytes, weights, decode_block);
-}
-
-#[inline(always)]
-fn dot_rows(bytes: &[u8], activations: &[f32]) -> f32 {
-    rows::dot(bytes, activations, decode_block)
-}
-
-#[inline(always)]
-fn encode_block(weights: &[f32; LEN], counts: &[f32; LEN], out: &mut [u8; BYTES]) {
+fn encode_counted(weights: &[f32; LEN], counts: &[f32; LEN], out: &mut [u8; BYTES]) {
     let (mut levels, mut scales) = ([0u8; LEN], [0.0f32; GROUPS]);
     let groups = weights.as_chunks::<GROUP>().0.iter().zip(counts.as_chunks().0);
     let places = levels.as_chunks_mut().0.iter_mut().zip(&mut scales);
@@ -111,26 +130,6 @@ fn put(levels: &[u8; LEN], scales: &[i8; GROUPS], d: [u8; 2], out: &mut [u8; BYT
         *place = *scale as u8;
     }
     place_of_d.copy_from_slice(&d);
-}
-
-#[inline(always)]
-fn decode_block(bytes: &[u8; BYTES], weights: &mut [f32; LEN]) {
-    let (low, rest) = bytes.split_at(128);
-    let (high, rest) = rest.split_at(64);
-    let (scales, _) = rest.split_at(GROUPS);
-    let d = rows::get_f16([bytes[BYTES - 2], bytes[BYTES - 1]]);
-    for half in 0..2 {
-        let (low, high) = (&low[64 * half..][..64], &high[32 * half..][..32]);
-        for run in 0..4 {
-            let low = &low[32 * (run % 2)..][..32];
-            let weights = &mut weights[128 * half + 32 * run..][..32];
-            for i in 0..32 {
-                let level = low[i] >> (4 * (run / 2)) & 15 | (high[i] >> (2 * run) & 3) << 4;
-                let step = d * f32::from(scales[8 * half + 2 * run + i / GROUP] as i8);
-                weights[i] = step * (f32::from(level) - 32.0);
-            }
-        }
-    }
 }
 
 /// See [`rows::SEARCH_MAX`]. 32 levels by 128 steps of a group lose half a step of f16 each.

@@ -10,6 +10,7 @@
 //! Bit-exact with `quantize_row_q8_0_ref` of ggml, which has no use for importance.
 
 use super::rows;
+use super::rows::Packing;
 use super::simd::dispatch;
 use crate::ir::{Block, Codec, Quantizer};
 
@@ -27,43 +28,41 @@ pub(super) static BLOCK: Block = Block {
 
 pub(super) static QUANTIZER: Quantizer = Quantizer { block: &BLOCK, pack };
 
-dispatch!(fn pack(weights: &[f32], columns: usize, importance: Option<&[f32]>, out: &mut [u8]) = pack_rows);
-dispatch!(fn decode(bytes: &[u8], weights: &mut [f32]) = decode_rows);
-dispatch!(fn dot(bytes: &[u8], activations: &[f32]) -> f32 = dot_rows);
+dispatch!(
+    fn pack(weights: &[f32], columns: usize, importance: Option<&[f32]>, out: &mut [u8])
+        = rows::pack::<Rows, LEN, BYTES>
+);
+dispatch!(fn decode(bytes: &[u8], weights: &mut [f32]) = rows::decode::<Rows, LEN, BYTES>);
+dispatch!(fn dot(bytes: &[u8], activations: &[f32]) -> f32 = rows::dot_directly::<Rows, BYTES>);
 
-#[inline(always)]
-fn pack_rows(weights: &[f32], _: usize, _: Option<&[f32]>, out: &mut [u8]) {
-    rows::encode(weights, out, encode_block);
-}
+/// The blocks of this file, for the loops that all packings share.
+struct Rows;
 
-#[inline(always)]
-fn decode_rows(bytes: &[u8], weights: &mut [f32]) {
-    rows::decode(bytes, weights, decode_block);
-}
-
-#[inline(always)]
-fn dot_rows(bytes: &[u8], activations: &[f32]) -> f32 {
-    rows::dot(bytes, activations, decode_block)
-}
-
-#[inline(always)]
-fn encode_block(weights: &[f32; LEN], out: &mut [u8; BYTES]) {
-    let d = rows::peak(weights) / 127.0;
-    let per_unit = rows::reciprocal(d);
-    let [d0, d1, q @ ..] = out;
-    [*d0, *d1] = rows::put_f16(d);
-    for (q, x) in q.iter_mut().zip(weights) {
-        // ggml rounds halves away from zero, before `d` loses bits to f16.
-        *q = rows::low_byte((x * per_unit).round());
+impl Packing<LEN, BYTES> for Rows {
+    #[inline(always)]
+    fn encode(weights: &[f32; LEN], out: &mut [u8; BYTES]) {
+        let d = rows::peak(weights) / 127.0;
+        let per_unit = rows::reciprocal(d);
+        let [d0, d1, q @ ..] = out;
+        [*d0, *d1] = rows::put_f16(d);
+        for (q, x) in q.iter_mut().zip(weights) {
+            // ggml rounds halves away from zero, before `d` loses bits to f16.
+            *q = rows::low_byte((x * per_unit).round());
+        }
     }
-}
 
-#[inline(always)]
-fn decode_block(bytes: &[u8; BYTES], weights: &mut [f32; LEN]) {
-    let [d0, d1, q @ ..] = bytes;
-    let d = rows::get_f16([*d0, *d1]);
-    for (x, q) in weights.iter_mut().zip(q) {
-        *x = d * f32::from(*q as i8);
+    #[inline(always)]
+    fn search(weights: &[f32; LEN], _: &[f32; LEN], _: f32, out: &mut [u8; BYTES]) {
+        Self::encode(weights, out);
+    }
+
+    #[inline(always)]
+    fn decode(bytes: &[u8; BYTES], weights: &mut [f32; LEN]) {
+        let [d0, d1, q @ ..] = bytes;
+        let d = rows::get_f16([*d0, *d1]);
+        for (x, q) in weights.iter_mut().zip(q) {
+            *x = d * f32::from(*q as i8);
+        }
     }
 }
 

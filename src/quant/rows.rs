@@ -5,6 +5,9 @@ use half::f16;
 /// The partial sums of a dot product: product `i` goes to sum `i % LANES`, whatever the machine.
 pub(crate) const LANES: usize = 32;
 
+/// Weights that are decoded at a time: some blocks, that stay in the first cache.
+pub(super) const PIECE: usize = 256;
+
 /// The error that a searching encoder may make, relative to the largest weight (or to the span of
 /// the weights, where they have an offset).
 ///
@@ -18,43 +21,35 @@ pub(super) const SEARCH_MAX: f32 = 0.48;
 /// Half the distance of the binary16s next to zero: what smaller numbers lose at most.
 pub(super) const F16_FLOOR: f32 = 1.0 / 33_554_432.0;
 
-/// Decodes whole blocks one by one.
-#[inline(always)]
-pub(super) fn decode<const LEN: usize, const BYTES: usize>(
-    bytes: &[u8],
-    weights: &mut [f32],
-    block: impl Fn(&[u8; BYTES], &mut [f32; LEN]),
-) {
-    debug_assert_eq!(bytes.len() / BYTES * LEN, weights.len());
-    for (bytes, weights) in bytes.as_chunks().0.iter().zip(weights.as_chunks_mut().0) {
-        block(bytes, weights);
-    }
+/// One block of a packing. The methods are `#[inline(always)]`, so that they are compiled for the
+/// instruction set of their caller; functions given as values would not be.
+pub(super) trait Packing<const LEN: usize, const BYTES: usize> {
+    /// Chooses scale and levels from the weights alone.
+    fn encode(weights: &[f32; LEN], out: &mut [u8; BYTES]);
+
+    /// Chooses them by the importance of the weights' columns; `mean` is the mean square of the row.
+    fn search(weights: &[f32; LEN], importance: &[f32; LEN], mean: f32, out: &mut [u8; BYTES]);
+
+    /// The weights again.
+    fn decode(bytes: &[u8; BYTES], weights: &mut [f32; LEN]);
 }
 
-/// Encodes whole blocks one by one.
+/// Encodes whole rows.
 #[inline(always)]
-pub(super) fn encode<const LEN: usize, const BYTES: usize>(
+pub(super) fn pack<P: Packing<LEN, BYTES>, const LEN: usize, const BYTES: usize>(
     weights: &[f32],
+    columns: usize,
+    importance: Option<&[f32]>,
     out: &mut [u8],
-    block: impl Fn(&[f32; LEN], &mut [u8; BYTES]),
 ) {
     debug_assert_eq!(weights.len() / LEN * BYTES, out.len());
-    for (weights, out) in weights.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
-        block(weights, out);
-    }
-}
-
-/// Encodes whole rows block by block. `block` gets the weights, the importance of their columns,
-/// the mean square of the row, and the place for the result.
-#[inline(always)]
-pub(super) fn encode_weighted<const LEN: usize, const BYTES: usize>(
-    weights: &[f32],
-    importance: &[f32],
-    out: &mut [u8],
-    block: impl Fn(&[f32; LEN], &[f32; LEN], f32, &mut [u8; BYTES]),
-) {
-    let columns = importance.len();
-    debug_assert!(weights.len().is_multiple_of(columns.max(1)));
+    let Some(importance) = importance else {
+        for (weights, out) in weights.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
+            P::encode(weights, out);
+        }
+        return;
+    };
+    debug_assert_eq!(importance.len(), columns);
     if columns < LEN {
         return;
     }
@@ -65,24 +60,56 @@ pub(super) fn encode_weighted<const LEN: usize, const BYTES: usize>(
         let mean_square = row.iter().fold(0.0, |sum: f32, x| sum + x * x) / columns as f32;
         let blocks = row.as_chunks().0.iter().zip(importance).zip(out.as_chunks_mut().0);
         for ((weights, importance), out) in blocks {
-            block(weights, importance, mean_square, out);
+            P::search(weights, importance, mean_square, out);
         }
+    }
+}
+
+/// Decodes whole blocks.
+#[inline(always)]
+pub(super) fn decode<P: Packing<LEN, BYTES>, const LEN: usize, const BYTES: usize>(
+    bytes: &[u8],
+    weights: &mut [f32],
+) {
+    debug_assert_eq!(bytes.len() / BYTES * LEN, weights.len());
+    for (bytes, weights) in bytes.as_chunks().0.iter().zip(weights.as_chunks_mut::<LEN>().0) {
+        P::decode(bytes, weights);
+        // A fence between blocks: the compiler would else gather the first weights of many blocks,
+        // then the second of each, byte by byte.
+        std::hint::black_box(&*weights);
     }
 }
 
 /// The dot product of whole blocks with activations: the same bits as decoding the weights and
 /// [`dot_f32`](super::plain::dot_f32).
 #[inline(always)]
-pub(super) fn dot<const LEN: usize, const BYTES: usize>(
+pub(super) fn dot<P: Packing<LEN, BYTES>, const LEN: usize, const BYTES: usize>(
     bytes: &[u8],
     activations: &[f32],
-    block: impl Fn(&[u8; BYTES], &mut [f32; LEN]),
 ) -> f32 {
     debug_assert_eq!(bytes.len() / BYTES * LEN, activations.len());
     let mut sums = [0.0; LANES];
-    let mut weights = [0.0; LEN];
-    for (bytes, activations) in bytes.as_chunks().0.iter().zip(activations.as_chunks::<LEN>().0) {
-        block(bytes, &mut weights);
+    let mut weights = [0.0; PIECE];
+    let pieces = bytes.chunks(PIECE / LEN * BYTES).zip(activations.chunks(PIECE));
+    for (bytes, activations) in pieces {
+        let weights = &mut weights[..activations.len()];
+        decode::<P, LEN, BYTES>(bytes, weights);
+        add_products(&mut sums, weights, activations);
+    }
+    total(sums)
+}
+
+/// As [`dot`], where decoding a block takes so few steps that a buffer would be most of the work.
+#[inline(always)]
+pub(super) fn dot_directly<P: Packing<LANES, BYTES>, const BYTES: usize>(
+    bytes: &[u8],
+    activations: &[f32],
+) -> f32 {
+    debug_assert_eq!(bytes.len() / BYTES * LANES, activations.len());
+    let mut sums = [0.0; LANES];
+    let mut weights = [0.0; LANES];
+    for (bytes, activations) in bytes.as_chunks().0.iter().zip(activations.as_chunks::<LANES>().0) {
+        P::decode(bytes, &mut weights);
         add_products(&mut sums, &weights, activations);
     }
     total(sums)
@@ -116,10 +143,17 @@ pub(crate) fn total(mut sums: [f32; LANES]) -> f32 {
     sums[0]
 }
 
-/// A little-endian binary16.
+/// A little-endian binary16. `half` asks for the processor's features at each conversion, which
+/// in a loop over blocks costs more than this.
 #[inline(always)]
 pub(super) fn get_f16(bytes: [u8; 2]) -> f32 {
-    f16::from_le_bytes(bytes).to_f32()
+    const TWO_112: f32 = f32::from_bits((127 + 112) << 23);
+    let bits = u32::from(u16::from_le_bytes(bytes));
+    let (sign, magnitude) = ((bits & 0x8000) << 16, (bits & 0x7fff) << 13);
+    // The exponents differ by 112, of subnormals too; those of infinity and NaN are all ones.
+    let scaled = (f32::from_bits(magnitude) * TWO_112).to_bits();
+    let bits = if magnitude < 0x7c00 << 13 { scaled } else { magnitude | 0x7f80_0000 };
+    f32::from_bits(sign | bits)
 }
 
 /// Rounded to binary16, to nearest, ties to even, little-endian.
@@ -201,6 +235,14 @@ mod tests {
     fn integers_are_nearest_and_ties_even() {
         let rounded = [-2.5, -1.5, -0.5, 0.4, 0.5, 1.5, 2.5001].map(nearest);
         assert_eq!(rounded, [-2, -2, 0, 0, 0, 2, 3]);
+    }
+
+    #[test]
+    fn every_binary16_is_read_as_it_is() {
+        for bits in 0..=u16::MAX {
+            let (ours, theirs) = (get_f16(bits.to_le_bytes()), f16::from_bits(bits).to_f32());
+            assert!(ours.to_bits() == theirs.to_bits() || ours.is_nan() && theirs.is_nan());
+        }
     }
 
     #[test]

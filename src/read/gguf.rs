@@ -97,12 +97,7 @@ impl Part {
 }
 
 /// All parts of a split, by the names that the convention gives them.
-fn siblings(
-    source: &dyn Source,
-    name: &str,
-    count: u64,
-    limits: &Limits,
-) -> Result<Vec<Part>> {
+fn siblings(source: &dyn Source, name: &str, count: u64, limits: &Limits) -> Result<Vec<Part>> {
     let split = gguf::parse_split_name(name).filter(|split| u64::from(split.count) == count);
     let split = split.ok_or_else(|| {
         let expected = gguf::split_name("NAME", 0, count.try_into().unwrap_or(u16::MAX));

@@ -138,7 +138,7 @@ pub(super) fn sharded(
             return Err(place(Error::limit(format!("more than {} shards", limits.shards))));
         }
         let opened = source.open(shard).map_err(place)?;
-        shards.insert(shard, file(&opened, notes)?);
+        shards.insert(shard, file(&opened, notes).map_err(place)?);
     }
     let mut tensors = IndexMap::with_capacity(index.weight_map.len());
     for (name, shard) in &index.weight_map {
@@ -146,7 +146,8 @@ pub(super) fn sharded(
         let missing = || place(Error::malformed(format!("tensor '{name}' is not in {shard}")));
         tensors.insert(name.clone(), found.ok_or_else(missing)?);
     }
-    if let Some((shard, name)) = shards.iter().find_map(|(s, rest)| Some((s, rest.keys().next()?))) {
+    if let Some((shard, name)) = shards.iter().find_map(|(s, rest)| Some((s, rest.keys().next()?)))
+    {
         let text = format!("{shard} holds tensor '{name}', which the index does not list there");
         return Err(place(Error::malformed(text)));
     }
@@ -170,7 +171,8 @@ fn check_set<T>(source: &dyn Source, shards: &IndexMap<&str, T>) -> Result<()> {
     match stray {
         None => Ok(()),
         Some(name) => {
-            let text = format!("{name} belongs to the set of shards, but the index names nothing in it");
+            let text =
+                format!("{name} belongs to the set of shards, but the index names nothing in it");
             Err(Error::malformed(text).at(source.label()))
         }
     }

@@ -71,7 +71,8 @@ pub(crate) fn unknown(source: &dyn Source) -> Result<&'static Format> {
     let extension = name.rsplit_once('.').map(|(_, extension)| extension);
     let claimed = extension.and_then(|e| FORMATS.iter().find(|f| f.extensions.contains(&e)));
     let head = head(&*source.open(name)?)?;
-    let foreign = FOREIGN.iter().find(|(at, bytes, _)| head.get(*at..).is_some_and(|h| h.starts_with(bytes)));
+    let foreign =
+        FOREIGN.iter().find(|(at, bytes, _)| head.get(*at..).is_some_and(|h| h.starts_with(bytes)));
     if let Some((_, _, what)) = foreign {
         let text = format!("this is {what}: not read by this version");
         return Err(Error::unsupported(text).at(source.label()));
@@ -79,7 +80,10 @@ pub(crate) fn unknown(source: &dyn Source) -> Result<&'static Format> {
     if let Some((_, what)) = MISTAKEN.iter().find(|(bytes, _)| head.starts_with(bytes)) {
         return Err(Error::malformed(format!("this is {what}")).at(source.label()));
     }
-    if matches!(extension, Some("onnx" | "pb" | "tflite" | "keras" | "h5" | "npz" | "npy")) {
+    if matches!(
+        extension,
+        Some("onnx" | "pb" | "tflite" | "keras" | "h5" | "npz" | "npy" | "index")
+    ) {
         let text = format!("a .{} file: not read by this version", extension.unwrap_or_default());
         return Err(Error::unsupported(text).at(source.label()));
     }

@@ -24,7 +24,8 @@ pub fn probe(source: &dyn Source) -> Result<bool> {
             Ok(safetensors::probe(&super::head(&blob)?, blob.size()))
         }
         None => Ok(source.names()?.iter().any(|name| {
-            name == INDEX || std::path::Path::new(name).extension().is_some_and(|e| e == "safetensors")
+            name == INDEX
+                || std::path::Path::new(name).extension().is_some_and(|e| e == "safetensors")
         })),
     }
 }

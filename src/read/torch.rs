@@ -43,11 +43,7 @@ pub fn read(source: &dyn Source, limits: &Limits, notes: &mut Notes) -> Result<M
 }
 
 /// Every tensor of one checkpoint, in the order of its pickle.
-fn file(
-    blob: &Arc<Blob>,
-    limits: &Limits,
-    notes: &mut Notes,
-) -> Result<IndexMap<String, Tensor>> {
+fn file(blob: &Arc<Blob>, limits: &Limits, notes: &mut Notes) -> Result<IndexMap<String, Tensor>> {
     let place = |error: Error| error.at("pytorch").at(blob.name());
     let options = torch::Options { skip_objects: limits.skip_objects };
     let checkpoint = torch::read(&**blob, &options).map_err(|error| place(error.into()))?;

@@ -170,7 +170,7 @@ mod tests {
             let error = parts(name).expect_err(name);
             assert_eq!(error.fault, Fault::Malformed, "{error}");
         }
-        for name in ["a", "a.safetensors", "./a", "sub/a", "a:b", "...", "é"] {
+        for name in ["a", "a.safetensors", "./a", "sub/a", "ab:c", "...", "é"] {
             parts(name).expect(name);
         }
     }

@@ -39,12 +39,14 @@ fn tree(dir: &Path) -> BTreeMap<String, String> {
     for entry in fs::read_dir(dir).unwrap() {
         let entry = entry.unwrap();
         let name = entry.file_name().to_string_lossy().into_owned();
-        if entry.metadata().unwrap().is_dir() {
+        if entry.file_type().unwrap().is_dir() {
             let inner = tree(&entry.path()).into_iter();
             found.extend(inner.map(|(inner, content)| (format!("{name}/{inner}"), content)));
             found.entry(name).or_default();
         } else {
-            found.insert(name, fs::read_to_string(entry.path()).unwrap_or_default());
+            let is_file = entry.path().is_file();
+            let content = is_file.then(|| fs::read_to_string(entry.path()).unwrap());
+            found.insert(name, content.unwrap_or_default());
         }
     }
     found
@@ -57,7 +59,8 @@ fn tree_of(files: &[(&str, &str)]) -> BTreeMap<String, String> {
 fn refused(target: Target, fault: Fault, words: &str) {
     let dir = target.path.parent().unwrap().to_owned();
     let before = tree(&dir);
-    let error = put(FileSink::new(target), &[("out", "new")]).unwrap_err();
+    let name = target.path.file_name().unwrap().to_string_lossy().into_owned();
+    let error = put(FileSink::new(target), &[(&name, "new")]).unwrap_err();
     assert_eq!(error.fault, fault, "{error}");
     assert!(error.to_string().contains(words), "{error}");
     assert_eq!(tree(&dir), before);

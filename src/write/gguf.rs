@@ -20,10 +20,10 @@ pub fn layout(model: &Model, options: &WriteOptions, notes: &mut Notes) -> Resul
         entries.extend(tokenizer(model, options, notes)?);
     }
     entries.extend(options.entries.clone());
-    if model.tensors.values().any(|tensor| tensor.dtype().is_packed()) {
-        entries
-            .entry("general.quantization_version".into())
-            .or_insert(Value::U32(QUANTIZATION_VERSION));
+    // llama.cpp's tools state it for floats too; a file that is only copied stays as it is.
+    if options.entries.contains_key("general.file_type") {
+        let version = entries.entry("general.quantization_version".into());
+        version.or_insert(Value::U32(QUANTIZATION_VERSION));
     }
     let alignment = entries.get(gguf::ALIGNMENT_KEY).and_then(Value::as_u64);
     let alignment = alignment.unwrap_or(gguf::ALIGNMENT_DEFAULT);
@@ -93,9 +93,8 @@ fn file(
     notes: &mut Notes,
 ) -> Result<FilePlan> {
     let metadata = entries.iter().filter(|(_, value)| **value != Value::Null);
-    let metadata = metadata.map(|(key, value)| {
-        Ok((key.clone(), theirs(value).map_err(|error| error.at(key))?))
-    });
+    let metadata = metadata
+        .map(|(key, value)| Ok((key.clone(), theirs(value).map_err(|error| error.at(key))?)));
     let metadata = gguf::Metadata(metadata.collect::<Result<_>>()?);
     let infos: Vec<_> = tensors
         .iter()
@@ -124,7 +123,9 @@ fn kind(dtype: DType) -> Result<&'static gguf::Kind> {
         plain => gguf::Kind::of_name(plain.name()),
     };
     found.ok_or_else(|| {
-        Error::unsupported(format!("GGUF has no type {dtype}; give --type, or --exclude the tensor"))
+        Error::unsupported(format!(
+            "GGUF has no type {dtype}; give --type, or --exclude the tensor"
+        ))
     })
 }
 

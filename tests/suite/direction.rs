@@ -90,19 +90,17 @@ fn containers_have_never_heard_of_a_model() {
 
 #[test]
 fn unsafe_code_stands_where_it_may() {
-    const MAY: &[&str] = &[
-        "src/ir/blob.rs",
-        "src/cli/signals.rs",
-        "src/quant/simd.rs",
-        "src/run/simd.rs",
-    ];
+    const MAY: &[&str] =
+        &["src/ir/blob.rs", "src/cli/signals.rs", "src/quant/simd.rs", "src/run/simd.rs"];
     let mut seen = 0;
     for dir in ["src", "formats"] {
         for file in rust_files(&root().join(dir)) {
             let text = fs::read_to_string(&file).expect("source");
             let has = text.lines().any(|line| {
                 let code = line.split("//").next().unwrap_or_default();
-                code.contains("unsafe {") || code.contains("unsafe fn") || code.contains("unsafe impl")
+                code.contains("unsafe {")
+                    || code.contains("unsafe fn")
+                    || code.contains("unsafe impl")
             });
             let name = file.strip_prefix(root()).expect("inside").display().to_string();
             assert!(!has || MAY.contains(&name.as_str()), "{name}: unsafe code");

@@ -85,7 +85,8 @@ fn expected(file: &FilePlan) -> Vec<u8> {
 
 /// Every kind of part, from memory and from files read and mapped.
 fn everything(dir: &std::path::Path) -> Layout {
-    let bytes: Vec<u8> = (0..5_000_000u32).map(|i| (i * 2_654_435_761 >> 24) as u8).collect();
+    let bytes: Vec<u8> =
+        (0..5_000_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     std::fs::write(dir.join("in"), bytes).unwrap();
     let read = Arc::new(Blob::open(&dir.join("in"), Access::Read).unwrap());
     let map = Arc::new(Blob::open(&dir.join("in"), Access::Map).unwrap());
