@@ -1,6 +1,6 @@
 //! `remold convert`: any format in, any format out.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use serde_json::{Value as Json, json};
@@ -17,18 +17,38 @@ use crate::write::{Bar, ExecuteOptions, Progress, Silent, Split, WriteOptions};
 /// Converts a model to another format, other types, or both
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The model to read: a file, a shard's index, or a directory.
-    #[arg(value_name = "SRC")]
-    source: PathBuf,
-    /// The file or directory to write; its extension says the format.
-    #[arg(value_name = "DST")]
-    target: PathBuf,
+    #[command(flatten)]
+    conversion: Conversion,
     /// The type of the weights: f32, f16, bf16, q8_0, q4_0, …; the source's unless given.
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<String>,
     /// One type for every tensor that can be quantized, instead of llama-quantize's mixture.
     #[arg(long)]
     pure: bool,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Result<Outcome> {
+        let types = Types {
+            all: self.kind.as_deref().map(str::parse).transpose()?,
+            pure: self.pure,
+            // Whoever names a type for a conversion wants that type, whatever the source has.
+            allow_requantize: true,
+            ..Types::default()
+        };
+        self.conversion.run(types)
+    }
+}
+
+/// From where to where, and how: what `convert` and `quantize` have in common.
+#[derive(Debug, clap::Args)]
+pub(super) struct Conversion {
+    /// The model to read: a file, a shard's index, or a directory.
+    #[arg(value_name = "SRC")]
+    source: PathBuf,
+    /// The file or directory to write; its extension says the format.
+    #[arg(value_name = "DST")]
+    target: PathBuf,
     /// Run both models afterwards and compare them (exit 1 if they are not the same).
     #[arg(long)]
     verify: bool,
@@ -43,48 +63,13 @@ pub(crate) struct Args {
     common: Common,
 }
 
-impl Args {
-    pub(super) fn run(self) -> Result<Outcome> {
-        let types = Types {
-            all: self.kind.as_deref().map(str::parse).transpose()?,
-            pure: self.pure,
-            // Whoever names a type for a conversion wants that type, whatever the source has.
-            allow_requantize: true,
-            ..Types::default()
-        };
-        let plan = Plan {
-            source: &self.source,
-            target: &self.target,
-            types,
-            verify: self.verify,
-            json: self.json,
-            reading: &self.reading,
-            writing: &self.writing,
-            common: &self.common,
-        };
-        plan.run()
-    }
-}
-
-/// What `convert` and `quantize` do alike.
-pub(super) struct Plan<'a> {
-    pub(super) source: &'a Path,
-    pub(super) target: &'a Path,
-    pub(super) types: Types,
-    pub(super) verify: bool,
-    pub(super) json: bool,
-    pub(super) reading: &'a Reading,
-    pub(super) writing: &'a Writing,
-    pub(super) common: &'a Common,
-}
-
-impl Plan<'_> {
-    pub(super) fn run(self) -> Result<Outcome> {
+impl Conversion {
+    pub(super) fn run(&self, types: Types) -> Result<Outcome> {
         let started = Instant::now();
         let mut notes = Notes::default();
         // A name that leads to no format is refused before anything is read.
-        let job = self.job()?;
-        let model = self.reading.model(self.source, Access::Read, &mut notes)?;
+        let job = self.job(types)?;
+        let model = self.reading.model(&self.source, Access::Read, &mut notes)?;
         let progress: Box<dyn Progress> =
             if self.common.quiet { Box::new(Silent) } else { Bar::on_terminal() };
         let how = ExecuteOptions {
@@ -106,22 +91,23 @@ impl Plan<'_> {
             report::line(&self.summary(&made, started));
         }
         if self.verify {
-            return verify::after(self.source, self.target, self.reading, self.common, self.json);
+            let (source, target) = (&self.source, &self.target);
+            return verify::after(source, target, &self.reading, &self.common, self.json);
         }
         Ok(Outcome::Done)
     }
 
-    fn job(&self) -> Result<Job> {
-        let to = formats::for_target(self.target, self.writing.to.as_deref())?;
+    fn job(&self, types: Types) -> Result<Job> {
+        let to = formats::for_target(&self.target, self.writing.to.as_deref())?;
         let name = self.target.file_name().map(|name| name.to_string_lossy().into_owned());
         Ok(Job {
-            target: self.target.to_owned(),
+            target: self.target.clone(),
             to,
-            types: self.types.clone(),
+            types,
             edits: self.writing.edits()?,
             write: WriteOptions {
                 name: name.unwrap_or_default(),
-                directory: to.directory && formats::is_directory(self.target),
+                directory: to.directory && formats::is_directory(&self.target),
                 split: Split {
                     max_bytes: self.writing.split_max_size,
                     max_tensors: self.writing.split_max_tensors,
