@@ -114,7 +114,6 @@ impl Conversion {
             target: self.target.clone(),
             to,
             types,
-            edits: self.writing.edits()?,
             write: WriteOptions {
                 name: name.unwrap_or_default(),
                 directory: to.directory && formats::is_directory(&self.target),
@@ -124,6 +123,7 @@ impl Conversion {
                 },
                 vocab_only: self.writing.vocab_only,
                 pre: self.writing.pre.clone(),
+                edits: self.writing.edits()?,
                 ..WriteOptions::default()
             },
             overwrite: self.writing.overwrite,
