@@ -7,16 +7,9 @@ mod sha256;
 
 mod contract;
 mod conversion;
-mod damage;
 mod direction;
 mod documents;
-mod durability;
-mod faults;
 mod golden;
 mod honest;
-mod hostile;
-mod interrupted;
 mod logits;
-mod memory;
-mod output;
 mod tokenizer;
