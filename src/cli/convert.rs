@@ -12,6 +12,7 @@ use crate::convert::{Job, Made, convert};
 use crate::formats;
 use crate::ir::{Access, Notes, Result};
 use crate::quant::Types;
+use crate::verify::Report;
 use crate::write::{Bar, ExecuteOptions, Split, WriteOptions};
 
 /// Converts a model to another format, other types, or both
@@ -100,14 +101,36 @@ impl Plan<'_> {
             return Ok(Outcome::Done);
         }
         if self.json {
-            report::json(&self.to_json(&made, &notes))?;
-        } else if !self.common.quiet {
+            return self.documented(&made, &notes);
+        }
+        if !self.common.quiet {
             report::line(&self.summary(&made, started));
         }
-        if self.verify {
-            return verify::after(self.source, self.target, self.reading, self.common, self.json);
+        if !self.verify {
+            return Ok(Outcome::Done);
         }
-        Ok(Outcome::Done)
+        let found = self.prove()?;
+        if !self.common.quiet || !found.pass {
+            report::result(&found.to_text(false))?;
+        }
+        Ok(verify::outcome(&found))
+    }
+
+    /// One document on standard output, with the proof in it if one was asked for.
+    fn documented(&self, made: &Made, notes: &Notes) -> Result<Outcome> {
+        let mut document = self.to_json(made, notes);
+        let mut outcome = Outcome::Done;
+        if self.verify {
+            let found = self.prove()?;
+            document["verify"] = found.to_json();
+            outcome = verify::outcome(&found);
+        }
+        report::json(&document)?;
+        Ok(outcome)
+    }
+
+    fn prove(&self) -> Result<Report> {
+        verify::after(self.source, self.target, self.reading, self.common)
     }
 
     fn job(&self) -> Result<Job> {

@@ -68,7 +68,10 @@ fn a_split_gguf_is_whole_by_any_part() {
     for part in &parts {
         let path = dir.join(part);
         let found = remold!("diff", whole, path, "--json").ends(0).json();
-        assert_eq!((&found["equal"], found["tensors"].as_array().map(Vec::len)), (&30.into(), Some(0)));
+        assert_eq!(
+            (&found["equal"], found["tensors"].as_array().map(Vec::len)),
+            (&30.into(), Some(0))
+        );
         if part.starts_with("size-") {
             let bytes: usize = Gguf::read(&path).tensors.iter().map(|t| t.bytes.len()).sum();
             assert!(bytes <= 700_000, "{part}: {bytes}");
@@ -111,7 +114,10 @@ fn the_vocabulary_alone() {
     remold!("convert", tiny(), file, "--vocab-only").ends(0);
     assert!(Gguf::read(&file).tensors.is_empty());
     remold!("convert", tiny(), hub, "--vocab-only").ends(0);
-    assert_eq!(crate::program::names(&hub), ["config.json", "tokenizer.json", "tokenizer_config.json"]);
+    assert_eq!(
+        crate::program::names(&hub),
+        ["config.json", "tokenizer.json", "tokenizer_config.json"]
+    );
     for model in [tiny(), file] {
         let ids = remold!("tokenize", model, "The capital of France is", "--special").ends(0);
         assert!(ids.stdout.starts_with("0,"), "{}", ids.told());
@@ -122,18 +128,45 @@ fn the_vocabulary_alone() {
 fn metadata_is_set_and_unset() {
     let dir = Dir::new();
     let (first, second) = (dir.join("1.gguf"), dir.join("2.gguf"));
-    remold!("convert", tiny(), first, "--set", "max_position_embeddings=256", "--set", "general.name=A b").ends(0);
-    remold!("convert", first, second, "--set", "general.name=C", "--set", "my.key=3", "--unset", "general.type").ends(0);
+    remold!(
+        "convert",
+        tiny(),
+        first,
+        "--set",
+        "max_position_embeddings=256",
+        "--set",
+        "general.name=A b"
+    )
+    .ends(0);
+    remold!(
+        "convert",
+        first,
+        second,
+        "--set",
+        "general.name=C",
+        "--set",
+        "my.key=3",
+        "--unset",
+        "general.type"
+    )
+    .ends(0);
     let (first, found) = (Gguf::read(&first).metadata, Gguf::read(&second).metadata);
     let text = |text: &str| Some(gguf::Value::Text(text.into()));
     assert_eq!(first.get("llama.context_length"), Some(&gguf::Value::U32(256)));
-    assert_eq!((first.get("general.name").cloned(), found.get("general.name").cloned()), (text("A b"), text("C")));
-    assert_eq!((found.get("my.key"), found.get("general.type")), (Some(&gguf::Value::U32(3)), None));
+    assert_eq!(
+        (first.get("general.name").cloned(), found.get("general.name").cloned()),
+        (text("A b"), text("C"))
+    );
+    assert_eq!(
+        (found.get("my.key"), found.get("general.type")),
+        (Some(&gguf::Value::U32(3)), None)
+    );
     assert_eq!(found.len(), first.len(), "one more, one less, the others kept");
 
     let error = remold!("convert", second, dir.join("3.gguf"), "--unset", "nope").refuses(2);
     assert!(error.contains("--unset nope"), "{error}");
-    let error = remold!("convert", second, dir.join("3.gguf"), "--set", "llama.context_length=x").refuses(2);
+    let error = remold!("convert", second, dir.join("3.gguf"), "--set", "llama.context_length=x")
+        .refuses(2);
     assert!(error.contains("llama.context_length=x"), "{error}");
 }
 
@@ -142,7 +175,9 @@ fn metadata_is_set_and_unset() {
 fn tensors_are_included_and_excluded() {
     let dir = Dir::new();
     let part = dir.join("part.gguf");
-    let ran = remold!("convert", tiny(), part, "--exclude", r"layers\.2\.", "--exclude", "^lm_head").ends(0);
+    let ran =
+        remold!("convert", tiny(), part, "--exclude", r"layers\.2\.", "--exclude", "^lm_head")
+            .ends(0);
     assert_eq!(ran.stderr.matches("left out, as asked for").count(), 10, "{}", ran.told());
     let mut file = Gguf::read(&part);
     assert_eq!(file.tensors.len(), 20);
@@ -157,7 +192,8 @@ fn tensors_are_included_and_excluded() {
     let again = dir.join("again.gguf");
     remold!("convert", whole, again, "--include", "attn").ends(0);
     assert_eq!(Gguf::read(&again).tensors.len(), 15);
-    let error = remold!("convert", tiny(), dir.join("x.gguf"), "--exclude", "layers", "--strict").refuses(7);
+    let error = remold!("convert", tiny(), dir.join("x.gguf"), "--exclude", "layers", "--strict")
+        .refuses(7);
     assert!(error.contains("--strict"), "{error}");
 }
 

@@ -167,8 +167,7 @@ impl Safetensors {
             let start = data.len();
             data.extend_from_slice(&tensor.bytes);
             let span = [start, data.len()];
-            let info =
-                json!({"dtype": tensor.kind, "shape": tensor.shape, "data_offsets": span});
+            let info = json!({"dtype": tensor.kind, "shape": tensor.shape, "data_offsets": span});
             header.insert(tensor.name.clone(), info);
         }
         let header = Json::Object(header).to_string();

@@ -8,7 +8,8 @@ fn of_the_trained_model() {
     let dir = Dir::new();
     for kind in TYPES {
         let target = dir.join(format!("{kind}.gguf"));
-        let ran = remold!("convert", tiny(), target, "--type", kind, "--verify", "--no-sync").ends(0);
+        let ran =
+            remold!("convert", tiny(), target, "--type", kind, "--verify", "--no-sync").ends(0);
         assert!(ran.stdout.starts_with("PASS "), "{}", ran.told());
     }
 }
