@@ -140,6 +140,7 @@ impl Plan<'_> {
             target: self.target.to_owned(),
             to,
             types: self.types.clone(),
+            partial: !(self.reading.include.is_empty() && self.reading.exclude.is_empty()),
             edits: self.writing.edits()?,
             write: WriteOptions {
                 name: name.unwrap_or_default(),
