@@ -2,10 +2,11 @@
 
 use indexmap::IndexMap;
 
-use super::{Arch, Default, Key, Part, Role, rope, tensor};
-use crate::ir::{
-    Config, Error, Field, Hyper, Model, Naming, Notes, Result, Scalar, Scaling, Value,
-};
+use super::rename::is_tied;
+use super::{ARCHS, Arch, Bias, Default, Key, Part, Role as Tensors, scaling, tensor};
+use crate::ir::tokenizer::Role;
+use crate::ir::value::List;
+use crate::ir::{Config, Error, Field, Hyper, Model, Naming, Notes, Result, Scalar, Value};
 
 /// What decides a model's computation, from its configuration and, where GGUF keeps it there,
 /// from its tensors.
@@ -36,9 +37,9 @@ pub fn hyper(arch: &Arch, model: &Model) -> Result<Hyper> {
     match model.naming {
         Naming::HuggingFace => {
             expect(arch, &model.config)?;
-            hyper.scaling = scaling_from_json(&model.config, &hyper)?;
+            hyper.scaling = scaling::from_json(&model.config, &hyper)?;
         }
-        Naming::Gguf => hyper.scaling = scaling_from_gguf(arch, model)?,
+        Naming::Gguf => hyper.scaling = scaling::from_gguf(arch, model)?,
     }
     check(&hyper)?;
     Ok(hyper)
@@ -66,7 +67,67 @@ pub(super) fn to_gguf(
                     beyond the window its logits differ";
         notes.lost("sliding window", text);
     }
-    scaling_to_gguf(arch, &hyper.scaling, &mut entries, notes);
+    scaling::to_gguf(arch, &hyper.scaling, &mut entries, notes);
+    Ok(entries)
+}
+
+/// config.json for these hyper-parameters, in the dialect that every transformers reads, as the
+/// first family of this GGUF name whose config.json can say all of them.
+///
+/// # Errors
+/// Unsupported if none can, or for a rope scaling that config.json has no words for.
+pub(super) fn to_json(
+    arch: &Arch,
+    model: &Model,
+    hyper: &Hyper,
+) -> Result<IndexMap<String, Value>> {
+    let says = |family: &Arch, field: Field| match hyper.get(field) {
+        Some(value) => {
+            let implied = field == Field::RopeDims && Some(value) == hyper.get(Field::KeyDim);
+            let key = family.keys().find(|key| key.field == field);
+            implied || key.is_some_and(|key| !key.json.is_empty())
+        }
+        None => true,
+    };
+    let same_name = ARCHS.iter().filter(|family| family.gguf == arch.gguf);
+    let mut fits = same_name.filter(|family| Field::ALL.iter().all(|field| says(family, *field)));
+    let family = fits.next().ok_or_else(|| {
+        Error::unsupported(format!("no config.json of a {} can say all of this", arch.gguf))
+    })?;
+    let mut entries = IndexMap::new();
+    let text = |text: &str| Value::Text(text.to_owned());
+    let class = family.hf.first().copied().unwrap_or_default();
+    entries.insert("architectures".into(), Value::List(List::Text(vec![class.to_owned()])));
+    entries.insert("model_type".into(), text(family.model_type));
+    for key in family.keys() {
+        let Some((name, value)) = key.json.first().zip(hyper.get(key.field)) else { continue };
+        let value = match value {
+            Scalar::Count(n) => Value::U64(n),
+            Scalar::Real(x) => Value::F32(x),
+        };
+        entries.insert((*name).to_owned(), value);
+    }
+    for (key, accepted) in family.expects {
+        entries.insert((*key).to_owned(), text(accepted.first().copied().unwrap_or_default()));
+    }
+    for row in family.rows {
+        let Bias::If(key) = row.bias else { continue };
+        let layer = row.gguf.contains("{i}").then_some(0);
+        let has = tensor(arch, model, row.role, Part::Bias, layer).is_some();
+        let set = entries.entry(key.to_owned()).or_insert(Value::Bool(false));
+        *set = Value::Bool(has || *set == Value::Bool(true));
+    }
+    entries.insert("tie_word_embeddings".into(), Value::Bool(is_tied(model)));
+    if let Some(scaling) = scaling::to_json(hyper)? {
+        entries.insert("rope_scaling".into(), Value::Map(scaling));
+    }
+    if let Some(tokenizer) = &model.tokenizer {
+        let roles = [(Role::Bos, "bos_token_id"), (Role::Eos, "eos_token_id")];
+        for (role, key) in roles {
+            let id = tokenizer.role(role).map_or(Value::Null, |id| Value::U64(id.into()));
+            entries.insert(key.to_owned(), id);
+        }
+    }
     Ok(entries)
 }
 
@@ -95,7 +156,7 @@ fn from_gguf(arch: &Arch, key: &Key, model: &Model) -> Result<Said> {
         Some(value) => Ok(Said::Value(scalar(key, &name, value)?)),
         // Files made before the key existed state the size of the vocabulary by having it.
         None if key.field == Field::Vocab => {
-            let embedding = tensor(arch, model, Role::Embedding, Part::Weight, None);
+            let embedding = tensor(arch, model, Tensors::Embedding, Part::Weight, None);
             let rows = embedding.and_then(|(_, tensor)| tensor.shape().dims().first().copied());
             Ok(rows.map_or(Said::Nothing, |rows| Said::Value(Scalar::Count(rows))))
         }
@@ -172,151 +233,4 @@ fn check(hyper: &Hyper) -> Result<()> {
         format!("rotary dimensions {rotary} must be even and no more than the head size {size}"),
     )?;
     rule(size > 0, format!("head size {size} must be at least 1"))
-}
-
-/// `rope_parameters` of transformers 5, `rope_scaling` of those before.
-fn scaling_from_json(config: &Config, hyper: &Hyper) -> Result<Scaling> {
-    let Some(rope) = config.get("rope_parameters").or_else(|| config.get("rope_scaling")) else {
-        return Ok(Scaling::None);
-    };
-    let kind = rope.get("rope_type").or_else(|| rope.get("type")).and_then(Value::as_text);
-    let real = |key: &str| rope.get(key).and_then(Value::as_f64).map(|x| x as f32);
-    let need = |key: &str| {
-        real(key).filter(|x| x.is_finite() && *x > 0.0).ok_or_else(|| {
-            Error::malformed(format!("config.json: rope scaling needs a positive {key}"))
-        })
-    };
-    if real("partial_rotary_factor").is_some_and(|part| part != 1.0) {
-        return Err(Error::unsupported("config.json: partial_rotary_factor for this family"));
-    }
-    let outside = config.get("original_max_position_embeddings");
-    let original = outside.or_else(|| rope.get("original_max_position_embeddings"));
-    let original = original.and_then(Value::as_u64).or(hyper.context).unwrap_or(1);
-    match kind.unwrap_or("default") {
-        "default" => Ok(Scaling::None),
-        "linear" => Ok(Scaling::Linear { factor: need("factor")? }),
-        "llama3" => Ok(Scaling::Llama3 {
-            factor: need("factor")?,
-            low_freq_factor: need("low_freq_factor")?,
-            high_freq_factor: need("high_freq_factor")?,
-            original,
-        }),
-        "yarn" => {
-            let factor = match rope.get("factor") {
-                Some(_) => need("factor")?,
-                None => hyper.context.unwrap_or(1) as f32 / original as f32,
-            };
-            let pair = real("mscale").zip(real("mscale_all_dim"));
-            let pair = pair.filter(|(a, b)| *a != 0.0 && *b != 0.0);
-            let inferred = match pair {
-                Some((a, b)) => yarn_attention(factor, a) / yarn_attention(factor, b),
-                None => yarn_attention(factor, 1.0),
-            };
-            Ok(Scaling::Yarn {
-                factor,
-                original,
-                beta_fast: real("beta_fast").filter(|x| *x != 0.0).unwrap_or(32.0),
-                beta_slow: real("beta_slow").filter(|x| *x != 0.0).unwrap_or(1.0),
-                attention_factor: real("attention_factor").unwrap_or(inferred),
-                truncate: rope.get("truncate").and_then(Value::as_bool).unwrap_or(true),
-            })
-        }
-        other => Err(Error::unsupported(format!(
-            "config.json: rope scaling {other:?}; computed: default, linear, llama3, yarn"
-        ))),
-    }
-}
-
-/// `get_mscale`: the longer the context, the sharper the attention.
-fn yarn_attention(factor: f32, scale: f32) -> f32 {
-    if factor <= 1.0 {
-        return 1.0;
-    }
-    (0.1 * f64::from(scale) * libm::log(f64::from(factor)) + 1.0) as f32
-}
-
-fn scaling_from_gguf(arch: &Arch, model: &Model) -> Result<Scaling> {
-    let get = |key: &str| model.config.get(&format!("{}.rope.scaling.{key}", arch.gguf));
-    let real = |key: &str| get(key).and_then(Value::as_f64).map(|x| x as f32);
-    let factors = tensor(arch, model, Role::RopeFactors, Part::Weight, None);
-    let kind = get("type").and_then(Value::as_text);
-    let need = |key: &str| {
-        real(key).filter(|x| x.is_finite() && *x > 0.0).ok_or_else(|| {
-            Error::malformed(format!("metadata: {}.rope.scaling.{key} must be positive", arch.gguf))
-        })
-    };
-    match (kind, factors) {
-        (None | Some("none"), Some((name, tensor))) => {
-            let factors = tensor.to_floats().map_err(|error| error.at(name))?;
-            Ok(Scaling::Factors(factors))
-        }
-        (None, None) => match model.config.get(&format!("{}.rope.scale_linear", arch.gguf)) {
-            // The spelling before `rope.scaling.type` existed.
-            Some(value) => Ok(Scaling::Linear { factor: value.as_f64().unwrap_or(1.0) as f32 }),
-            None => Ok(Scaling::None),
-        },
-        (Some("none"), None) => Ok(Scaling::None),
-        (Some("linear"), None) => Ok(Scaling::Linear { factor: need("factor")? }),
-        (Some("yarn"), None) => {
-            let factor = need("factor")?;
-            let adjust = real("attn_factor").or_else(|| real("yarn_attn_factor")).unwrap_or(1.0);
-            let original = get("original_context_length").and_then(Value::as_u64);
-            let context = model.config.get(&format!("{}.context_length", arch.gguf));
-            let original = original.or_else(|| context.and_then(Value::as_u64)).unwrap_or(1);
-            Ok(Scaling::Yarn {
-                factor,
-                original,
-                beta_fast: real("yarn_beta_fast").unwrap_or(32.0),
-                beta_slow: real("yarn_beta_slow").unwrap_or(1.0),
-                attention_factor: adjust * yarn_attention(factor, 1.0),
-                truncate: true,
-            })
-        }
-        (kind, factors) => {
-            let with = if factors.is_some() { " with rope_freqs.weight" } else { "" };
-            let what = format!("metadata: rope scaling {:?}{with}", kind.unwrap_or_default());
-            Err(Error::unsupported(format!("{what}; computed: none, linear, yarn, or factors")))
-        }
-    }
-}
-
-fn scaling_to_gguf(
-    arch: &Arch,
-    scaling: &Scaling,
-    entries: &mut IndexMap<String, Value>,
-    notes: &mut Notes,
-) {
-    let mut put = |key: &str, value: Value| {
-        entries.insert(format!("{}.rope.scaling.{key}", arch.gguf), value);
-    };
-    match *scaling {
-        // The last two are said by the tensor `rope_freqs.weight`.
-        Scaling::None | Scaling::Llama3 { .. } | Scaling::Factors(_) => {}
-        Scaling::Linear { factor } => {
-            put("type", Value::Text("linear".into()));
-            put("factor", Value::F32(factor));
-        }
-        Scaling::Yarn { factor, original, beta_fast, beta_slow, attention_factor, truncate } => {
-            put("type", Value::Text("yarn".into()));
-            put("factor", Value::F32(factor));
-            put("original_context_length", Value::U32(original.try_into().unwrap_or(u32::MAX)));
-            let adjust = attention_factor / yarn_attention(factor, 1.0);
-            if adjust != 1.0 {
-                put("yarn_attn_factor", Value::F32(adjust));
-            }
-            if beta_fast != 32.0 || beta_slow != 1.0 {
-                put("yarn_beta_fast", Value::F32(beta_fast));
-                put("yarn_beta_slow", Value::F32(beta_slow));
-            }
-            if !truncate {
-                let text = "truncate = false: GGUF cannot say it; its readers round the ramp";
-                notes.lost("rope scaling", text);
-            }
-        }
-    }
-}
-
-/// The tensor that states the scaling, where GGUF wants one.
-pub(super) fn factor_tensor(hyper: &Hyper) -> Result<Option<Vec<f32>>> {
-    rope::factors(hyper)
 }

@@ -10,6 +10,7 @@ mod llama;
 mod names;
 mod rename;
 mod rope;
+mod scaling;
 mod table;
 
 pub use config::hyper;

@@ -78,15 +78,12 @@ fn map(
     let mut tensors = renaming.tensors;
     let config = match naming {
         Naming::Gguf => {
-            if let Some(factors) = config::factor_tensor(typed)? {
+            if let Some(factors) = super::rope::factors(typed)? {
                 tensors.insert("rope_freqs.weight".into(), floats("rope_freqs.weight", &factors)?);
             }
             Config { entries: gguf_entries(arch, model, typed, notes)? }
         }
-        Naming::HuggingFace => {
-            let text = "writing Hugging Face names from a GGUF; give --to gguf";
-            return Err(Error::unsupported(text));
-        }
+        Naming::HuggingFace => Config { entries: config::to_json(arch, model, typed)? },
     };
     Ok((Model { naming, config, tensors, ..model.clone() }, ledger))
 }
@@ -142,6 +139,9 @@ impl Renaming<'_> {
         if let (Need::UnlessTied(other), true) = (found.row.need, is_tied(self.model)) {
             return self.tie(tensor, other);
         }
+        if found.row.fix == Fix::FromScaling {
+            return Ok(Fate::Fused("the configuration's rope scaling".into()));
+        }
         let target = found.name(self.naming).ok_or_else(|| Error::bug("a row with no name"))?;
         let fixed = self.fix(found.row.fix, tensor)?;
         if self.tensors.insert(target.clone(), fixed).is_some() {
@@ -166,7 +166,8 @@ impl Renaming<'_> {
 
     fn fix(&self, fix: Fix, tensor: &Tensor) -> Result<Tensor> {
         match fix {
-            Fix::Keep | Fix::FromScaling => Ok(tensor.clone()),
+            Fix::Keep => Ok(tensor.clone()),
+            Fix::FromScaling => Err(Error::bug("a tensor that is made, not mapped")),
             Fix::Interleave(field) => {
                 let heads = match self.hyper.get(field) {
                     Some(crate::ir::Scalar::Count(heads)) => heads,

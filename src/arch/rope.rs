@@ -47,6 +47,27 @@ pub(super) fn factors(hyper: &Hyper) -> Result<Option<Vec<f32>>> {
     Ok(Some(plain.iter().zip(&scaled).map(|(plain, scaled)| plain / scaled).collect()))
 }
 
+/// The numbers of config.json that give these divisors, found again by trying: the factor is the
+/// greatest divisor, the two others are what every Llama has, and the context is a power of two.
+///
+/// # Errors
+/// Unsupported if none of them gives the divisors.
+pub(super) fn llama3_of(hyper: &Hyper, divisors: &[f32]) -> Result<Scaling> {
+    let factor = divisors.iter().copied().fold(1.0, f32::max);
+    let close = |a: &f32, b: &f32| (a - b).abs() <= 1e-5 * a.abs();
+    for original in (5..21).map(|power| 1u64 << power) {
+        let (low_freq_factor, high_freq_factor) = (1.0, 4.0);
+        let scaling = Scaling::Llama3 { factor, low_freq_factor, high_freq_factor, original };
+        let tried = Hyper { scaling: scaling.clone(), ..hyper.clone() };
+        let made = factors(&tried)?.unwrap_or_default();
+        if made.len() == divisors.len() && made.iter().zip(divisors).all(|(a, b)| close(a, b)) {
+            return Ok(scaling);
+        }
+    }
+    let text = "rope_freqs.weight holds divisors that config.json has no words for";
+    Err(Error::unsupported(text))
+}
+
 /// `_compute_llama3_parameters`.
 fn llama3(plain: &[f32], scaling: &Scaling) -> Vec<f32> {
     let &Scaling::Llama3 { factor, low_freq_factor, high_freq_factor, original } = scaling else {

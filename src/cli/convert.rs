@@ -13,7 +13,7 @@ use crate::formats;
 use crate::ir::{Access, Notes, Result};
 use crate::quant::Types;
 use crate::verify::Report;
-use crate::write::{Bar, ExecuteOptions, Split, WriteOptions};
+use crate::write::{Bar, ExecuteOptions, Progress, Silent, Split, WriteOptions};
 
 /// Converts a model to another format, other types, or both
 #[derive(Debug, clap::Args)]
@@ -86,7 +86,8 @@ impl Plan<'_> {
         // A name that leads to no format is refused before anything is read.
         let job = self.job()?;
         let model = self.reading.model(self.source, Access::Read, &mut notes)?;
-        let progress = Bar::unless_quiet(self.common.quiet);
+        let progress: Box<dyn Progress> =
+            if self.common.quiet { Box::new(Silent) } else { Bar::on_terminal() };
         let how = ExecuteOptions {
             threads: self.common.threads()?,
             progress: &*progress,

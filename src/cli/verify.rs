@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use super::args::{Common, Reading, encode, parse_tokens, text_file};
 use super::{Outcome, report};
-use crate::ir::tokenizer::{Class, Tokenizer};
 use crate::ir::{Access, Model, Notes, Result};
 use crate::run::{self, tokens::Encoder};
 use crate::verify::{Asked, Options, Report, compare, tokens};
@@ -105,17 +104,9 @@ fn models(
         }
         (None, None) => None,
     };
-    let special = reference.tokenizer.as_ref().map(special).unwrap_or_default();
-    let options = Options { tokens: ids, special, asked, ..Options::default() };
+    let options = Options { tokens: ids, asked, ..Options::default() };
     let pool = run::pool(common.threads()?.get())?;
     pool.install(|| compare(reference, candidate, &options))
-}
-
-/// Ids that mean something to the model rather than to a reader.
-fn special(tokenizer: &Tokenizer) -> Vec<u32> {
-    let classes = tokenizer.tokens.iter().map(|token| token.class);
-    let ids = (0..).zip(classes);
-    ids.filter(|(_, class)| *class != Class::Normal).map(|(id, _)| id).collect()
 }
 
 /// The proof after a conversion: source and target, each read anew.

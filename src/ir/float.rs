@@ -97,23 +97,23 @@ pub fn encode(
     match dtype {
         DType::F32 => put(out, values.iter().map(|x| x.to_le_bytes())),
         DType::F64 => put(out, values.iter().map(|x| f64::from(*x).to_le_bytes())),
-        DType::F16 => {
-            let mut halves = vec![f16::ZERO; values.len()];
-            halves.convert_from_f32_slice(values);
-            // f16 loses range at both ends; one look at the extremes spares the count.
+        // What may overflow or vanish is looked for first: counting what did is slow.
+        DType::F16 => in_pieces(values, out, start, |values, out, start| {
+            let piece = &mut [f16::ZERO; PIECE][..values.len()];
+            piece.convert_from_f32_slice(values);
+            put(out, piece.iter().map(|half| half.to_le_bytes()));
             if values.iter().any(|x| !(6e-8..65504.0).contains(&x.abs()) && *x != 0.0) {
-                tally.count_narrowed(values, start, |i| halves[i].to_f32());
+                tally.count_narrowed(values, start, |i| piece[i].to_f32());
             }
-            put(out, halves.iter().map(|h| h.to_le_bytes()));
-        }
-        DType::BF16 => {
-            let mut halves = vec![bf16::ZERO; values.len()];
-            halves.convert_from_f32_slice(values);
+        }),
+        DType::BF16 => in_pieces(values, out, start, |values, out, start| {
+            let piece = &mut [bf16::ZERO; PIECE][..values.len()];
+            piece.convert_from_f32_slice(values);
+            put(out, piece.iter().map(|half| half.to_le_bytes()));
             if values.iter().any(|x| !(1e-37..3.3e38).contains(&x.abs()) && *x != 0.0) {
-                tally.count_narrowed(values, start, |i| halves[i].to_f32());
+                tally.count_narrowed(values, start, |i| piece[i].to_f32());
             }
-            put(out, halves.iter().map(|h| h.to_le_bytes()));
-        }
+        }),
         _ => return Err(Error::unsupported(format!("writing {dtype} from other types"))),
     }
     Ok(())
@@ -186,10 +186,25 @@ fn each<const N: usize>(bytes: &[u8], out: &mut [f32], value: impl Fn([u8; N]) -
     }
 }
 
-/// f16 in pieces, because only slices of halves are converted with the processor's instruction.
+/// Halves are converted in pieces of this many: only slices of them are converted with the
+/// processor's instruction, and a piece needs no memory of its own.
+const PIECE: usize = 256;
+
+fn in_pieces(
+    values: &[f32],
+    out: &mut [u8],
+    start: u64,
+    mut convert: impl FnMut(&[f32], &mut [u8], u64),
+) {
+    let pieces = values.chunks(PIECE).zip(out.chunks_mut(2 * PIECE));
+    for ((values, out), start) in pieces.zip((start..).step_by(PIECE)) {
+        convert(values, out, start);
+    }
+}
+
 fn halves(bytes: &[u8], out: &mut [f32]) {
-    let mut piece = [f16::ZERO; 256];
-    for (bytes, out) in bytes.chunks(512).zip(out.chunks_mut(256)) {
+    let mut piece = [f16::ZERO; PIECE];
+    for (bytes, out) in bytes.chunks(2 * PIECE).zip(out.chunks_mut(PIECE)) {
         let piece = &mut piece[..out.len()];
         for (half, bits) in piece.iter_mut().zip(bytes.as_chunks::<2>().0) {
             *half = f16::from_le_bytes(*bits);

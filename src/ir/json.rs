@@ -1,4 +1,4 @@
-//! JSON text → [`Value`], read one way only: a key that stands twice is refused, because other
+//! JSON text → [`Value`], read one way only: a key that comes twice is refused, because other
 //! readers keep the last without a word.
 
 use std::fmt;
@@ -78,7 +78,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
         let mut entries = IndexMap::new();
         while let Some((key, Strict(value))) = map.next_entry::<String, Strict>()? {
             if entries.contains_key(&key) {
-                let text = format!("key '{}' stands twice", super::error::escape(&key));
+                let text = format!("key '{}' comes twice", super::error::escape(&key));
                 return Err(serde::de::Error::custom(text));
             }
             entries.insert(key, value);
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn keys_stand_once() {
         let error = Value::parse(br#"{"a": 1, "b": {"c": 1, "\u0063": 2}}"#).unwrap_err();
-        assert!(error.to_string().contains("key 'c' stands twice"), "{error}");
+        assert!(error.to_string().contains("key 'c' comes twice"), "{error}");
     }
 
     #[test]

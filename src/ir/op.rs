@@ -136,7 +136,7 @@ impl Op {
                 with_floats(input, elements.clone(), scratch, |values, scratch| {
                     scratch.tally.count_nonfinite(values, elements.start);
                     (quantizer.pack)(values, columns, importance.as_deref(), out);
-                    Ok(())
+                    count_overflow(quantizer, values, out, elements.start, scratch)
                 })
             }
             Self::Interleave { input, heads, order } => {
@@ -167,6 +167,30 @@ fn interleave(bytes: &[u8], out: &mut [u8], rows: usize, row: usize, order: Orde
             place.copy_from_slice(&from[source * row..][..row]);
         }
     }
+}
+
+/// A scale is an f16 in every packing: weights beyond its range decode to infinity, or to NaN.
+fn count_overflow(
+    quantizer: &Quantizer,
+    weights: &[f32],
+    packed: &[u8],
+    start: u64,
+    scratch: &mut Scratch,
+) -> Result<()> {
+    let Some(codec) = quantizer.block.codec else { return Ok(()) };
+    if weights.iter().all(|x| x.abs() <= 65504.0) {
+        return Ok(());
+    }
+    let mut decoded = scratch.take_floats(weights.len())?;
+    (codec.decode)(packed, &mut decoded);
+    for (i, (before, after)) in weights.iter().zip(&decoded).enumerate() {
+        if before.is_finite() && !after.is_finite() {
+            scratch.tally.overflowed += 1;
+            scratch.tally.first_overflowed.get_or_insert(start + i as u64);
+        }
+    }
+    scratch.give_floats(decoded);
+    Ok(())
 }
 
 fn with_bytes(

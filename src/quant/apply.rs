@@ -155,17 +155,38 @@ fn for_hub(model: &Model, types: &Types, notes: &mut Notes) -> Result<Vec<DType>
             }
         },
     };
-    let wanted = model.tensors.iter().map(|(name, tensor)| match (tensor.dtype(), all) {
-        (dtype, _) if !dtype.is_weights() => dtype,
-        (_, Some(all)) => by_hand(name, types).unwrap_or(all),
-        (DType::Packed(block), None) => {
-            let text = format!("{} becomes f32: the target has no packings", block.name);
-            notes.chosen(name.as_str(), text);
-            DType::F32
-        }
-        (dtype, None) => by_hand(name, types).unwrap_or(dtype),
-    });
-    Ok(wanted.collect())
+    let matrices = model.tensors.values().filter(|tensor| tensor.shape().rank() > 1);
+    let usual = commonest(matrices.map(|tensor| (tensor.dtype(), tensor.shape().count())));
+    let mut wanted = Vec::new();
+    for (name, tensor) in &model.tensors {
+        let dtype = match (tensor.dtype(), all) {
+            (dtype, _) if !dtype.is_weights() => dtype,
+            (_, Some(all)) => all,
+            (DType::Packed(block), None) => {
+                let text = format!("{} becomes f32: the target has no packings", block.name);
+                notes.chosen(name.as_str(), text);
+                DType::F32
+            }
+            // A GGUF keeps vectors in f32, whatever the matrices are; the hub has one type.
+            (DType::F32, None) if model.format == "gguf" => match usual {
+                Some(half @ (DType::F16 | DType::BF16)) if holds(tensor, half)? => half,
+                _ => DType::F32,
+            },
+            (dtype, None) => dtype,
+        };
+        wanted.push(by_hand(name, types).unwrap_or(dtype));
+    }
+    Ok(wanted)
+}
+
+/// Whether a vector loses nothing in another type. A matrix is not read for the question.
+fn holds(tensor: &Tensor, dtype: DType) -> Result<bool> {
+    if tensor.shape().rank() > 1 {
+        return Ok(false);
+    }
+    let narrowed = Tensor::of(Op::Cast { input: tensor.clone(), to: dtype })?;
+    let (before, after) = (tensor.to_floats()?, narrowed.to_floats()?);
+    Ok(before.iter().zip(&after).all(|(a, b)| a.to_bits() == b.to_bits()))
 }
 
 /// The type that most elements have.

@@ -85,9 +85,8 @@ fn tokenizer(
         found.map(|(_, blob)| blob.read_all(limits.side_file)).transpose()
     };
     let Some(tokenizer) = bytes("tokenizer.json")? else {
-        let other = ["tokenizer.model", "vocab.json", "vocab.txt"].into_iter();
-        let other = other.filter(|name| side_files.iter().any(|(file, _)| file == name)).next();
-        return match other {
+        let is_there = |name: &&str| side_files.iter().any(|(file, _)| file == name);
+        return match ["tokenizer.model", "vocab.json", "vocab.txt"].iter().copied().find(is_there) {
             None => Ok(None),
             Some(name) => Err(Error::unsupported(format!(
                 "{name} without a tokenizer.json, which transformers can make of it"

@@ -103,7 +103,6 @@ fn check(name: &str, case: &Case, model: &Model) {
     let cache = || decoder.cache(case.tokens.len()).unwrap();
     let close = |what: &str, found: &[f32], expected: &[f32]| {
         let error = nmse(found, expected);
-        println!("{name} {what}: {error:e}");
         assert!(error <= NMSE_MAX, "{name}, {what}: {error:e}");
     };
     let whole = decoder.forward(&mut cache(), &case.tokens).unwrap();

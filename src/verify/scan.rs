@@ -127,7 +127,11 @@ impl Scan<'_> {
         let as_own = own.as_ref() == Some(&candidate);
         let same_type = self.reference.dtype() == self.candidate.dtype();
         let mut sums = Sums { differs: !(as_own && same_type), ..Sums::default() };
-        if own::is_weights(self.reference.dtype()) && own::is_weights(self.candidate.dtype()) {
+        if as_own && same_type {
+            // The same bytes: every sum is zero.
+            sums.exact = true;
+        } else if own::is_weights(self.reference.dtype()) && own::is_weights(self.candidate.dtype())
+        {
             let len = (elements.end - elements.start) as usize;
             let mut values = Values::new(self.reference, &elements, scratch)?;
             values.candidate = decode(self.candidate.dtype(), &candidate, len)?;
@@ -139,15 +143,13 @@ impl Scan<'_> {
             values.own_bytes = own.as_deref();
             values.overflowed = scratch.tally.first_overflowed;
             self.judge(&values, elements.start, &mut sums);
-        } else if !(as_own && same_type) {
+        } else {
             let at = own.as_deref().and_then(|own| first_byte(own, &candidate));
-            let (len, size) =
-                (self.candidate.dtype().block_len(), self.candidate.dtype().block_bytes());
-            let at = elements.start + at.unwrap_or(0) as u64 / size * len;
+            let dtype = self.candidate.dtype();
+            let block = at.unwrap_or(0) as u64 / dtype.block_bytes();
+            let at = elements.start + block * dtype.block_len();
             (sums.wrong, sums.first_different) = (1, Some(at));
             sums.first_wrong = Some((at, self.unlike(at)));
-        } else {
-            sums.exact = true;
         }
         scratch.give(candidate);
         own.into_iter().for_each(|own| scratch.give(own));

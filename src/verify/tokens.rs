@@ -10,7 +10,7 @@ use crate::ir::Hyper;
 use crate::ir::tokenizer::{Class, Tokenizer};
 
 /// "remold".
-const SEED: u64 = 0x72_656d_6f6c_64;
+const SEED: u64 = 0x7265_6d6f_6c64;
 /// How many ids, unless a window asks for more.
 const COUNT: u64 = 256;
 /// How far a text reaches beyond a sliding window.

@@ -39,9 +39,9 @@ pub fn is_shown() -> bool {
 pub struct Bar(ProgressBar);
 
 impl Bar {
-    /// A bar, if standard error is a terminal and it is not asked to be quiet.
-    pub fn unless_quiet(quiet: bool) -> Box<dyn Progress> {
-        if quiet || !std::io::stderr().is_terminal() {
+    /// A bar, if standard error is a terminal; otherwise nobody.
+    pub fn on_terminal() -> Box<dyn Progress> {
+        if !std::io::stderr().is_terminal() {
             return Box::new(Silent);
         }
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));

@@ -7,8 +7,10 @@ mod sha256;
 
 mod contract;
 mod conversion;
+mod damage;
 mod direction;
 mod documents;
+mod faults;
 mod golden;
 mod honest;
 mod logits;

@@ -90,7 +90,7 @@ impl Compared {
         };
         let (nmse, limit) = (error.nmse, 2.0 * own + EPSILON);
         let pass = nmse <= limit;
-        let nearer = |(a, b, _): &(f64, f64, String)| !(nmse / limit <= a / b);
+        let nearer = |(a, b, _): &(f64, f64, String)| (nmse / limit).total_cmp(&(a / b)).is_gt();
         if self.nearest.as_ref().is_none_or(nearer) {
             self.nearest = Some((nmse, limit, pair.name.clone()));
         }

@@ -28,11 +28,7 @@ pub(crate) fn compare(reference: &Model, candidate: &Model) -> Compared {
     let lacks = |side: &str| format!("the {side} has no tokenizer, so tokenizers are not compared");
     match (&reference.tokenizer, &candidate.tokenizer) {
         (Some(theirs), Some(ours)) => {
-            out.pieces(theirs, ours);
-            out.roles(theirs, ours);
-            let (Kind::Bpe(a), Kind::Bpe(b)) = (&theirs.kind, &ours.kind);
-            out.merges(a, b);
-            out.forms(theirs, ours);
+            out.compare(theirs, ours);
             let holds = format!("{} pieces, their merges and roles", theirs.tokens.len());
             out.gate = Some(Gate::none_of(NAME, &out.findings, holds));
         }
@@ -44,6 +40,14 @@ pub(crate) fn compare(reference: &Model, candidate: &Model) -> Compared {
 }
 
 impl Compared {
+    fn compare(&mut self, theirs: &Tokenizer, ours: &Tokenizer) {
+        self.pieces(theirs, ours);
+        self.roles(theirs, ours);
+        let (Kind::Bpe(a), Kind::Bpe(b)) = (&theirs.kind, &ours.kind);
+        self.merges(a, b);
+        self.forms(theirs, ours);
+    }
+
     fn differs(&mut self, subject: String, reference: &str, candidate: &str) {
         let text = format!("reference {reference}, candidate {candidate}");
         self.findings.push(Finding::new(NAME, subject, text));
@@ -92,7 +96,9 @@ impl Compared {
                 self.notes.push(format!("tokenizer: {what} differs between the files"));
             }
         };
-        note(a.pre == b.pre, "how text is cut into words");
+        // Only one of the formats has a name for it.
+        let same = (a.pre.nfc, &a.pre.steps) == (b.pre.nfc, &b.pre.steps);
+        note(same, "how text is cut into words");
         note(theirs.prefix == ours.prefix, "what is put before a text");
         note(theirs.suffix == ours.suffix, "what is put after a text");
     }
@@ -101,4 +107,58 @@ impl Compared {
 /// The text, unless the token only fills a row of the embedding: each format fills in its way.
 fn piece(token: Option<&Token>) -> Option<&str> {
     token.filter(|token| token.class != Class::Unused).map(|token| token.text.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::tokenizer::{Pre, Role};
+
+    fn tokenizer(texts: &[&str], merges: &[(u32, u32)]) -> Tokenizer {
+        let token = |text: &&str| Token { text: (*text).into(), class: Class::Normal };
+        let merges = merges.to_vec();
+        let (ignore_merges, unknown, fuse_unknown, pre) = (false, None, false, Pre::default());
+        Tokenizer {
+            kind: Kind::Bpe(Bpe { merges, ignore_merges, unknown, fuse_unknown, pre }),
+            tokens: texts.iter().map(token).collect(),
+            added: Vec::new(),
+            special: [(Role::Eos, 1)].into(),
+            prefix: Vec::new(),
+            suffix: Vec::new(),
+            chat_templates: Vec::new(),
+        }
+    }
+
+    fn found(change: impl Fn(&mut Tokenizer)) -> Vec<String> {
+        let theirs = tokenizer(&["a", "b", "ab", "ba"], &[(0, 1), (1, 0)]);
+        let mut ours = theirs.clone();
+        change(&mut ours);
+        let mut out = Compared::default();
+        out.compare(&theirs, &ours);
+        out.findings.iter().map(|found| found.subject.clone()).collect()
+    }
+
+    fn bpe(tokenizer: &mut Tokenizer) -> &mut Bpe {
+        let Kind::Bpe(bpe) = &mut tokenizer.kind;
+        bpe
+    }
+
+    #[test]
+    fn what_differs_is_named() {
+        assert!(found(|_| {}).is_empty());
+        assert_eq!(found(|t| t.tokens[2].text = "x".into()), ["piece 2"]);
+        assert_eq!(found(|t| t.tokens.truncate(3)), ["piece 3"]);
+        assert_eq!(found(|t| t.tokens.reverse()).len(), 4);
+        assert_eq!(found(|t| bpe(t).merges.swap(0, 1)), ["merge 0"]);
+        assert_eq!(found(|t| bpe(t).merges.truncate(1)), ["merges"]);
+        assert_eq!(found(|t| t.special = [(Role::Eos, 2)].into()), ["special token eos"]);
+    }
+
+    /// Formats fill unused rows in their own way, and state different roles.
+    #[test]
+    fn padding_and_unstated_roles_are_no_difference() {
+        let pad = || Token { text: "[PAD4]".into(), class: Class::Unused };
+        assert!(found(|t| t.tokens.push(pad())).is_empty());
+        assert!(found(|t| t.special.extend([(Role::Pad, 3)])).is_empty());
+    }
 }

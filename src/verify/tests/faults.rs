@@ -6,6 +6,7 @@ use super::model::{
 use super::{assert_caught, with_running, without_running};
 use crate::ir::{DType, Model, Value};
 use crate::verify::gates::logits::{Plan, Ran, decoder, run};
+use crate::verify::gates::tensors;
 use crate::verify::pair;
 use crate::{arch, quant, verify::own};
 
@@ -51,6 +52,21 @@ fn a_matrix_transposed() {
 fn exchange(candidate: &mut Model, a: &str, b: &str) {
     let (x, y) = (candidate.tensors[a].clone(), candidate.tensors[b].clone());
     (candidate.tensors[a], candidate.tensors[b]) = (y, x);
+}
+
+/// The error of the whole tensor, whatever the bounds on its elements say.
+#[test]
+fn a_tensor_of_noise() {
+    let good = reference(DType::BF16, Like::default());
+    for dtype in types() {
+        let mut candidate = honest(&good, dtype);
+        exchange(&mut candidate, "blk.0.attn_q.weight", "blk.1.attn_q.weight");
+        let report = without_running(&good, &candidate);
+        for gate in [tensors::ELEMENTS, tensors::TENSORS] {
+            let named = format!("{gate}: blk.1.attn_q.weight");
+            assert_caught(&report, &named);
+        }
+    }
 }
 
 #[test]
@@ -187,6 +203,9 @@ fn an_unused_row_scaled() {
             let report = without_running(&good, &candidate);
             assert_caught(&report, "token_embd.weight");
             assert_caught(&report, "[77, ");
+            // Each gate must see it by itself: bounds on elements are loose where types are.
+            let by_rows = report.findings.iter().any(|found| found.gate == tensors::ROWS);
+            assert_eq!(by_rows, dtype.is_packed(), "{dtype}: {}", report.to_text(true));
         }
     }
 }
