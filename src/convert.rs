@@ -99,9 +99,11 @@ fn rename(model: Model, job: &Job, notes: &mut Notes) -> Result<(Model, Ledger)>
         }
         None => {
             if model.naming != job.to.naming {
-                let text = "the family is not known: tensors keep their names, and configuration \
-                            is not translated";
+                let text = "the family is not known: tensors and \
+                            configuration keep their names";
                 notes.chosen(&model.origin, text);
+                let config = arch::untranslated(&model, job.to.naming, notes);
+                return Ok(kept(Model { config, naming: job.to.naming, ..model }));
             }
             Ok(kept(model))
         }

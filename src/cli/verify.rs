@@ -126,7 +126,7 @@ pub(super) fn after(
     models(&reference, &candidate, None, Asked::default(), common)
 }
 
-/// What a report means for the exit code.
+/// What the report says, as the exit code has it.
 pub(super) fn outcome(found: &Report) -> Outcome {
     if found.pass { Outcome::Done } else { Outcome::Differs }
 }

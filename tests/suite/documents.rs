@@ -262,7 +262,7 @@ fn convert_with_its_proof_is_one_document() {
         remold!("convert", tiny(), dir.join("x.gguf"), "--type", "q8_0", "--json", "--verify");
     let found = run.ends(0).json();
     assert_eq!(
-        (&found["verify"]["pass"], &found["verify"]["kind"]),
+        (&found["verification"]["pass"], &found["verification"]["kind"]),
         (&true.into(), &"logits".into())
     );
     assert_eq!(found["tensors"].as_array().map(Vec::len), Some(30));

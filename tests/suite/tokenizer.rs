@@ -206,7 +206,7 @@ fn bad_tokenizers_are_refused_with_their_place() {
     let merges = r#"["a b"]"#;
     let vocab = r#"{"a": 0, "b": 1, "ab": 2}"#;
     let cases = [
-        (small("null", r#"{"a": 0, "a": 1}"#, "[]"), "key 'a' stands twice"),
+        (small("null", r#"{"a": 0, "a": 1}"#, "[]"), "key 'a' comes twice"),
         (small("null", r#"{"a": 0, "b": 0}"#, "[]"), "have one id, 0"),
         (small("null", r#"{"a": 4294967295}"#, "[]"), "expected below"),
         (small("null", r#"{"a": 1e30}"#, "[]"), "expected below"),
