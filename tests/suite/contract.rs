@@ -49,6 +49,32 @@ fn a_message_says_the_place_once() {
     assert_eq!(error.matches("config.json").count(), 1, "{error}");
 }
 
+/// The limit that a refusal names can be raised as it says.
+#[test]
+fn limits_that_are_named_can_be_raised() {
+    let mut seen = 0;
+    for folder in ["bad/gguf", "bad/safetensors"] {
+        let folder = fixture(folder);
+        for name in crate::program::names(&folder) {
+            let ran = remold!("inspect", folder.join(&name), "--quiet");
+            if ran.code != Some(5) || name.ends_with(".message") {
+                continue;
+            }
+            let error = ran.error();
+            let (_, flag) = error.split_once("--limit ").expect("the limit's name");
+            let limit = flag.split('=').next().expect("a name");
+            let ran =
+                remold!("inspect", folder.join(&name), "--limit", format!("{limit}=4000000000"));
+            assert_ne!(ran.code, Some(5), "{}", ran.told());
+            assert_ne!(ran.code, Some(2), "{}", ran.told());
+            seen += 1;
+        }
+    }
+    assert!(seen > 0, "no fixture reaches a limit");
+    let error = remold!("inspect", tiny(), "--limit", "nope=1").refuses(2);
+    assert!(error.contains("gguf-alignment"), "{error}");
+}
+
 /// Results on stdout and nothing else; notes, summaries and errors on stderr.
 #[test]
 fn streams_are_kept_apart() {
