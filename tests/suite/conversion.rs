@@ -294,3 +294,20 @@ fn containers_do_not_matter() {
     file.write(&dir.join("renamed.gguf"));
     assert!(read(dir.join("renamed.gguf")) == from_torch);
 }
+
+/// To GGUF and back: the same weights under the same names, and the same model.
+#[test]
+fn there_and_back() {
+    let dir = Dir::new();
+    for model in architectures().into_iter().chain([tiny()]) {
+        let (there, back) = (dir.join("there.gguf"), dir.join("back"));
+        remold!("convert", model, there, "--overwrite", "--quiet").ends(0);
+        let ran = remold!("convert", there, back, "--overwrite", "--quiet", "--verify").ends(0);
+        assert!(ran.stderr.is_empty(), "{}", ran.told());
+        remold!("diff", model, back).ends(0);
+        remold!("verify", model, back, "--quiet").ends(0);
+        // From one safetensors file to the other: the family is the configuration's to say.
+        assert!(json(back.join("config.json"))["num_hidden_layers"].is_u64());
+        fs::remove_dir_all(back).expect("removed");
+    }
+}
