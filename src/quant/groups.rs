@@ -27,11 +27,7 @@ pub(super) fn turned<const N: usize>(x: &[f32]) -> Lanes<N> {
 /// How much each weight counts, given the mean square by which small weights count too: ggml's
 /// choice where importance is known.
 #[inline(always)]
-pub(super) fn counts<const N: usize>(
-    x: &Lanes<N>,
-    importance: &Lanes<N>,
-    square: f32,
-) -> Lanes<N> {
+pub(super) fn counts<const N: usize>(x: &Lanes<N>, importance: &Lanes<N>, square: f32) -> Lanes<N> {
     from_fn(|i| from_fn(|g| importance[i][g] * (square + x[i][g] * x[i][g]).sqrt()))
 }
 
@@ -91,9 +87,8 @@ pub(super) fn affine<const N: usize>(x: &Lanes<N>, counts: &Lanes<N>, tries: &Tr
     let flat: [bool; LANES] = from_fn(|g| all.high[g] <= low[g]);
     let scale = from_fn(|g| if flat[g] { 0.0 } else { 1.0 / inverse[g] });
     let mut found = Found { scale, low, inverse: inverse.map(bounded), began: low };
-    let levels = from_fn(|i| {
-        from_fn(|g| level(x[i][g], found.began[g], found.inverse[g], tries.top))
-    });
+    let levels =
+        from_fn(|i| from_fn(|g| level(x[i][g], found.began[g], found.inverse[g], tries.top)));
     let least = error(x, counts, &levels, (&scale, &low), tries.errors);
     // Nothing is better for a group of equal weights.
     let mut least: [f32; LANES] = from_fn(|g| if flat[g] { f32::NEG_INFINITY } else { least[g] });
@@ -282,7 +277,10 @@ pub(super) fn descend<const N: usize>(x: &Lanes<N>) -> ([f32; LANES], Lanes<N>) 
 
 /// Small numbers for the groups' scales, and the unit that the greatest is `top` of.
 #[inline(always)]
-pub(super) fn by_peak<const GROUPS: usize>(scales: &[f32; GROUPS], top: f32) -> (f32, [u8; GROUPS]) {
+pub(super) fn by_peak<const GROUPS: usize>(
+    scales: &[f32; GROUPS],
+    top: f32,
+) -> (f32, [u8; GROUPS]) {
     let peak = scales.iter().fold(0.0, |peak, s| if *s > peak { *s } else { peak });
     let inverse = if peak > 0.0 { top / peak } else { 0.0 };
     (peak / top, scales.map(|s| nearest(inverse * s) as u8))

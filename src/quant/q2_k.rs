@@ -133,7 +133,7 @@ fn put(
     pairs::put(&levels, q);
 }
 
+/// See [`rows::WHOLE_MAX`]. Three levels by 15 steps, and 15 offsets, lose half a step of f16 each.
 fn error_bound(weights: &[f32]) -> f32 {
-    let (low, high) = rows::span(weights);
-    (high - low) * rows::SEARCH_MAX
+    rows::peak(weights) * rows::WHOLE_MAX + 60.0 * rows::F16_FLOOR
 }

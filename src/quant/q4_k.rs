@@ -85,7 +85,7 @@ fn put(chosen: &Chosen, out: &mut [u8; BYTES]) {
     }
 }
 
+/// See [`rows::WHOLE_MAX`]. 15 levels by 63 steps, and 63 offsets, lose half a step of f16 each.
 fn error_bound(weights: &[f32]) -> f32 {
-    let (low, high) = rows::span(weights);
-    (high - low) * rows::SEARCH_MAX
+    rows::peak(weights) * rows::WHOLE_MAX + 1008.0 * rows::F16_FLOOR
 }

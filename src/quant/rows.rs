@@ -18,6 +18,11 @@ pub(super) const PIECE: usize = 256;
 /// A scale that is halved by one flipped bit errs by a half in each: the bound lies below.
 pub(super) const SEARCH_MAX: f32 = 0.48;
 
+/// The same where the groups of a block have scales of few bits: a group that counts for little may
+/// get the scale 0. ggml's encoders, given importances over eight orders of magnitude, or columns of
+/// no importance, err by up to the largest weight. A scale whose sign is flipped errs by twice that.
+pub(super) const WHOLE_MAX: f32 = 1.001;
+
 /// Half the distance of the binary16s next to zero: what smaller numbers lose at most.
 pub(super) const F16_FLOOR: f32 = 1.0 / 33_554_432.0;
 

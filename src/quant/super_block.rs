@@ -33,9 +33,9 @@ pub(super) const fn fine(top: f32) -> Tries {
 #[inline(always)]
 pub(super) fn by_size(weights: &[f32; LEN], tries: &Tries) -> Chosen {
     let x = turned::<GROUP>(weights);
-    let squares = x.iter().fold([0.0; LANES], |sums: [f32; LANES], x| {
-        std::array::from_fn(|g| sums[g] + x[g] * x[g])
-    });
+    let squares = x
+        .iter()
+        .fold([0.0; LANES], |sums: [f32; LANES], x| std::array::from_fn(|g| sums[g] + x[g] * x[g]));
     let mean = squares.map(|sum| (sum / GROUP as f32).sqrt());
     let counts = x.map(|x| std::array::from_fn(|g| mean[g] + x[g].abs()));
     let found = affine(&x, &counts, tries);
@@ -47,11 +47,7 @@ pub(super) fn by_size(weights: &[f32; LEN], tries: &Tries) -> Chosen {
 
 /// Chooses by the importance of the weights' columns.
 #[inline(always)]
-pub(super) fn by_importance(
-    weights: &[f32; LEN],
-    importance: &[f32; LEN],
-    top: f32,
-) -> Chosen {
+pub(super) fn by_importance(weights: &[f32; LEN], importance: &[f32; LEN], top: f32) -> Chosen {
     let square = 2.0 * groups::squares(weights) / LEN as f32;
     let x = turned::<GROUP>(weights);
     let counts = groups::counts(&x, &turned(importance), square);
