@@ -228,19 +228,22 @@ fn encodings_keep_their_error_bound() {
     }
 }
 
+/// Something done to the bytes of a block.
+type Damage = Box<dyn Fn(&mut [u8])>;
+
 /// What one flipped bit can do to the scales of a block, where its error bound must notice.
-fn damages(block: &Block) -> Vec<Box<dyn Fn(&mut [u8])>> {
-    fn f16(at: usize, damage: fn(u16) -> u16) -> Box<dyn Fn(&mut [u8])> {
+fn damages(block: &Block) -> Vec<Damage> {
+    fn f16(at: usize, damage: fn(u16) -> u16) -> Damage {
         Box::new(move |block| {
             let d = u16::from_le_bytes([block[at], block[at + 1]]);
             block[at..at + 2].copy_from_slice(&damage(d).to_le_bytes());
         })
     }
-    fn bytes(len: usize, damage: fn(u8) -> u8) -> Box<dyn Fn(&mut [u8])> {
+    fn bytes(len: usize, damage: fn(u8) -> u8) -> Damage {
         Box::new(move |block| block[..len].iter_mut().for_each(|scale| *scale = damage(*scale)))
     }
-    let (double, halve, negate): (fn(u16) -> u16, fn(u16) -> u16, fn(u16) -> u16) =
-        (|d| d + 0x400, |d| d - 0x400, |d| d ^ 0x8000);
+    let all: [fn(u16) -> u16; 3] = [|d| d + 0x400, |d| d - 0x400, |d| d ^ 0x8000];
+    let [double, halve, negate] = all;
     match block.name {
         "mxfp4" => vec![bytes(1, |e| e + 1), bytes(1, |e| e - 1)],
         "nvfp4" => vec![bytes(4, |scale| scale + 8), bytes(4, |scale| scale - 8)],
@@ -249,8 +252,8 @@ fn damages(block: &Block) -> Vec<Box<dyn Fn(&mut [u8])>> {
         "q2_0" => vec![f16(0, double), f16(0, negate)],
         // The largest weight loses more than a doubled mean adds to the least.
         "q1_0" => vec![f16(0, halve), f16(0, negate)],
-        "q6_k" => [double, halve, negate].map(|damage| f16(block.bytes - 2, damage)).into(),
-        _ => [double, halve, negate].map(|damage| f16(0, damage)).into(),
+        "q6_k" => all.map(|damage| f16(block.bytes - 2, damage)).into(),
+        _ => all.map(|damage| f16(0, damage)).into(),
     }
 }
 

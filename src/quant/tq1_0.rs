@@ -77,7 +77,7 @@ impl Packing<LEN, BYTES> for Rows {
             for n in 0..trits {
                 let weights = &mut weights[first + n * len..][..len];
                 for (x, left) in weights.iter_mut().zip(&mut left) {
-                    *x = (f32::from(u16::from(*left) * 3 >> 8) - 1.0) * d;
+                    *x = (f32::from((u16::from(*left) * 3) >> 8) - 1.0) * d;
                     *left = left.wrapping_mul(3);
                 }
             }
