@@ -309,10 +309,45 @@ fn gguf_entries(
     hyper: &Hyper,
     notes: &mut Notes,
 ) -> Result<IndexMap<String, Value>> {
-    let mut entries = IndexMap::new();
-    entries.insert("general.architecture".into(), Value::Text(arch.gguf.into()));
-    entries.insert("general.type".into(), Value::Text("model".into()));
-    entries.insert("general.name".into(), Value::Text(model.name()));
+    let mut entries = general(arch.gguf, model);
     entries.extend(config::to_gguf(arch, hyper, notes)?);
     Ok(entries)
+}
+
+/// The configuration of a model whose family is not known, as far as the other side can hold it
+/// under the same names.
+pub fn untranslated(model: &Model, naming: Naming, notes: &mut Notes) -> Config {
+    if naming == Naming::HuggingFace {
+        return Config::default();
+    }
+    let family = model.config.get("model_type").and_then(Value::as_text).unwrap_or("unknown");
+    let mut entries = general(family, model);
+    let mut lost = Vec::new();
+    for (key, value) in &model.config.entries {
+        match value {
+            Value::Null => {}
+            Value::List(_) | Value::Map(_) => lost.push(key.as_str()),
+            Value::F64(x) => {
+                entries.insert(format!("{family}.{key}"), Value::F32(*x as f32));
+            }
+            value => {
+                entries.insert(format!("{family}.{key}"), value.clone());
+            }
+        }
+    }
+    if !lost.is_empty() {
+        let text = format!("not carried over, being lists or maps: {}", lost.join(", "));
+        notes.lost("config.json", text);
+    }
+    Config { entries }
+}
+
+/// What every GGUF says first.
+fn general(family: &str, model: &Model) -> IndexMap<String, Value> {
+    let text = |text: &str| Value::Text(text.to_owned());
+    IndexMap::from([
+        ("general.architecture".to_owned(), text(family)),
+        ("general.type".to_owned(), text("model")),
+        ("general.name".to_owned(), Value::Text(model.name())),
+    ])
 }
