@@ -7,7 +7,6 @@ use crate::formats::Format;
 use crate::ir::{Error, Model, Notes, Result, Tally};
 use crate::quant::{self, Types};
 use crate::store::{FileSink, Target};
-use crate::transform::{self, Edits};
 use crate::write::{ExecuteOptions, Layout, WriteOptions, execute};
 
 /// What is to be made of a model that has been read.
@@ -20,8 +19,6 @@ pub struct Job {
     pub types: Types,
     /// Whether tensors were left out on purpose, so that some may be missing.
     pub partial: bool,
-    /// Changes to the configuration.
-    pub edits: Edits,
     /// How the format lays the model out.
     pub write: WriteOptions,
     /// Whether an existing target may be replaced.
@@ -55,7 +52,6 @@ pub fn convert(
     how: &ExecuteOptions<'_>,
     notes: &mut Notes,
 ) -> Result<Made> {
-    let model = transform::edit(model, &job.edits)?;
     let origin = model.origin.clone();
     let (model, ledger) = rename(model, job, notes).map_err(|error| error.at(&origin))?;
     let mut write = job.write.clone();

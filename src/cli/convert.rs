@@ -115,7 +115,6 @@ impl Conversion {
             to,
             types,
             partial: !(self.reading.include.is_empty() && self.reading.exclude.is_empty()),
-            edits: self.writing.edits()?,
             write: WriteOptions {
                 name: name.unwrap_or_default(),
                 directory: to.directory && formats::is_directory(&self.target),
@@ -125,6 +124,7 @@ impl Conversion {
                 },
                 vocab_only: self.writing.vocab_only,
                 pre: self.writing.pre.clone(),
+                edits: self.writing.edits()?,
                 ..WriteOptions::default()
             },
             overwrite: self.writing.overwrite,
