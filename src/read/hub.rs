@@ -66,8 +66,8 @@ pub fn model(
 }
 
 fn config(blob: &Blob, limits: &Limits) -> Result<Config> {
-    let parsed = blob.read_all(limits.side_file).and_then(|text| Value::parse(&text));
-    match parsed.map_err(|error| error.at(blob.name()))? {
+    let text = blob.read_all(limits.side_file)?;
+    match Value::parse(&text).map_err(|error| error.at(blob.name()))? {
         Value::Map(entries) => Ok(Config { entries }),
         _ => Err(Error::malformed("expected a JSON object").at(blob.name())),
     }
