@@ -16,6 +16,7 @@ mod golden;
 mod honest;
 mod hostile;
 mod interrupted;
+mod judge;
 mod logits;
 mod memory;
 mod tokenizer;
