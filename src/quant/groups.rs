@@ -276,7 +276,7 @@ pub(super) fn descend<const N: usize, const G: usize>(x: &Lanes<N, G>) -> ([f32;
         }
     }
     let zero: [bool; G] = from_fn(|g| peak[g].abs() < ZERO_MAX);
-    let scale = from_fn(|g| if zero[g] || !(l2[g] > 0.0) { 0.0 } else { xl[g] / l2[g] });
+    let scale = from_fn(|g| if l2[g] > 0.0 && !zero[g] { xl[g] / l2[g] } else { 0.0 });
     (scale, levels.map(|levels| from_fn(|g| if zero[g] { 0.0 } else { levels[g] + 4.0 })))
 }
 
