@@ -5,11 +5,16 @@
 //! along. Those with a codec are decoded, and multiplied; those in [`QUANTIZERS`] are written.
 
 mod apply;
+mod fp4;
 mod groups;
+mod mxfp4;
 mod nibbles;
+mod nvfp4;
 mod pairs;
 mod plain;
 pub mod policy;
+mod q1_0;
+mod q2_0;
 mod q2_k;
 mod q3_k;
 mod q4_0;
@@ -26,6 +31,9 @@ pub(crate) mod simd;
 mod super_block;
 #[cfg(test)]
 mod tests;
+mod tq1_0;
+mod tq2_0;
+mod trits;
 
 pub use apply::{Mixture, Types, apply, dtype_by_name};
 
@@ -54,12 +62,12 @@ pub static BLOCKS: &[&Block] = &[
     &IQ2_S,
     &IQ4_XS,
     &IQ1_M,
-    &TQ1_0,
-    &TQ2_0,
-    &MXFP4,
-    &NVFP4,
-    &Q1_0,
-    &Q2_0,
+    &tq1_0::BLOCK,
+    &tq2_0::BLOCK,
+    &mxfp4::BLOCK,
+    &nvfp4::BLOCK,
+    &q1_0::BLOCK,
+    &q2_0::BLOCK,
 ];
 
 /// Every quantizer, by the number of its packing.
@@ -74,6 +82,12 @@ pub static QUANTIZERS: &[&Quantizer] = &[
     &q4_k::QUANTIZER,
     &q5_k::QUANTIZER,
     &q6_k::QUANTIZER,
+    &tq1_0::QUANTIZER,
+    &tq2_0::QUANTIZER,
+    &mxfp4::QUANTIZER,
+    &nvfp4::QUANTIZER,
+    &q1_0::QUANTIZER,
+    &q2_0::QUANTIZER,
 ];
 
 // Packings that are only carried along. The sizes are those of `ggml_blck_size` and
@@ -89,12 +103,6 @@ static IQ3_S: Block = carried("iq3_s", 21, 256, 110);
 static IQ2_S: Block = hungry("iq2_s", 22, 256, 82);
 static IQ4_XS: Block = carried("iq4_xs", 23, 256, 136);
 static IQ1_M: Block = hungry("iq1_m", 29, 256, 56);
-static TQ1_0: Block = carried("tq1_0", 34, 256, 54);
-static TQ2_0: Block = carried("tq2_0", 35, 256, 66);
-static MXFP4: Block = carried("mxfp4", 39, 32, 17);
-static NVFP4: Block = carried("nvfp4", 40, 64, 36);
-static Q1_0: Block = carried("q1_0", 41, 128, 18);
-static Q2_0: Block = carried("q2_0", 42, 64, 18);
 
 const fn carried(name: &'static str, ggml_id: u32, len: usize, bytes: usize) -> Block {
     Block { name, ggml_id, len, bytes, needs_importance: false, codec: None }

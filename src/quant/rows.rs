@@ -187,7 +187,10 @@ pub(crate) fn add_products(sums: &mut [f32; LANES], weights: &[f32], activations
 }
 
 /// The sum of the partial sums, halved again and again.
-#[inline(always)]
+///
+/// Never inlined: the compiler would see that the last halving adds one pair, and keep all sums
+/// in registers of two. Handed over in memory, they fill the widest.
+#[inline(never)]
 pub(crate) fn total(mut sums: [f32; LANES]) -> f32 {
     let mut len = LANES;
     while len > 1 {
