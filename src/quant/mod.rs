@@ -6,6 +6,7 @@
 
 mod apply;
 mod fp4;
+mod importance;
 mod mxfp4;
 mod nibbles;
 mod nvfp4;
@@ -29,6 +30,7 @@ mod tq2_0;
 mod trits;
 
 pub use apply::{Mixture, Types, apply, dtype_by_name};
+pub use importance::{ImportanceMatrix, require_importance};
 
 use crate::ir::{Block, DType, Quantizer};
 
