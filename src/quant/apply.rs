@@ -75,8 +75,9 @@ pub fn apply(
         Naming::HuggingFace => for_hub(&model, types, notes)?,
     };
     for ((name, tensor), dtype) in model.tensors.iter_mut().zip(wanted) {
-        *tensor = recast(name, tensor, dtype, types, notes).map_err(|error| error.at(name))?;
+        *tensor = recast(name, tensor, dtype, types).map_err(|error| error.at(name))?;
     }
+    importance::note_missing(&model, types, notes);
     Ok(model)
 }
 
@@ -240,13 +241,7 @@ fn facts(model: &Model, importance: bool) -> Facts {
 }
 
 /// The tensor in another type, if it is not in it already.
-fn recast(
-    name: &str,
-    tensor: &Tensor,
-    dtype: DType,
-    types: &Types,
-    notes: &mut Notes,
-) -> Result<Tensor> {
+fn recast(name: &str, tensor: &Tensor, dtype: DType, types: &Types) -> Result<Tensor> {
     let from = tensor.dtype();
     if from == dtype {
         return Ok(tensor.clone());
@@ -263,6 +258,7 @@ fn recast(
     let quantizer = quantizer_for(block).ok_or_else(|| {
         Error::unsupported(format!("{dtype} is carried along, but not made by this version"))
     })?;
-    let importance = importance::for_tensor(name, tensor.shape(), types, notes)?;
+    let matrix = types.importance.as_ref();
+    let importance = matrix.map_or(Ok(None), |matrix| matrix.of(name, tensor.shape()))?;
     Tensor::of(Op::Pack { input: tensor.clone(), quantizer, importance })
 }

@@ -28,8 +28,10 @@ impl ImportanceMatrix {
     /// Malformed if it is of another length.
     pub fn of(&self, name: &str, shape: &Shape) -> Result<Option<Arc<[f32]>>> {
         let Some(found) = self.entries.get(name) else { return Ok(None) };
-        let stacked = shape.dims().iter().rev().skip(2).product::<u64>();
-        let expected = shape.columns() * stacked;
+        // Saturating: where there are no rows, the other dimensions are bounded by nothing.
+        let outer = shape.dims().iter().rev().skip(2);
+        let stacked = outer.fold(1u64, |product, dim| product.saturating_mul(*dim));
+        let expected = shape.columns().saturating_mul(stacked);
         if found.len() as u64 == expected {
             return Ok(Some(Arc::clone(found)));
         }
@@ -59,19 +61,16 @@ impl ImportanceMatrix {
     }
 }
 
-/// What counts for a tensor that is to be packed as `dtype`: a note says where nothing is known.
-pub(super) fn for_tensor(
-    name: &str,
-    shape: &Shape,
-    types: &Types,
-    notes: &mut Notes,
-) -> Result<Option<Arc<[f32]>>> {
-    let Some(matrix) = &types.importance else { return Ok(None) };
-    let found = matrix.of(name, shape)?;
-    if found.is_none() {
-        notes.chosen(name, "not in the importance matrix: all of its columns count alike");
+/// A note for each tensor that is packed although the matrix does not know it.
+pub(super) fn note_missing(model: &Model, types: &Types, notes: &mut Notes) {
+    if types.importance.is_none() {
+        return;
     }
-    Ok(found)
+    for (name, tensor) in &model.tensors {
+        if let Some(Op::Pack { importance: None, .. }) = tensor.op() {
+            notes.chosen(name, "not in the importance matrix: all of its columns count alike");
+        }
+    }
 }
 
 /// Refuses to write tensors of a type that is of no use without importance, as llama-quantize does.
@@ -90,7 +89,7 @@ pub fn require_importance(model: &Model, types: &Types) -> Result<()> {
                 None => "there is none; give --imatrix FILE, as llama-imatrix writes it",
             };
             return Err(Error::usage(format!(
-                "{name}: {} is of no use without an importance matrix, and {what}, \
+                "{name}: {} is of no use without an importance matrix, and {what}; \
                  or another type for it",
                 tensor.dtype()
             )));
