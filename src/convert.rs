@@ -17,6 +17,8 @@ pub struct Job {
     pub to: &'static Format,
     /// Which types the tensors get.
     pub types: Types,
+    /// Whether tensors were left out on purpose, so that some may be missing.
+    pub partial: bool,
     /// How the format lays the model out.
     pub write: WriteOptions,
     /// Whether an existing target may be replaced.
@@ -85,7 +87,8 @@ fn rename(model: Model, job: &Job, notes: &mut Notes) -> Result<(Model, Ledger)>
     };
     match arch::find(&model) {
         Some(family) if !model.tensors.is_empty() => {
-            arch::rename(family, &model, job.to.naming, notes)
+            let rename = if job.partial { arch::rename_part } else { arch::rename };
+            rename(family, &model, job.to.naming, notes)
         }
         Some(family) => {
             arch::hyper(family, &model)?;

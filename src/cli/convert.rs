@@ -126,6 +126,7 @@ impl Conversion {
             target: self.target.clone(),
             to,
             types,
+            partial: !(self.reading.include.is_empty() && self.reading.exclude.is_empty()),
             write: WriteOptions {
                 name: name.unwrap_or_default(),
                 directory: to.directory && formats::is_directory(&self.target),

@@ -6,23 +6,30 @@
 
 mod apply;
 mod fp4;
+mod groups;
 mod importance;
 mod mxfp4;
 mod nibbles;
 mod nvfp4;
+mod pairs;
 mod plain;
 pub mod policy;
 mod q1_0;
 mod q2_0;
+mod q2_k;
+mod q3_k;
 mod q4_0;
 mod q4_1;
+mod q4_k;
 mod q5_0;
 mod q5_1;
+mod q5_k;
 mod q6_k;
 mod q8_0;
 pub(crate) mod rows;
 mod search;
 pub(crate) mod simd;
+mod super_block;
 #[cfg(test)]
 mod tests;
 mod tq1_0;
@@ -42,10 +49,10 @@ pub static BLOCKS: &[&Block] = &[
     &q5_1::BLOCK,
     &q8_0::BLOCK,
     &Q8_1,
-    &Q2_K,
-    &Q3_K,
-    &Q4_K,
-    &Q5_K,
+    &q2_k::BLOCK,
+    &q3_k::BLOCK,
+    &q4_k::BLOCK,
+    &q5_k::BLOCK,
     &q6_k::BLOCK,
     &Q8_K,
     &IQ2_XXS,
@@ -72,6 +79,10 @@ pub static QUANTIZERS: &[&Quantizer] = &[
     &q5_0::QUANTIZER,
     &q5_1::QUANTIZER,
     &q8_0::QUANTIZER,
+    &q2_k::QUANTIZER,
+    &q3_k::QUANTIZER,
+    &q4_k::QUANTIZER,
+    &q5_k::QUANTIZER,
     &q6_k::QUANTIZER,
     &tq1_0::QUANTIZER,
     &tq2_0::QUANTIZER,
@@ -84,10 +95,6 @@ pub static QUANTIZERS: &[&Quantizer] = &[
 // Packings that are only carried along. The sizes are those of `ggml_blck_size` and
 // `ggml_type_size`; a test holds all of `BLOCKS` against them.
 static Q8_1: Block = carried("q8_1", 9, 32, 36);
-static Q2_K: Block = carried("q2_k", 10, 256, 84);
-static Q3_K: Block = carried("q3_k", 11, 256, 110);
-static Q4_K: Block = carried("q4_k", 12, 256, 144);
-static Q5_K: Block = carried("q5_k", 13, 256, 176);
 static Q8_K: Block = carried("q8_k", 15, 256, 292);
 static IQ2_XXS: Block = hungry("iq2_xxs", 16, 256, 66);
 static IQ2_XS: Block = hungry("iq2_xs", 17, 256, 74);

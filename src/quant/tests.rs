@@ -252,6 +252,10 @@ fn damages(block: &Block) -> Vec<Damage> {
         "q2_0" => vec![f16(0, double), f16(0, negate)],
         // The largest weight loses more than a doubled mean adds to the least.
         "q1_0" => vec![f16(0, halve), f16(0, negate)],
+        // By importance, an encoder of few bits may err as much as a scale that is halved.
+        "q2_k" => vec![f16(block.bytes - 4, negate), f16(block.bytes - 4, double)],
+        "q3_k" => vec![f16(block.bytes - 2, negate)],
+        "q4_k" | "q5_k" => vec![f16(0, negate), f16(0, double)],
         "q6_k" => all.map(|damage| f16(block.bytes - 2, damage)).into(),
         _ => all.map(|damage| f16(0, damage)).into(),
     }

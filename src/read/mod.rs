@@ -7,6 +7,7 @@ pub mod imatrix;
 pub mod safetensors;
 pub mod tokenizer_gguf;
 pub mod tokenizer_json;
+pub mod tokenizer_model;
 pub mod torch;
 
 use crate::formats::{FORMATS, Format};

@@ -15,10 +15,10 @@ use crate::quant;
 
 const Q4_1: DType = Packed(&quant::q4_1::BLOCK);
 const Q6_K: DType = Packed(&quant::q6_k::BLOCK);
-const Q2_K: DType = Packed(&quant::Q2_K);
-const Q3_K: DType = Packed(&quant::Q3_K);
-const Q4_K: DType = Packed(&quant::Q4_K);
-const Q5_K: DType = Packed(&quant::Q5_K);
+const Q2_K: DType = Packed(&quant::q2_k::BLOCK);
+const Q3_K: DType = Packed(&quant::q3_k::BLOCK);
+const Q4_K: DType = Packed(&quant::q4_k::BLOCK);
+const Q5_K: DType = Packed(&quant::q5_k::BLOCK);
 const IQ1_S: DType = Packed(&quant::IQ1_S);
 const IQ1_M: DType = Packed(&quant::IQ1_M);
 const IQ2_XXS: DType = Packed(&quant::IQ2_XXS);
