@@ -9,7 +9,7 @@ use remold::ir::{Access, Blob, Limits, Model, Notes, Value};
 use remold::store::Files;
 use remold::{formats, read};
 
-const TYPES: [&str; 6] = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q6_K"];
+const TYPES: [&str; 8] = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q6_K", "Q2_K_S", "Q4_K_M"];
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/imatrix").join(name)
@@ -79,7 +79,7 @@ fn quantized_tensors_are_those_of_llama_quantize() {
             assert_eq!(entry("chunks_count"), Some(Value::U32(3)));
         }
     }
-    assert_eq!(compared, 6 * 2 * 11);
+    assert_eq!(compared, TYPES.len() * 2 * 11);
 }
 
 #[test]
@@ -108,6 +108,27 @@ fn what_does_not_fit_is_refused() {
     let (code, said) = refused(&[&"convert", &source, &target, &"--imatrix", &short]);
     assert_eq!(code, 2);
     assert!(said.contains("--type"), "{said}");
+    assert!(!target.exists());
+}
+
+/// A type that is of no use without a matrix is refused; but its sizes are known without.
+#[test]
+fn importance_is_demanded_only_where_bytes_are_written() {
+    let (source, target) = (fixture("model.gguf"), fresh("demanded.gguf"));
+    let (code, said) = refused(&[&"quantize", &source, &target, &"q2_k_s"]);
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("blk.0.attn_q.weight: q2_k is of no use"), "{said}");
+    assert!(said.contains("give --imatrix FILE"), "{said}");
+    let (code, said) = refused(&[&"quantize", &source, &target, &"q2_k_s", &"--dry-run"]);
+    assert_eq!(code, 0, "{said}");
+
+    let partial = fresh("partial.dat");
+    std::fs::write(&partial, entry("blk.0.attn_k.weight", 1, &[1.0; 256])).expect("written");
+    let arguments: [&dyn AsRef<std::ffi::OsStr>; 6] =
+        [&"quantize", &source, &target, &"q2_k_s", &"--imatrix", &partial];
+    let (code, said) = refused(&arguments);
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("the importance matrix has no entry for it"), "{said}");
     assert!(!target.exists());
 }
 
