@@ -5,6 +5,8 @@
 //! along. Those with a codec are decoded, and multiplied; those in [`QUANTIZERS`] are written.
 
 mod apply;
+mod iq4_nl;
+mod iq4_xs;
 mod nibbles;
 mod plain;
 pub mod policy;
@@ -42,10 +44,10 @@ pub static BLOCKS: &[&Block] = &[
     &IQ2_XS,
     &IQ3_XXS,
     &IQ1_S,
-    &IQ4_NL,
+    &iq4_nl::BLOCK,
     &IQ3_S,
     &IQ2_S,
-    &IQ4_XS,
+    &iq4_xs::BLOCK,
     &IQ1_M,
     &TQ1_0,
     &TQ2_0,
@@ -63,6 +65,8 @@ pub static QUANTIZERS: &[&Quantizer] = &[
     &q5_1::QUANTIZER,
     &q8_0::QUANTIZER,
     &q6_k::QUANTIZER,
+    &iq4_nl::QUANTIZER,
+    &iq4_xs::QUANTIZER,
 ];
 
 // Packings that are only carried along. The sizes are those of `ggml_blck_size` and
@@ -77,10 +81,8 @@ static IQ2_XXS: Block = hungry("iq2_xxs", 16, 256, 66);
 static IQ2_XS: Block = hungry("iq2_xs", 17, 256, 74);
 static IQ3_XXS: Block = hungry("iq3_xxs", 18, 256, 98);
 static IQ1_S: Block = hungry("iq1_s", 19, 256, 50);
-static IQ4_NL: Block = carried("iq4_nl", 20, 32, 18);
 static IQ3_S: Block = carried("iq3_s", 21, 256, 110);
 static IQ2_S: Block = hungry("iq2_s", 22, 256, 82);
-static IQ4_XS: Block = carried("iq4_xs", 23, 256, 136);
 static IQ1_M: Block = hungry("iq1_m", 29, 256, 56);
 static TQ1_0: Block = carried("tq1_0", 34, 256, 54);
 static TQ2_0: Block = carried("tq2_0", 35, 256, 66);

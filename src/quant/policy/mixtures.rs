@@ -26,7 +26,7 @@ const IQ2_XS: DType = Packed(&quant::IQ2_XS);
 const IQ2_S: DType = Packed(&quant::IQ2_S);
 const IQ3_XXS: DType = Packed(&quant::IQ3_XXS);
 const IQ3_S: DType = Packed(&quant::IQ3_S);
-const IQ4_XS: DType = Packed(&quant::IQ4_XS);
+const IQ4_XS: DType = Packed(&quant::iq4_xs::BLOCK);
 const TQ1_0: DType = Packed(&quant::TQ1_0);
 const TQ2_0: DType = Packed(&quant::TQ2_0);
 const MXFP4: DType = Packed(&quant::MXFP4);
@@ -34,7 +34,7 @@ pub(super) const Q4_0: DType = Packed(&quant::q4_0::BLOCK);
 pub(super) const Q5_0: DType = Packed(&quant::q5_0::BLOCK);
 pub(super) const Q5_1: DType = Packed(&quant::q5_1::BLOCK);
 pub(super) const Q8_0: DType = Packed(&quant::q8_0::BLOCK);
-pub(super) const IQ4_NL: DType = Packed(&quant::IQ4_NL);
+pub(super) const IQ4_NL: DType = Packed(&quant::iq4_nl::BLOCK);
 
 // Rows that several mixtures share.
 const HEAD: Rule = Rule(Output, &[], Q6_K);
