@@ -5,8 +5,17 @@
 //! along. Those with a codec are decoded, and multiplied; those in [`QUANTIZERS`] are written.
 
 mod apply;
+mod grids;
+mod iq1_m;
+mod iq1_s;
+mod iq2_s;
+mod iq2_xs;
+mod iq2_xxs;
+mod iq3_s;
+mod iq3_xxs;
 mod iq4_nl;
 mod iq4_xs;
+mod lattice;
 mod nibbles;
 mod plain;
 pub mod policy;
@@ -19,6 +28,7 @@ mod q8_0;
 pub(crate) mod rows;
 mod search;
 pub(crate) mod simd;
+mod ternary;
 #[cfg(test)]
 mod tests;
 
@@ -40,15 +50,15 @@ pub static BLOCKS: &[&Block] = &[
     &Q5_K,
     &q6_k::BLOCK,
     &Q8_K,
-    &IQ2_XXS,
-    &IQ2_XS,
-    &IQ3_XXS,
-    &IQ1_S,
+    &iq2_xxs::BLOCK,
+    &iq2_xs::BLOCK,
+    &iq3_xxs::BLOCK,
+    &iq1_s::BLOCK,
     &iq4_nl::BLOCK,
-    &IQ3_S,
-    &IQ2_S,
+    &iq3_s::BLOCK,
+    &iq2_s::BLOCK,
     &iq4_xs::BLOCK,
-    &IQ1_M,
+    &iq1_m::BLOCK,
     &TQ1_0,
     &TQ2_0,
     &MXFP4,
@@ -67,6 +77,13 @@ pub static QUANTIZERS: &[&Quantizer] = &[
     &q6_k::QUANTIZER,
     &iq4_nl::QUANTIZER,
     &iq4_xs::QUANTIZER,
+    &iq3_s::QUANTIZER,
+    &iq3_xxs::QUANTIZER,
+    &iq2_s::QUANTIZER,
+    &iq2_xs::QUANTIZER,
+    &iq2_xxs::QUANTIZER,
+    &iq1_m::QUANTIZER,
+    &iq1_s::QUANTIZER,
 ];
 
 // Packings that are only carried along. The sizes are those of `ggml_blck_size` and
@@ -77,13 +94,6 @@ static Q3_K: Block = carried("q3_k", 11, 256, 110);
 static Q4_K: Block = carried("q4_k", 12, 256, 144);
 static Q5_K: Block = carried("q5_k", 13, 256, 176);
 static Q8_K: Block = carried("q8_k", 15, 256, 292);
-static IQ2_XXS: Block = hungry("iq2_xxs", 16, 256, 66);
-static IQ2_XS: Block = hungry("iq2_xs", 17, 256, 74);
-static IQ3_XXS: Block = hungry("iq3_xxs", 18, 256, 98);
-static IQ1_S: Block = hungry("iq1_s", 19, 256, 50);
-static IQ3_S: Block = carried("iq3_s", 21, 256, 110);
-static IQ2_S: Block = hungry("iq2_s", 22, 256, 82);
-static IQ1_M: Block = hungry("iq1_m", 29, 256, 56);
 static TQ1_0: Block = carried("tq1_0", 34, 256, 54);
 static TQ2_0: Block = carried("tq2_0", 35, 256, 66);
 static MXFP4: Block = carried("mxfp4", 39, 32, 17);
@@ -93,12 +103,6 @@ static Q2_0: Block = carried("q2_0", 42, 64, 18);
 
 const fn carried(name: &'static str, ggml_id: u32, len: usize, bytes: usize) -> Block {
     Block { name, ggml_id, len, bytes, needs_importance: false, codec: None }
-}
-
-/// As [`carried`], for those that llama-quantize refuses to write without an importance matrix
-/// (`tensor_requires_imatrix` in llama-quant.cpp).
-const fn hungry(name: &'static str, ggml_id: u32, len: usize, bytes: usize) -> Block {
-    Block { needs_importance: true, ..carried(name, ggml_id, len, bytes) }
 }
 
 /// The packing of a number of ggml's `enum ggml_type`.
