@@ -6,8 +6,19 @@
 
 mod apply;
 mod fp4;
+mod grids;
 mod groups;
 mod importance;
+mod iq1_m;
+mod iq1_s;
+mod iq2_s;
+mod iq2_xs;
+mod iq2_xxs;
+mod iq3_s;
+mod iq3_xxs;
+mod iq4_nl;
+mod iq4_xs;
+mod lattice;
 mod mxfp4;
 mod nibbles;
 mod nvfp4;
@@ -32,6 +43,7 @@ pub(crate) mod rows;
 mod search;
 pub(crate) mod simd;
 mod super_block;
+mod ternary;
 #[cfg(test)]
 mod tests;
 mod tq1_0;
@@ -57,15 +69,15 @@ pub static BLOCKS: &[&Block] = &[
     &q5_k::BLOCK,
     &q6_k::BLOCK,
     &q8_k::BLOCK,
-    &IQ2_XXS,
-    &IQ2_XS,
-    &IQ3_XXS,
-    &IQ1_S,
-    &IQ4_NL,
-    &IQ3_S,
-    &IQ2_S,
-    &IQ4_XS,
-    &IQ1_M,
+    &iq2_xxs::BLOCK,
+    &iq2_xs::BLOCK,
+    &iq3_xxs::BLOCK,
+    &iq1_s::BLOCK,
+    &iq4_nl::BLOCK,
+    &iq3_s::BLOCK,
+    &iq2_s::BLOCK,
+    &iq4_xs::BLOCK,
+    &iq1_m::BLOCK,
     &tq1_0::BLOCK,
     &tq2_0::BLOCK,
     &mxfp4::BLOCK,
@@ -92,29 +104,16 @@ pub static QUANTIZERS: &[&Quantizer] = &[
     &nvfp4::QUANTIZER,
     &q1_0::QUANTIZER,
     &q2_0::QUANTIZER,
+    &iq4_nl::QUANTIZER,
+    &iq4_xs::QUANTIZER,
+    &iq3_s::QUANTIZER,
+    &iq3_xxs::QUANTIZER,
+    &iq2_s::QUANTIZER,
+    &iq2_xs::QUANTIZER,
+    &iq2_xxs::QUANTIZER,
+    &iq1_m::QUANTIZER,
+    &iq1_s::QUANTIZER,
 ];
-
-// Packings that are only carried along. The sizes are those of `ggml_blck_size` and
-// `ggml_type_size`; a test holds all of `BLOCKS` against them.
-static IQ2_XXS: Block = hungry("iq2_xxs", 16, 256, 66);
-static IQ2_XS: Block = hungry("iq2_xs", 17, 256, 74);
-static IQ3_XXS: Block = hungry("iq3_xxs", 18, 256, 98);
-static IQ1_S: Block = hungry("iq1_s", 19, 256, 50);
-static IQ4_NL: Block = carried("iq4_nl", 20, 32, 18);
-static IQ3_S: Block = carried("iq3_s", 21, 256, 110);
-static IQ2_S: Block = hungry("iq2_s", 22, 256, 82);
-static IQ4_XS: Block = carried("iq4_xs", 23, 256, 136);
-static IQ1_M: Block = hungry("iq1_m", 29, 256, 56);
-
-const fn carried(name: &'static str, ggml_id: u32, len: usize, bytes: usize) -> Block {
-    Block { name, ggml_id, len, bytes, needs_importance: false, codec: None }
-}
-
-/// As [`carried`], for those that llama-quantize refuses to write without an importance matrix
-/// (`tensor_requires_imatrix` in llama-quant.cpp).
-const fn hungry(name: &'static str, ggml_id: u32, len: usize, bytes: usize) -> Block {
-    Block { needs_importance: true, ..carried(name, ggml_id, len, bytes) }
-}
 
 /// The packing of a number of ggml's `enum ggml_type`.
 pub fn block_by_id(ggml_id: u32) -> Option<&'static Block> {

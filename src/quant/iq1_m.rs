@@ -1,0 +1,191 @@
+//! IQ1_M: 256 weights in 16 groups of 16; each eight share a code and a shift.
+//!
+//! ```text
+//!   0               32                         48                           56
+//!   ┌───────────────┬──────────────────────────┬────────────────────────────┐
+//!   │ code: 32 × u8 │ 32 × u4: 3 high bits, −  │ 4 × u16: 4 × 3 of s, 4 of d│
+//!   └───────────────┴──────────────────────────┴────────────────────────────┘
+//!   w ≈ d · (2 s + 1) · (point[code | high << 8] − 1 ± ⅛)    1.75 bits per weight
+//! ```
+//!
+//! Bit-exact with `quantize_iq1_m` of ggml, with importance and without.
+
+use super::rows::Packing;
+use super::simd::dispatch;
+use super::ternary::{MINUS, PLUS, Shift, Split};
+use super::{grids, iq1_s, lattice, rows, search, ternary};
+use crate::ir::{Block, Codec, Quantizer};
+
+const LEN: usize = 256;
+const GROUP: usize = 16;
+const GROUPS: usize = LEN / GROUP;
+const BYTES: usize = 32 + 16 + 8;
+
+pub(super) static BLOCK: Block = Block {
+    name: "iq1_m",
+    ggml_id: 29,
+    len: LEN,
+    bytes: BYTES,
+    needs_importance: true,
+    codec: Some(Codec { decode, dot, error_bound: grids::error_bound }),
+};
+
+pub(super) static QUANTIZER: Quantizer = Quantizer { block: &BLOCK, pack };
+
+dispatch!(
+    fn pack(weights: &[f32], columns: usize, importance: Option<&[f32]>, out: &mut [u8])
+        = rows::pack::<Rows, LEN, BYTES>
+);
+dispatch!(fn decode(bytes: &[u8], weights: &mut [f32]) = rows::decode::<Rows, LEN, BYTES>);
+dispatch!(fn dot(bytes: &[u8], activations: &[f32]) -> f32 = rows::dot::<Rows, LEN, BYTES>);
+
+/// The blocks of this file, for the loops that all packings share.
+struct Rows;
+
+impl Packing<LEN, BYTES> for Rows {
+    #[inline(always)]
+    fn encode(weights: &[f32; LEN], out: &mut [u8; BYTES]) {
+        encode_counted(weights, |_, x| x.map(|x| x * x), out);
+    }
+
+    #[inline(always)]
+    fn search(weights: &[f32; LEN], importance: &[f32; LEN], _: f32, out: &mut [u8; BYTES]) {
+        let mean = 2.0 * lattice::square_sum(weights) / LEN as f32;
+        let importance = importance.as_chunks().0;
+        encode_counted(weights, |i, x| search::counts(x, &importance[i], mean), out);
+    }
+
+    #[inline(always)]
+    fn decode(bytes: &[u8; BYTES], weights: &mut [f32; LEN]) {
+        let (codes, rest) = bytes.split_at(32);
+        let (high, scales) = rest.split_at(16);
+        let scales: [u16; 4] =
+            std::array::from_fn(|i| u16::from_le_bytes([scales[2 * i], scales[2 * i + 1]]));
+        let d = (0..4).fold(0, |d, i| d | scales[i] >> 12 << (4 * i));
+        let d = rows::get_f16(d.to_le_bytes());
+        for (i, weights) in weights.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+            let scale = d * f32::from(2 * (scales[i / 8] >> (i / 2 % 4 * 3) & 7) + 1);
+            let high = high[i / 2] >> (i % 2 * 4);
+            let shift = if high >> 3 & 1 == 1 { -iq1_s::SHIFT } else { iq1_s::SHIFT };
+            let point = grids::IQ1_S.point(usize::from(codes[i]) | usize::from(high & 7) << 8);
+            *weights = point.map(|level| scale * (level - 1.0 + shift));
+        }
+    }
+}
+
+/// What was chosen for 16 weights.
+#[derive(Clone, Copy)]
+struct Group {
+    scale: f32,
+    codes: [u16; 2],
+    shifts: [Shift; 2],
+}
+
+impl Group {
+    const ZERO: Self = Self { scale: 0.0, codes: [0; 2], shifts: [PLUS; 2] };
+}
+
+#[inline(always)]
+fn encode_counted(
+    weights: &[f32; LEN],
+    counts: impl Fn(usize, &[f32; GROUP]) -> [f32; GROUP],
+    out: &mut [u8; BYTES],
+) {
+    let x = weights.as_chunks::<GROUP>().0;
+    let mut groups = [Group::ZERO; GROUPS];
+    for (i, (x, group)) in x.iter().zip(&mut groups).enumerate() {
+        *group = choose(x, &counts(i, x)).unwrap_or(Group::ZERO);
+    }
+    let peak = groups.iter().fold(0.0f32, |peak, g| if peak > g.scale { peak } else { g.scale });
+    let (mut d, mut s) = (0.0, [0; GROUPS]);
+    if peak != 0.0 {
+        d = peak / 15.0;
+        s = lattice::nearest_steps(groups.map(|group| group.scale), d, 15.0);
+        let (mut xl, mut l2) = (0.0, 0.0);
+        for (i, (x, group)) in x.iter().zip(&groups).enumerate() {
+            let times = f32::from(2 * s[i] + 1);
+            let (of_group, counts) = (ternary::levels(&group.codes, &group.shifts), counts(i, x));
+            for (j, level) in of_group.enumerate() {
+                let level = level * times;
+                xl += counts[j] * level * x[j];
+                l2 += counts[j] * level * level;
+            }
+        }
+        d = if l2 > 0.0 { xl / l2 } else { d };
+    }
+    let d = if peak == 0.0 { None } else { Some(d * 1.1125) };
+    put(&groups, d, &s, out);
+}
+
+/// As [`iq1_s`] has it, but each half of a group is moved on its own.
+#[inline(always)]
+fn choose(x: &[f32; GROUP], counts: &[f32; GROUP]) -> Option<Group> {
+    const SHIFTS: [[Shift; 2]; 4] = [[PLUS, PLUS], [PLUS, MINUS], [MINUS, PLUS], [MINUS, MINUS]];
+    if rows::peak(x) < 1e-7 {
+        return None;
+    }
+    let order = ternary::order(x);
+    let halves = [0, 1].map(|half| Half::new(half, &order, x, counts));
+    let mut best = Split::NONE;
+    for low in 0..=GROUP {
+        for high in low..=GROUP {
+            for shifts in SHIFTS {
+                let [(xl, l2), (xl_too, l2_too)] =
+                    [0, 1].map(|half| halves[half].sums(low, high, shifts[half]));
+                best.consider(xl + xl_too, l2 + l2_too, low, high, shifts);
+            }
+        }
+    }
+    let chosen = best.onto_grid::<GROUP, 2>(x, counts, &order)?;
+    Some(Group { scale: chosen.scale, codes: chosen.codes, shifts: chosen.shifts })
+}
+
+/// Half a group: the sums of its counted weights, and of its counts, over the first weights in order.
+struct Half {
+    x: [f32; GROUP + 1],
+    counts: [f32; GROUP + 1],
+}
+
+impl Half {
+    #[inline(always)]
+    fn new(half: usize, order: &[usize; GROUP], x: &[f32; GROUP], counts: &[f32; GROUP]) -> Self {
+        let mut sums = Self { x: [0.0; GROUP + 1], counts: [0.0; GROUP + 1] };
+        for (j, i) in order.iter().enumerate() {
+            let (product, count) =
+                if i / 8 == half { (counts[*i] * x[*i], counts[*i]) } else { (0.0, 0.0) };
+            sums.x[j + 1] = sums.x[j] + product;
+            sums.counts[j + 1] = sums.counts[j] + count;
+        }
+        sums
+    }
+
+    /// Of products of weights and levels, and of levels and levels, for a split. The levels lie 1
+    /// apart, so that the first is what the last would give, less what lies before each step.
+    #[inline(always)]
+    fn sums(&self, low: usize, high: usize, [a, b, c]: Shift) -> (f32, f32) {
+        let xl = self.x[GROUP] * c - (self.x[high] + self.x[low]);
+        let last = self.counts[GROUP] * c * c;
+        let l2 = (b * b - c * c) * self.counts[high] + ((a * a - b * b) * self.counts[low] + last);
+        (xl, l2)
+    }
+}
+
+/// No scale is what a block of zeros gets, whose shifts ggml leaves out as well.
+#[inline(always)]
+fn put(groups: &[Group; GROUPS], d: Option<f32>, s: &[u8; GROUPS], out: &mut [u8; BYTES]) {
+    let (codes, rest) = out.split_at_mut(32);
+    let (high, scales) = rest.split_at_mut(16);
+    let places = codes.as_chunks_mut::<2>().0.iter_mut().zip(high);
+    for (group, (codes, high)) in groups.iter().zip(places) {
+        *codes = group.codes.map(|code| code as u8);
+        let down = group.shifts.map(|shift| u8::from(d.is_some() && shift == MINUS) << 3);
+        let [low, top] = group.codes.map(|code| (code >> 8) as u8);
+        *high = low | down[0] | (top | down[1]) << 4;
+    }
+    let d = d.map_or(0, |d| u16::from_le_bytes(rows::put_f16(d)));
+    for (i, place) in scales.as_chunks_mut().0.iter_mut().enumerate() {
+        let four = s[4 * i..][..4].iter().enumerate();
+        let four = four.fold(0, |all, (k, s)| all | u16::from(*s) << (3 * k));
+        *place = (four | (d >> (4 * i) & 15) << 12).to_le_bytes();
+    }
+}

@@ -1,0 +1,142 @@
+//! IQ1_S: 256 weights in 8 groups of 32; each eight share a code, a group a shift.
+//!
+//! ```text
+//!   0        2               34                                     50
+//!   ┌────────┬───────────────┬──────────────────────────────────────┐
+//!   │ d: f16 │ code: 32 × u8 │ 8 × u16: 4 × 3 high bits, 3 of s, −  │
+//!   └────────┴───────────────┴──────────────────────────────────────┘
+//!   w ≈ d · (2 s + 1) · (point[code | high << 8] − 1 ± ⅛)    1.5625 bits per weight
+//! ```
+//!
+//! Bit-exact with `quantize_iq1_s` of ggml, which needs importance.
+
+use super::rows::Packing;
+use super::simd::dispatch;
+use super::ternary::{MINUS, PLUS, Split};
+use super::{grids, lattice, rows, search, ternary};
+use crate::ir::{Block, Codec, Quantizer};
+
+const LEN: usize = 256;
+const GROUP: usize = 32;
+const GROUPS: usize = LEN / GROUP;
+const BYTES: usize = 2 + 32 + 16;
+
+pub(super) static BLOCK: Block = Block {
+    name: "iq1_s",
+    ggml_id: 19,
+    len: LEN,
+    bytes: BYTES,
+    needs_importance: true,
+    codec: Some(Codec { decode, dot, error_bound: grids::error_bound }),
+};
+
+pub(super) static QUANTIZER: Quantizer = Quantizer { block: &BLOCK, pack };
+
+dispatch!(
+    fn pack(weights: &[f32], columns: usize, importance: Option<&[f32]>, out: &mut [u8])
+        = rows::pack::<Rows, LEN, BYTES>
+);
+dispatch!(fn decode(bytes: &[u8], weights: &mut [f32]) = rows::decode::<Rows, LEN, BYTES>);
+dispatch!(fn dot(bytes: &[u8], activations: &[f32]) -> f32 = rows::dot::<Rows, LEN, BYTES>);
+
+/// How far the levels −1, 0 and 1 of a group are moved up or down.
+pub(super) const SHIFT: f32 = 0.125;
+
+/// The blocks of this file, for the loops that all packings share.
+struct Rows;
+
+impl Packing<LEN, BYTES> for Rows {
+    /// ggml has no way without importance; here all columns are then alike.
+    #[inline(always)]
+    fn encode(weights: &[f32; LEN], out: &mut [u8; BYTES]) {
+        Self::search(weights, &[1.0; LEN], 0.0, out);
+    }
+
+    #[inline(always)]
+    fn search(weights: &[f32; LEN], importance: &[f32; LEN], _: f32, out: &mut [u8; BYTES]) {
+        let mean = 2.0 * lattice::square_sum(weights) / LEN as f32;
+        let importance = importance.as_chunks::<GROUP>().0;
+        let mut groups = [Group::ZERO; GROUPS];
+        for (i, (x, group)) in weights.as_chunks().0.iter().zip(&mut groups).enumerate() {
+            *group = choose(x, &search::counts(x, &importance[i], mean)).unwrap_or(Group::ZERO);
+        }
+        put(&groups, out);
+    }
+
+    #[inline(always)]
+    fn decode(bytes: &[u8; BYTES], weights: &mut [f32; LEN]) {
+        let [d0, d1, rest @ ..] = bytes;
+        let d = rows::get_f16([*d0, *d1]);
+        let (codes, rest) = rest.split_at(32);
+        let rest = rest.as_chunks::<2>().0;
+        for (i, weights) in weights.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+            let rest = u16::from_le_bytes(rest[i / 4]);
+            let scale = d * f32::from(2 * (rest >> 12 & 7) + 1);
+            let shift = if rest >> 15 == 1 { -SHIFT } else { SHIFT };
+            let high = usize::from(rest >> (i % 4 * 3) & 7);
+            let point = grids::IQ1_S.point(usize::from(codes[i]) | high << 8);
+            *weights = point.map(|level| scale * (level - 1.0 + shift));
+        }
+    }
+}
+
+/// What was chosen for 32 weights.
+#[derive(Clone, Copy)]
+struct Group {
+    scale: f32,
+    codes: [u16; 4],
+    down: bool,
+}
+
+impl Group {
+    const ZERO: Self = Self { scale: 0.0, codes: [0; 4], down: false };
+}
+
+/// Splits a group into levels in every way that keeps the order of its weights, moved up and
+/// moved down; the way with the least error is brought onto the grid.
+#[inline(always)]
+fn choose(x: &[f32; GROUP], counts: &[f32; GROUP]) -> Option<Group> {
+    if rows::peak(x) < 1e-12 {
+        return None;
+    }
+    let order = ternary::order(x);
+    let (mut sum_x, mut sum) = ([0.0f32; GROUP + 1], [0.0f32; GROUP + 1]);
+    for (j, i) in order.iter().enumerate() {
+        sum_x[j + 1] = sum_x[j] + counts[*i] * x[*i];
+        sum[j + 1] = sum[j] + counts[*i];
+    }
+    let mut best = Split::NONE;
+    for low in 0..=GROUP {
+        for high in low..=GROUP {
+            for shift in [PLUS, MINUS] {
+                let parts = |sums: &[f32; GROUP + 1]| {
+                    [sums[low] - sums[0], sums[high] - sums[low], sums[GROUP] - sums[high]]
+                };
+                let ([a, b, c], [p, q, r]) = (parts(&sum_x), shift);
+                let xl = a * p + b * q + c * r;
+                let [a, b, c] = parts(&sum);
+                let l2 = a * p * p + b * q * q + c * r * r;
+                best.consider(xl, l2, low, high, [shift; 2]);
+            }
+        }
+    }
+    let chosen = best.onto_grid::<GROUP, 4>(x, counts, &order)?;
+    let down = chosen.shifts[0] == MINUS;
+    Some(Group { scale: chosen.scale, codes: chosen.codes, down })
+}
+
+#[inline(always)]
+fn put(groups: &[Group; GROUPS], out: &mut [u8; BYTES]) {
+    let steps = lattice::steps(groups.map(|group| group.scale), 15.0, 1.125);
+    let (place_of_d, rest) = out.split_at_mut(2);
+    place_of_d.copy_from_slice(&steps.map_or([0; 2], |(d, _)| d));
+    let (codes, rest) = rest.split_at_mut(32);
+    let places = codes.as_chunks_mut::<4>().0.iter_mut().zip(rest.as_chunks_mut().0);
+    for (i, (group, (codes, rest))) in groups.iter().zip(places).enumerate() {
+        *codes = group.codes.map(|code| code as u8);
+        let high = group.codes.iter().enumerate();
+        let high = high.fold(0, |all, (k, code)| all | code >> 8 << (3 * k));
+        let step = steps.map_or(0, |(_, s)| u16::from(s[i]) << 12 | u16::from(group.down) << 15);
+        *rest = (high | step).to_le_bytes();
+    }
+}
