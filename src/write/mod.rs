@@ -8,6 +8,7 @@ pub mod options;
 pub mod progress;
 pub mod safetensors;
 pub mod tokenizer_gguf;
+pub mod tokenizer_json;
 
 pub use execute::{ExecuteOptions, execute};
 pub use layout::{FilePlan, Layout, Part};
