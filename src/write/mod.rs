@@ -1,5 +1,6 @@
 //! Model → layout → bytes. A layout says what lies where; one executor writes every format.
 
+pub mod edits;
 pub mod execute;
 pub mod gguf;
 pub mod json;
@@ -10,6 +11,7 @@ pub mod safetensors;
 pub mod tokenizer_gguf;
 pub mod tokenizer_json;
 
+pub use edits::Edits;
 pub use execute::{ExecuteOptions, execute};
 pub use layout::{FilePlan, Layout, Part};
 pub use options::{Split, WriteOptions};
