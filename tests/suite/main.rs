@@ -15,6 +15,7 @@ mod faults;
 mod golden;
 mod honest;
 mod hostile;
+mod imatrix;
 mod interrupted;
 mod judge;
 mod logits;
