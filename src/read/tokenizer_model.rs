@@ -71,6 +71,9 @@ pub fn scores(bytes: &[u8], tokens: &[Token]) -> Result<Option<Vec<f32>>> {
 
 /// What tokenizer.model alone says.
 fn core(bytes: &[u8]) -> Result<Tokenizer> {
+    if is_tiktoken(bytes) {
+        return Err(Error::unsupported("a list of tiktoken's, not a model of SentencePiece's"));
+    }
     let model = sentencepiece::read(bytes)?;
     check_supported(&model)?;
     let tokens: Vec<Token> = model.pieces.iter().map(token).collect();
@@ -95,6 +98,17 @@ fn core(bytes: &[u8]) -> Result<Tokenizer> {
         suffix: Vec::new(),
         chat_templates: Vec::new(),
     })
+}
+
+/// Some models have tiktoken's list under this name: a token in base64 and its rank on each line.
+fn is_tiktoken(bytes: &[u8]) -> bool {
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let mut words = line.split(|byte| *byte == b' ');
+    let base64 = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=');
+    let token = words.next().is_some_and(|word| !word.is_empty() && word.iter().all(base64));
+    let rank =
+        words.next().is_some_and(|word| !word.is_empty() && word.iter().all(u8::is_ascii_digit));
+    token && rank && words.next().is_none()
 }
 
 fn check_supported(model: &sentencepiece::Model) -> Result<()> {

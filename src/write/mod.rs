@@ -9,6 +9,7 @@ pub mod options;
 pub mod progress;
 pub mod safetensors;
 pub mod tokenizer_gguf;
+pub mod tokenizer_json;
 
 pub use edits::Edits;
 pub use execute::{ExecuteOptions, execute};

@@ -7,7 +7,7 @@ use safetensors::{Dtype, Entry, Plan};
 use serde_json::Value as Json;
 
 use super::layout::{FilePlan, Layout, Part};
-use super::{WriteOptions, json};
+use super::{WriteOptions, json, tokenizer_json};
 use crate::ir::{DType, Error, Model, Naming, Notes, Result, Tensor, Value};
 
 /// The layout of the file or directory that this model becomes.
@@ -91,8 +91,13 @@ fn side_files(model: &Model, options: &WriteOptions, notes: &mut Notes) -> Resul
         files.push(FilePlan { name: name.clone(), len: blob.size(), parts });
     }
     let has_tokenizer = model.side_files.iter().any(|(name, _)| name.starts_with("tokenizer"));
-    if model.tokenizer.is_some() && !has_tokenizer {
-        notes.lost("tokenizer", "a tokenizer read from GGUF is not yet written as tokenizer.json");
+    if let (Some(tokenizer), false) = (&model.tokenizer, has_tokenizer) {
+        let context = model.config.get("max_position_embeddings").and_then(Value::as_u64);
+        for file in tokenizer_json::files(tokenizer, context, notes)? {
+            if model.side_files.iter().all(|(name, _)| name != file.name) {
+                files.push(whole(file.name, file.text.into_bytes()));
+            }
+        }
     }
     Ok(files)
 }

@@ -20,4 +20,6 @@ mod interrupted;
 mod judge;
 mod logits;
 mod memory;
+mod sentencepiece;
 mod tokenizer;
+mod tokenizer_files;

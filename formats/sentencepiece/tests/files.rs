@@ -65,16 +65,17 @@ fn damage_is_an_error_or_another_model() {
 
 #[test]
 fn what_is_wrong_is_said_with_its_place() {
-    let cases: [(&[u8], &str); 6] = [
-        (b"", "model (byte 0x0): has no pieces"),
-        (b"\x0a\x03\x0a\x01\xff", "piece (byte 0x4): not UTF-8 text"),
-        (b"\x0a\x02\x18\x07", "type (byte 0x2): found varint 7, expected 1 to 6"),
-        (b"\x08\x01", "pieces (byte 0x0): found varint 1, expected a field of bytes"),
-        (b"\x0a\x02\x15\x00", "fixed32 (byte 0x3): needs 4 bytes, but 1 remain"),
-        (b"\x1a\x02\x18\x02", "add_dummy_prefix (byte 0x2): found varint 2, expected 0 or 1"),
-    ];
-    for (bytes, expected) in cases {
-        let message = sentencepiece::read(bytes).unwrap_err().to_string();
-        assert!(message.starts_with(expected), "{message}");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/bad/sentencepiece");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "model") {
+            continue;
+        }
+        let expected = std::fs::read_to_string(path.with_extension("message")).unwrap();
+        let error = sentencepiece::read(&std::fs::read(&path).unwrap()).unwrap_err();
+        assert_eq!(error.to_string(), expected.trim_end(), "{}", path.display());
+        seen += 1;
     }
+    assert_eq!(seen, 11);
 }

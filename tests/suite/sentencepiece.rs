@@ -10,6 +10,8 @@ use remold::read::{tokenizer_gguf, tokenizer_json, tokenizer_model};
 use remold::run::tokens::Encoder;
 use remold::write;
 
+use crate::program::{Dir, remold, tiny};
+
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/sentencepiece")
 }
@@ -193,8 +195,11 @@ fn other_models_and_damage_are_refused() {
         assert_eq!(error.fault, Fault::Unsupported);
         assert!(error.to_string().contains(expected), "{error}");
     }
-    let good = sentencepiece::read(&bytes("llama/tokenizer.model")).expect("reads");
-    type Change = fn(&mut sentencepiece::Model);
+    let good = ::sentencepiece::read(&bytes("llama/tokenizer.model")).expect("reads");
+    let error = read(b"IQ== 0\nIg== 1\n").expect_err("another library's");
+    assert_eq!(error.fault, Fault::Unsupported);
+    assert!(error.to_string().contains("tiktoken"), "{error}");
+    type Change = fn(&mut ::sentencepiece::Model);
     let cases: [(Change, &str); 6] = [
         (|model| model.pieces[5] = model.pieces[6].clone(), "has two ids"),
         (|model| model.pieces[5].text = "<0x-1>".into(), "'<0x-1>' is no byte"),
@@ -206,7 +211,7 @@ fn other_models_and_damage_are_refused() {
     for (change, expected) in cases {
         let mut bad = good.clone();
         change(&mut bad);
-        let error = read(&sentencepiece::write(&bad)).expect_err(expected).to_string();
+        let error = read(&::sentencepiece::write(&bad)).expect_err(expected).to_string();
         assert!(error.starts_with("tokenizer.model: ") && error.contains(expected), "{error}");
     }
 }
@@ -220,4 +225,40 @@ fn long_texts_take_little_time() {
         assert_eq!(encoder.decode_text(&ids, false).expect("decodes"), text);
     }
     assert!(start.elapsed() < std::time::Duration::from_secs(9), "{:?}", start.elapsed());
+}
+
+/// A directory with no tokenizer.json, a GGUF made of it, and a directory made of that.
+#[test]
+fn a_model_with_tokenizer_model_goes_round() {
+    let dir = Dir::new();
+    let source = dir.join("source");
+    std::fs::create_dir(&source).expect("a folder");
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(tiny().join(file), source.join(file)).expect("copies");
+    }
+    std::fs::write(source.join("tokenizer.model"), bytes("llama/tokenizer.model")).expect("writes");
+    let (gguf, again) = (dir.join("x.gguf"), dir.join("again"));
+    remold!("convert", source, gguf, "--verify").ends(0);
+    remold!("convert", gguf, again, "--verify").ends(0);
+    assert!(again.join("tokenizer.json").exists() && !again.join("tokenizer.model").exists());
+    let expected = expected("llama");
+    let text = texts().iter().position(|text| text.starts_with("The quick")).expect("a text");
+    let ids: Vec<String> = ids(&expected["plain"][text]).iter().map(u32::to_string).collect();
+    for model in [&source, &gguf, &again] {
+        let ran = remold!("tokenize", model, texts()[text]).ends(0);
+        assert_eq!(ran.stdout.trim_end(), ids.join(","), "{}", model.display());
+    }
+}
+
+/// The same pieces, so the same scores, in another order of files.
+#[test]
+fn scores_of_tokenizer_model_are_taken_where_its_pieces_are_the_same() {
+    let tokens = read("llama").tokens;
+    let model = bytes("llama/tokenizer.model");
+    let scores = tokenizer_model::scores(&model, &tokens).expect("reads").expect("the same");
+    assert_eq!(scores, spm(&read("llama")).scores);
+    let mut other = tokens;
+    other[400].text.push('x');
+    assert_eq!(tokenizer_model::scores(&model, &other), Ok(None));
+    assert_eq!(tokenizer_model::scores(&bytes("unigram.model"), &other), Ok(None));
 }
