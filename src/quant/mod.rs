@@ -7,6 +7,7 @@
 mod apply;
 mod fp4;
 mod groups;
+mod importance;
 mod mxfp4;
 mod nibbles;
 mod nvfp4;
@@ -38,6 +39,7 @@ mod tq2_0;
 mod trits;
 
 pub use apply::{Mixture, Types, apply, dtype_by_name};
+pub use importance::{ImportanceMatrix, require_importance};
 
 use crate::ir::{Block, DType, Quantizer};
 
