@@ -17,8 +17,10 @@ fn of_the_trained_model() {
 #[test]
 fn of_random_models() {
     let dir = Dir::new();
+    // Their rows are too short for super-blocks: q2_k stands for the mixtures that fall back.
+    let kinds = || TYPES.iter().filter(|kind| !kind.ends_with(['s', 'm', 'l']));
     for model in architectures() {
-        for kind in TYPES {
+        for kind in kinds() {
             let target = dir.join("x.gguf");
             let ran = remold!("convert", model, target, "--type", kind, "--verify", "--overwrite");
             assert!(ran.ends(0).stdout.starts_with("PASS "));
