@@ -105,8 +105,10 @@ impl Conversion {
     }
 
     fn job(&self, types: Types) -> Result<Job> {
-        if self.verify && self.writing.vocab_only {
-            return Err(Error::usage("--verify needs the tensors that --vocab-only leaves out"));
+        let partial = !(self.reading.include.is_empty() && self.reading.exclude.is_empty());
+        if self.verify && (partial || self.writing.vocab_only) {
+            let text = "--verify runs whole models; leave out --include, --exclude, --vocab-only";
+            return Err(Error::usage(text));
         }
         let to = formats::for_target(&self.target, self.writing.to.as_deref())?;
         let name = self.target.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -114,7 +116,7 @@ impl Conversion {
             target: self.target.clone(),
             to,
             types,
-            partial: !(self.reading.include.is_empty() && self.reading.exclude.is_empty()),
+            partial,
             write: WriteOptions {
                 name: name.unwrap_or_default(),
                 directory: to.directory && formats::is_directory(&self.target),

@@ -133,7 +133,7 @@ fn metadata_is_set_and_unset() {
         tiny(),
         first,
         "--set",
-        "max_position_embeddings=256",
+        "llama.context_length=256",
         "--set",
         "general.name=A b"
     )
