@@ -142,6 +142,9 @@ pub(super) fn to_gguf(
             if beta_fast != 32.0 || beta_slow != 1.0 {
                 put("yarn_beta_fast", Value::F32(beta_fast));
                 put("yarn_beta_slow", Value::F32(beta_slow));
+                let text = "beta_fast and beta_slow are kept in the file's metadata, but llama.cpp \
+                            ignores them for this architecture: its logits differ";
+                notes.lost("rope scaling", text);
             }
             if !truncate {
                 let text = "truncate = false: GGUF cannot say it; its readers round the ramp";
