@@ -84,7 +84,7 @@ impl Plan<'_> {
         let mut notes = Notes::default();
         // A name that leads to no format is refused before anything is read.
         let job = self.job()?;
-        let model = self.reading.model(self.source, Access::Read, &mut notes)?;
+        let model = self.reading.intact(self.source, Access::Read, &mut notes)?;
         let progress: Box<dyn Progress> =
             if self.common.quiet { Box::new(Silent) } else { Bar::on_terminal() };
         let how = ExecuteOptions {

@@ -15,6 +15,8 @@ pub struct Limits {
     pub gguf_metadata: u64,
     /// Shards of one model.
     pub shards: u64,
+    /// Weights are compared with the checksums that their file states, which reads all of them.
+    pub checksums: bool,
     /// Objects of foreign classes in a pickle are left out instead of refused.
     pub skip_objects: bool,
 }
@@ -49,6 +51,7 @@ impl Default for Limits {
             gguf_string: 16 << 20,
             gguf_metadata: 1 << 30,
             shards: 100_000,
+            checksums: false,
             skip_objects: false,
         }
     }

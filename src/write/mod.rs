@@ -2,14 +2,17 @@
 
 pub mod execute;
 pub mod gguf;
+mod hub;
 pub mod json;
 pub mod layout;
 pub mod options;
 pub mod progress;
 pub mod safetensors;
+mod sums;
 pub mod tokenizer_gguf;
+pub mod torch;
 
 pub use execute::{ExecuteOptions, execute};
-pub use layout::{FilePlan, Layout, Part};
+pub use layout::{Checksum, FilePlan, Layout, Part};
 pub use options::{Split, WriteOptions};
 pub use progress::{Bar, Progress, Silent};
