@@ -19,8 +19,11 @@ pub(super) struct Container {
     /// The name of the index of shards.
     pub(super) index: &'static str,
     /// Lays out one file of these tensors.
-    pub(super) file: fn(name: String, tensors: &[(&String, &Tensor)]) -> Result<FilePlan>,
+    pub(super) file: File,
 }
+
+/// Lays out a file of this name and these tensors, each with its name.
+type File = fn(String, &[(&String, &Tensor)]) -> Result<FilePlan>;
 
 /// The file or directory of these tensors, in this order.
 ///
