@@ -40,21 +40,50 @@ pub fn rename(
 ) -> Result<(Model, Ledger)> {
     let typed = hyper(arch, model)?;
     check_complete(arch, model, &typed)?;
+    map(arch, model, &typed, naming, notes)
+}
+
+/// As [`rename`], for a model from which tensors were left out on purpose.
+///
+/// # Errors
+/// As [`rename`], but for what is missing.
+pub fn rename_part(
+    arch: &'static Arch,
+    model: &Model,
+    naming: Naming,
+    notes: &mut Notes,
+) -> Result<(Model, Ledger)> {
+    let typed = hyper(arch, model)?;
+    for (name, tensor) in &model.tensors {
+        if let Some(found) = locate(arch, model.naming, name) {
+            check_shape(name, tensor, found.row.role.shape(&typed, found.part))?;
+        }
+    }
+    map(arch, model, &typed, naming, notes)
+}
+
+fn map(
+    arch: &'static Arch,
+    model: &Model,
+    typed: &Hyper,
+    naming: Naming,
+    notes: &mut Notes,
+) -> Result<(Model, Ledger)> {
     if model.naming == naming {
         let kept = |name: &String| (name.clone(), Fate::Mapped(name.clone()));
         return Ok((model.clone(), model.tensors.keys().map(kept).collect()));
     }
-    let mut renaming = Renaming { arch, model, hyper: &typed, naming, tensors: IndexMap::new() };
+    let mut renaming = Renaming { arch, model, hyper: typed, naming, tensors: IndexMap::new() };
     let ledger = renaming.tensors(notes)?;
     let mut tensors = renaming.tensors;
     let config = match naming {
         Naming::Gguf => {
-            if let Some(factors) = super::rope::factors(&typed)? {
+            if let Some(factors) = super::rope::factors(typed)? {
                 tensors.insert("rope_freqs.weight".into(), floats("rope_freqs.weight", &factors)?);
             }
-            Config { entries: gguf_entries(arch, model, &typed, notes)? }
+            Config { entries: gguf_entries(arch, model, typed, notes)? }
         }
-        Naming::HuggingFace => Config { entries: config::to_json(arch, model, &typed)? },
+        Naming::HuggingFace => Config { entries: config::to_json(arch, model, typed)? },
     };
     Ok((Model { naming, config, tensors, ..model.clone() }, ledger))
 }
@@ -239,7 +268,11 @@ fn check_one(
         };
         return Err(Error::malformed(format!("tensor {name} is missing{hint}")));
     };
-    let Some(expected) = row.role.shape(hyper, part) else { return Ok(()) };
+    check_shape(name, tensor, row.role.shape(hyper, part))
+}
+
+fn check_shape(name: &str, tensor: &Tensor, expected: Option<Vec<u64>>) -> Result<()> {
+    let Some(expected) = expected else { return Ok(()) };
     if tensor.shape().dims() != expected {
         let found = tensor.shape();
         let message =
@@ -309,10 +342,45 @@ fn gguf_entries(
     hyper: &Hyper,
     notes: &mut Notes,
 ) -> Result<IndexMap<String, Value>> {
-    let mut entries = IndexMap::new();
-    entries.insert("general.architecture".into(), Value::Text(arch.gguf.into()));
-    entries.insert("general.type".into(), Value::Text("model".into()));
-    entries.insert("general.name".into(), Value::Text(model.name()));
+    let mut entries = general(arch.gguf, model);
     entries.extend(config::to_gguf(arch, hyper, notes)?);
     Ok(entries)
+}
+
+/// The configuration of a model whose family is not known, as far as the other side can hold it
+/// under the same names.
+pub fn untranslated(model: &Model, naming: Naming, notes: &mut Notes) -> Config {
+    if naming == Naming::HuggingFace {
+        return Config::default();
+    }
+    let family = model.config.get("model_type").and_then(Value::as_text).unwrap_or("unknown");
+    let mut entries = general(family, model);
+    let mut lost = Vec::new();
+    for (key, value) in &model.config.entries {
+        match value {
+            Value::Null => {}
+            Value::List(_) | Value::Map(_) => lost.push(key.as_str()),
+            Value::F64(x) => {
+                entries.insert(format!("{family}.{key}"), Value::F32(*x as f32));
+            }
+            value => {
+                entries.insert(format!("{family}.{key}"), value.clone());
+            }
+        }
+    }
+    if !lost.is_empty() {
+        let text = format!("not carried over, being lists or maps: {}", lost.join(", "));
+        notes.lost("config.json", text);
+    }
+    Config { entries }
+}
+
+/// What every GGUF says first.
+fn general(family: &str, model: &Model) -> IndexMap<String, Value> {
+    let text = |text: &str| Value::Text(text.to_owned());
+    IndexMap::from([
+        ("general.architecture".to_owned(), text(family)),
+        ("general.type".to_owned(), text("model")),
+        ("general.name".to_owned(), Value::Text(model.name())),
+    ])
 }

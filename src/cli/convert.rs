@@ -1,6 +1,6 @@
 //! `remold convert`: any format in, any format out.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use serde_json::{Value as Json, json};
@@ -10,25 +10,46 @@ use super::{Outcome, report, verify};
 use crate::arch::Fate;
 use crate::convert::{Job, Made, convert};
 use crate::formats;
-use crate::ir::{Access, Notes, Result};
+use crate::ir::{Access, Error, Notes, Result};
 use crate::quant::Types;
+use crate::verify::Report;
 use crate::write::{Bar, ExecuteOptions, Progress, Silent, Split, WriteOptions};
 
 /// Converts a model to another format, other types, or both
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The model to read: a file, a shard's index, or a directory.
-    #[arg(value_name = "SRC")]
-    source: PathBuf,
-    /// The file or directory to write; its extension says the format.
-    #[arg(value_name = "DST")]
-    target: PathBuf,
+    #[command(flatten)]
+    conversion: Conversion,
     /// The type of the weights: f32, f16, bf16, q8_0, q4_0, …; the source's unless given.
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<String>,
     /// One type for every tensor that can be quantized, instead of llama-quantize's mixture.
     #[arg(long)]
     pure: bool,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Result<Outcome> {
+        let types = Types {
+            all: self.kind.as_deref().map(str::parse).transpose()?,
+            pure: self.pure,
+            // Whoever names a type for a conversion wants that type, whatever the source has.
+            allow_requantize: true,
+            ..Types::default()
+        };
+        self.conversion.run(types)
+    }
+}
+
+/// From where to where, and how: what `convert` and `quantize` have in common.
+#[derive(Debug, clap::Args)]
+pub(super) struct Conversion {
+    /// The model to read: a file, a shard's index, or a directory.
+    #[arg(value_name = "SRC")]
+    source: PathBuf,
+    /// The file or directory to write; its extension says the format.
+    #[arg(value_name = "DST")]
+    target: PathBuf,
     /// Run both models afterwards and compare them (exit 1 if they are not the same).
     #[arg(long)]
     verify: bool,
@@ -43,48 +64,13 @@ pub(crate) struct Args {
     common: Common,
 }
 
-impl Args {
-    pub(super) fn run(self) -> Result<Outcome> {
-        let types = Types {
-            all: self.kind.as_deref().map(str::parse).transpose()?,
-            pure: self.pure,
-            // Whoever names a type for a conversion wants that type, whatever the source has.
-            allow_requantize: true,
-            ..Types::default()
-        };
-        let plan = Plan {
-            source: &self.source,
-            target: &self.target,
-            types,
-            verify: self.verify,
-            json: self.json,
-            reading: &self.reading,
-            writing: &self.writing,
-            common: &self.common,
-        };
-        plan.run()
-    }
-}
-
-/// What `convert` and `quantize` do alike.
-pub(super) struct Plan<'a> {
-    pub(super) source: &'a Path,
-    pub(super) target: &'a Path,
-    pub(super) types: Types,
-    pub(super) verify: bool,
-    pub(super) json: bool,
-    pub(super) reading: &'a Reading,
-    pub(super) writing: &'a Writing,
-    pub(super) common: &'a Common,
-}
-
-impl Plan<'_> {
-    pub(super) fn run(self) -> Result<Outcome> {
+impl Conversion {
+    pub(super) fn run(&self, types: Types) -> Result<Outcome> {
         let started = Instant::now();
         let mut notes = Notes::default();
         // A name that leads to no format is refused before anything is read.
-        let job = self.job()?;
-        let model = self.reading.intact(self.source, Access::Read, &mut notes)?;
+        let job = self.job(types)?;
+        let model = self.reading.intact(&self.source, Access::Read, &mut notes)?;
         let progress: Box<dyn Progress> =
             if self.common.quiet { Box::new(Silent) } else { Bar::on_terminal() };
         let how = ExecuteOptions {
@@ -100,34 +86,45 @@ impl Plan<'_> {
             self.show_plan(&made)?;
             return Ok(Outcome::Done);
         }
-        if self.json {
-            report::json(&self.to_json(&made, &notes))?;
-        } else if !self.common.quiet {
+        if !self.common.quiet && !self.json {
             report::line(&self.summary(&made, started));
         }
-        if self.verify {
-            return verify::after(self.source, self.target, self.reading, self.common, self.json);
+        let target = made.layout.opened_at(&self.target);
+        let proof = match self.verify {
+            true => Some(verify::after(&self.source, &target, &self.reading, &self.common)?),
+            false => None,
+        };
+        if self.json {
+            let mut json = self.to_json(&made, &notes);
+            json["verification"] = proof.as_ref().map_or(Json::Null, Report::to_json);
+            report::json(&json)?;
+        } else if let Some(proof) = &proof {
+            report::result(&proof.to_text(false))?;
         }
-        Ok(Outcome::Done)
+        Ok(proof.as_ref().map_or(Outcome::Done, verify::outcome))
     }
 
-    fn job(&self) -> Result<Job> {
-        let to = formats::for_target(self.target, self.writing.to.as_deref())?;
+    fn job(&self, types: Types) -> Result<Job> {
+        if self.verify && self.writing.vocab_only {
+            return Err(Error::usage("--verify needs the tensors that --vocab-only leaves out"));
+        }
+        let to = formats::for_target(&self.target, self.writing.to.as_deref())?;
         let name = self.target.file_name().map(|name| name.to_string_lossy().into_owned());
         Ok(Job {
-            target: self.target.to_owned(),
+            target: self.target.clone(),
             to,
-            types: self.types.clone(),
-            edits: self.writing.edits()?,
+            types,
+            partial: !(self.reading.include.is_empty() && self.reading.exclude.is_empty()),
             write: WriteOptions {
                 name: name.unwrap_or_default(),
-                directory: to.directory && formats::is_directory(self.target),
+                directory: to.directory && formats::is_directory(&self.target),
                 split: Split {
                     max_bytes: self.writing.split_max_size,
                     max_tensors: self.writing.split_max_tensors,
                 },
                 vocab_only: self.writing.vocab_only,
                 pre: self.writing.pre.clone(),
+                edits: self.writing.edits()?,
                 ..WriteOptions::default()
             },
             overwrite: self.writing.overwrite,

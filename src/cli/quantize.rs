@@ -1,24 +1,17 @@
 //! `remold quantize`: as llama-quantize, from any format.
 
-use std::path::PathBuf;
-
 use regex::Regex;
 
 use super::Outcome;
-use super::args::{Common, Reading, Writing};
-use super::convert::Plan;
+use super::convert::Conversion;
 use crate::ir::{DType, Result};
 use crate::quant::{self, Types};
 
 /// Quantizes a model, with the mixtures of llama-quantize
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The model to read: a file, a shard's index, or a directory.
-    #[arg(value_name = "SRC")]
-    source: PathBuf,
-    /// The GGUF to write.
-    #[arg(value_name = "DST")]
-    target: PathBuf,
+    #[command(flatten)]
+    conversion: Conversion,
     /// The mixture, as llama-quantize spells it, in any case: Q8_0, Q4_0, Q6_K, …
     #[arg(value_name = "TYPE")]
     kind: String,
@@ -40,18 +33,6 @@ pub(crate) struct Args {
     /// Pack tensors again that are packed already; it loses twice.
     #[arg(long)]
     allow_requantize: bool,
-    /// Run both models afterwards and compare them (exit 1 if they are not the same).
-    #[arg(long)]
-    verify: bool,
-    /// Machine form on standard output.
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    reading: Reading,
-    #[command(flatten)]
-    writing: Writing,
-    #[command(flatten)]
-    common: Common,
 }
 
 impl Args {
@@ -65,17 +46,7 @@ impl Args {
             leave_output: self.leave_output_tensor,
             allow_requantize: self.allow_requantize,
         };
-        let plan = Plan {
-            source: &self.source,
-            target: &self.target,
-            types,
-            verify: self.verify,
-            json: self.json,
-            reading: &self.reading,
-            writing: &self.writing,
-            common: &self.common,
-        };
-        plan.run()
+        self.conversion.run(types)
     }
 }
 

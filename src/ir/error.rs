@@ -99,9 +99,18 @@ impl Error {
 /// One line whatever a file's names hold: control characters are escaped.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&escape(&self.message))
+        let line = escape(&self.message);
+        let cut = |at: usize| (at..line.len()).find(|&i| line.is_char_boundary(i)).unwrap_or(at);
+        if line.len() <= LINE_MAX {
+            return f.write_str(&line);
+        }
+        let (head, tail) = (&line[..cut(LINE_MAX / 2)], &line[cut(line.len() - LINE_MAX / 2)..]);
+        write!(f, "{head} … {tail}")
     }
 }
+
+/// Names in a file may be 64 KiB long; the middle of such a line helps nobody.
+const LINE_MAX: usize = 2000;
 
 impl std::error::Error for Error {}
 

@@ -5,20 +5,35 @@
 //! along. Those with a codec are decoded, and multiplied; those in [`QUANTIZERS`] are written.
 
 mod apply;
+mod fp4;
+mod groups;
+mod mxfp4;
 mod nibbles;
+mod nvfp4;
+mod pairs;
 mod plain;
 pub mod policy;
+mod q1_0;
+mod q2_0;
+mod q2_k;
+mod q3_k;
 mod q4_0;
 mod q4_1;
+mod q4_k;
 mod q5_0;
 mod q5_1;
+mod q5_k;
 mod q6_k;
 mod q8_0;
 pub(crate) mod rows;
 mod search;
 pub(crate) mod simd;
+mod super_block;
 #[cfg(test)]
 mod tests;
+mod tq1_0;
+mod tq2_0;
+mod trits;
 
 pub use apply::{Mixture, Types, apply, dtype_by_name};
 
@@ -32,10 +47,10 @@ pub static BLOCKS: &[&Block] = &[
     &q5_1::BLOCK,
     &q8_0::BLOCK,
     &Q8_1,
-    &Q2_K,
-    &Q3_K,
-    &Q4_K,
-    &Q5_K,
+    &q2_k::BLOCK,
+    &q3_k::BLOCK,
+    &q4_k::BLOCK,
+    &q5_k::BLOCK,
     &q6_k::BLOCK,
     &Q8_K,
     &IQ2_XXS,
@@ -47,12 +62,12 @@ pub static BLOCKS: &[&Block] = &[
     &IQ2_S,
     &IQ4_XS,
     &IQ1_M,
-    &TQ1_0,
-    &TQ2_0,
-    &MXFP4,
-    &NVFP4,
-    &Q1_0,
-    &Q2_0,
+    &tq1_0::BLOCK,
+    &tq2_0::BLOCK,
+    &mxfp4::BLOCK,
+    &nvfp4::BLOCK,
+    &q1_0::BLOCK,
+    &q2_0::BLOCK,
 ];
 
 /// Every quantizer, by the number of its packing.
@@ -62,16 +77,22 @@ pub static QUANTIZERS: &[&Quantizer] = &[
     &q5_0::QUANTIZER,
     &q5_1::QUANTIZER,
     &q8_0::QUANTIZER,
+    &q2_k::QUANTIZER,
+    &q3_k::QUANTIZER,
+    &q4_k::QUANTIZER,
+    &q5_k::QUANTIZER,
     &q6_k::QUANTIZER,
+    &tq1_0::QUANTIZER,
+    &tq2_0::QUANTIZER,
+    &mxfp4::QUANTIZER,
+    &nvfp4::QUANTIZER,
+    &q1_0::QUANTIZER,
+    &q2_0::QUANTIZER,
 ];
 
 // Packings that are only carried along. The sizes are those of `ggml_blck_size` and
 // `ggml_type_size`; a test holds all of `BLOCKS` against them.
 static Q8_1: Block = carried("q8_1", 9, 32, 36);
-static Q2_K: Block = carried("q2_k", 10, 256, 84);
-static Q3_K: Block = carried("q3_k", 11, 256, 110);
-static Q4_K: Block = carried("q4_k", 12, 256, 144);
-static Q5_K: Block = carried("q5_k", 13, 256, 176);
 static Q8_K: Block = carried("q8_k", 15, 256, 292);
 static IQ2_XXS: Block = hungry("iq2_xxs", 16, 256, 66);
 static IQ2_XS: Block = hungry("iq2_xs", 17, 256, 74);
@@ -82,12 +103,6 @@ static IQ3_S: Block = carried("iq3_s", 21, 256, 110);
 static IQ2_S: Block = hungry("iq2_s", 22, 256, 82);
 static IQ4_XS: Block = carried("iq4_xs", 23, 256, 136);
 static IQ1_M: Block = hungry("iq1_m", 29, 256, 56);
-static TQ1_0: Block = carried("tq1_0", 34, 256, 54);
-static TQ2_0: Block = carried("tq2_0", 35, 256, 66);
-static MXFP4: Block = carried("mxfp4", 39, 32, 17);
-static NVFP4: Block = carried("nvfp4", 40, 64, 36);
-static Q1_0: Block = carried("q1_0", 41, 128, 18);
-static Q2_0: Block = carried("q2_0", 42, 64, 18);
 
 const fn carried(name: &'static str, ggml_id: u32, len: usize, bytes: usize) -> Block {
     Block { name, ggml_id, len, bytes, needs_importance: false, codec: None }

@@ -18,12 +18,20 @@ pub(super) const PIECE: usize = 256;
 /// A scale that is halved by one flipped bit errs by a half in each: the bound lies below.
 pub(super) const SEARCH_MAX: f32 = 0.48;
 
+/// The same where the groups of a block have scales of few bits: a group that counts for little may
+/// get the scale 0. ggml's encoders, given importances over eight orders of magnitude, or columns of
+/// no importance, err by up to the largest weight. A scale whose sign is flipped errs by twice that.
+pub(super) const WHOLE_MAX: f32 = 1.001;
+
 /// Half the distance of the binary16s next to zero: what smaller numbers lose at most.
 pub(super) const F16_FLOOR: f32 = 1.0 / 33_554_432.0;
 
 /// One block of a packing. The methods are `#[inline(always)]`, so that they are compiled for the
 /// instruction set of their caller; functions given as values would not be.
 pub(super) trait Packing<const LEN: usize, const BYTES: usize> {
+    /// Whether [`search`](Self::search) needs the mean square, which takes as long as a short search.
+    const LOOKS_AT_MEAN: bool = true;
+
     /// Chooses scale and levels from the weights alone.
     fn encode(weights: &[f32; LEN], out: &mut [u8; BYTES]);
 
@@ -57,7 +65,8 @@ pub(super) fn pack<P: Packing<LEN, BYTES>, const LEN: usize, const BYTES: usize>
     let rows = weights.chunks_exact(columns).zip(out.chunks_exact_mut(columns / LEN * BYTES));
     for (row, out) in rows {
         // One after the other, as ggml adds: the sum must have the same bits.
-        let mean_square = row.iter().fold(0.0, |sum: f32, x| sum + x * x) / columns as f32;
+        let square = |row: &[f32]| row.iter().fold(0.0, |sum: f32, x| sum + x * x);
+        let mean_square = if P::LOOKS_AT_MEAN { square(row) / columns as f32 } else { 0.0 };
         let blocks = row.as_chunks().0.iter().zip(importance).zip(out.as_chunks_mut().0);
         for ((weights, importance), out) in blocks {
             P::search(weights, importance, mean_square, out);

@@ -63,6 +63,7 @@ fn hold_against_ggml(folder: &Path, name: &str, columns: usize) -> usize {
                 assert!(same, "{name} {} {isa:?}: weight {i} is {ours}, not {ggml}", block.name);
             }
             assert_eq!(ours.len(), rows.len());
+            assert!(!decoded.is_empty(), "{name} {}: nothing decoded", block.name);
         }
         compared += rows.len();
     }
@@ -98,7 +99,24 @@ fn every_type_of_ggml_has_its_size() {
 
 #[test]
 fn bytes_and_numbers_are_those_of_ggml() {
-    assert_eq!(hold_against_ggml(&fixtures(), "rows", 512), 6 * 25 * 512);
+    assert_eq!(hold_against_ggml(&fixtures(), "rows", 512), QUANTIZERS.len() * 25 * 512);
+}
+
+#[test]
+fn noise_is_decoded_as_by_ggml() {
+    for name in ["tq1_0", "tq2_0", "mxfp4", "nvfp4", "q1_0", "q2_0"] {
+        let block = block_by_name(name).unwrap();
+        let bytes = std::fs::read(fixtures().join(format!("noise.{name}"))).unwrap();
+        let expected = floats(&fixtures().join(format!("noise.{name}.f32")));
+        assert_eq!(expected.len(), 4096);
+        for (isa, ours) in on_each(|| decode(block, &bytes)) {
+            for (i, (ours, ggml)) in ours.iter().zip(&expected).enumerate() {
+                let same = ours.to_bits() == ggml.to_bits() || ours.is_nan() && ggml.is_nan();
+                assert!(same, "{name} {isa:?}: weight {i} is {ours}, not {ggml}");
+            }
+            assert_eq!(ours.len(), expected.len());
+        }
+    }
 }
 
 /// The same with many more rows, written by `fixtures/make/quant.py --rows DIR`.
@@ -210,20 +228,48 @@ fn encodings_keep_their_error_bound() {
     }
 }
 
+/// Something done to the bytes of a block.
+type Damage = Box<dyn Fn(&mut [u8])>;
+
+/// What one flipped bit can do to the scales of a block, where its error bound must notice.
+fn damages(block: &Block) -> Vec<Damage> {
+    fn f16(at: usize, damage: fn(u16) -> u16) -> Damage {
+        Box::new(move |block| {
+            let d = u16::from_le_bytes([block[at], block[at + 1]]);
+            block[at..at + 2].copy_from_slice(&damage(d).to_le_bytes());
+        })
+    }
+    fn bytes(len: usize, damage: fn(u8) -> u8) -> Damage {
+        Box::new(move |block| block[..len].iter_mut().for_each(|scale| *scale = damage(*scale)))
+    }
+    let all: [fn(u16) -> u16; 3] = [|d| d + 0x400, |d| d - 0x400, |d| d ^ 0x8000];
+    let [double, halve, negate] = all;
+    match block.name {
+        "mxfp4" => vec![bytes(1, |e| e + 1), bytes(1, |e| e - 1)],
+        "nvfp4" => vec![bytes(4, |scale| scale + 8), bytes(4, |scale| scale - 8)],
+        // One of three values errs by as much as half the largest weight loses.
+        "tq1_0" | "tq2_0" => vec![f16(block.bytes - 2, double), f16(block.bytes - 2, negate)],
+        "q2_0" => vec![f16(0, double), f16(0, negate)],
+        // The largest weight loses more than a doubled mean adds to the least.
+        "q1_0" => vec![f16(0, halve), f16(0, negate)],
+        // By importance, an encoder of few bits may err as much as a scale that is halved.
+        "q2_k" => vec![f16(block.bytes - 4, negate), f16(block.bytes - 4, double)],
+        "q3_k" => vec![f16(block.bytes - 2, negate)],
+        "q4_k" | "q5_k" => vec![f16(0, negate), f16(0, double)],
+        "q6_k" => all.map(|damage| f16(block.bytes - 2, damage)).into(),
+        _ => all.map(|damage| f16(0, damage)).into(),
+    }
+}
+
 #[test]
 fn a_flipped_bit_of_a_scale_breaks_the_error_bound_of_its_block() {
     let weights = gaussian(1 << 14, 5);
     for quantizer in QUANTIZERS {
         let block = quantizer.block;
         let bytes = pack(quantizer, &weights, 1 << 14, None);
-        let scale = if block.name == "q6_k" { block.bytes - 2 } else { 0 };
-        let damages: [fn(u16) -> u16; 3] = [|d| d + 0x400, |d| d - 0x400, |d| d ^ 0x8000];
-        for damage in damages {
+        for damage in damages(block) {
             let mut damaged = bytes.clone();
-            for block in damaged.chunks_mut(block.bytes) {
-                let d = u16::from_le_bytes([block[scale], block[scale + 1]]);
-                block[scale..scale + 2].copy_from_slice(&damage(d).to_le_bytes());
-            }
+            damaged.chunks_mut(block.bytes).for_each(&damage);
             let parts = parts_of_bound(block, &weights, &decode(block, &damaged));
             let least = parts.into_iter().fold(f32::MAX, f32::min);
             assert!(least > 1.0, "{quantizer:?}: {least}");

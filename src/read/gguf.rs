@@ -64,7 +64,13 @@ impl Part {
         let container = gguf::Limits {
             string: limits.gguf_string,
             metadata: limits.gguf_metadata,
-            ..gguf::Limits::default()
+            entries: limits.gguf_entries,
+            key: limits.gguf_key,
+            nesting: u32::try_from(limits.gguf_nesting).unwrap_or(u32::MAX),
+            tensors: limits.gguf_tensors,
+            name: limits.gguf_name,
+            rank: u32::try_from(limits.gguf_rank).unwrap_or(u32::MAX),
+            alignment: limits.gguf_alignment,
         };
         let file = gguf::read(&*blob, &container)
             .map_err(|error| Error::from(error).at("gguf").at(blob.name()))?;

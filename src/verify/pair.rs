@@ -54,8 +54,7 @@ struct Side {
 /// Pairs the tensors of two models.
 ///
 /// # Errors
-/// What the table says against the reference; Unsupported if the names of the two differ and the
-/// family is not known.
+/// What the table says against the reference.
 pub(super) fn pair(reference: &Model, candidate: &Model) -> Result<Pairs> {
     let naming = match reference.naming == candidate.naming {
         true => reference.naming,
@@ -63,7 +62,8 @@ pub(super) fn pair(reference: &Model, candidate: &Model) -> Result<Pairs> {
     };
     let family = match reference.naming == naming && candidate.naming == naming {
         true => arch::find(reference),
-        false => Some(arch::require(with_config(reference, candidate))?),
+        // A family that no table knows keeps its names on the way to another format.
+        false => arch::find(with_config(reference, candidate)),
     };
     let mut pairs = Pairs::default();
     let theirs = Side::of(family, reference, naming).map_err(|e| e.at(&reference.origin))?;

@@ -28,7 +28,7 @@ type File = fn(String, &[(&String, &Tensor)]) -> Result<FilePlan>;
 /// The file or directory of these tensors, in this order.
 ///
 /// # Errors
-/// What the container says of a tensor.
+/// What the container says of a tensor; Usage for edits of a configuration that is not written.
 pub(super) fn layout(
     container: &Container,
     model: &Model,
@@ -37,6 +37,10 @@ pub(super) fn layout(
     notes: &mut Notes,
 ) -> Result<Layout> {
     if !options.directory {
+        if !options.edits.is_empty() {
+            let text = "--set and --unset change config.json; name a directory, which has one";
+            return Err(Error::usage(text));
+        }
         if model.tokenizer.is_some() || !model.side_files.is_empty() {
             let name = container.name;
             let text = format!("one {name} file holds tensors only; name a directory to keep them");
@@ -49,7 +53,7 @@ pub(super) fn layout(
     if !options.vocab_only {
         files = shards(container, tensors, options)?;
     }
-    files.extend(side_files(model, notes)?);
+    files.extend(side_files(model, options, notes)?);
     Ok(Layout { files, directory: true })
 }
 
@@ -77,11 +81,12 @@ fn shards(
 }
 
 /// config.json, and the small files that travel with a model.
-fn side_files(model: &Model, notes: &mut Notes) -> Result<Vec<FilePlan>> {
+fn side_files(model: &Model, options: &WriteOptions, notes: &mut Notes) -> Result<Vec<FilePlan>> {
     let mut files = Vec::new();
     if model.naming == Naming::HuggingFace && !model.config.entries.is_empty() {
         let mut config = model.config.clone();
         state_dtype(&mut config.entries, model);
+        options.edits.apply(&mut config.entries)?;
         let text = json::to_json(&Value::Map(config.entries))?;
         files.push(whole("config.json", pretty(&text)?));
     }

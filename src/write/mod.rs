@@ -1,5 +1,6 @@
 //! Model → layout → bytes. A layout says what lies where; one executor writes every format.
 
+pub mod edits;
 pub mod execute;
 pub mod gguf;
 mod hub;
@@ -12,6 +13,7 @@ mod sums;
 pub mod tokenizer_gguf;
 pub mod torch;
 
+pub use edits::Edits;
 pub use execute::{ExecuteOptions, execute};
 pub use layout::{Checksum, FilePlan, Layout, Part};
 pub use options::{Split, WriteOptions};

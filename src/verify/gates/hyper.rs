@@ -24,9 +24,10 @@ pub(crate) struct Compared {
 impl Compared {
     /// The gate.
     pub(crate) fn gate(&self) -> Gate {
-        let holds = match &self.reference {
-            Some(_) => "every field, and the rotary frequencies",
-            None => "no family that is known: the configurations' entries",
+        let holds = match (&self.reference, self.notes.first()) {
+            (_, Some(note)) => note.as_str(),
+            (Some(_), None) => "every field, and the rotary frequencies",
+            (None, None) => "no family that is known: the configurations' entries",
         };
         Gate::none_of(NAME, &self.findings, holds)
     }
@@ -129,7 +130,10 @@ fn text(value: Option<Scalar>) -> String {
 
 /// Models of no known family: the entries that both should have, as they are.
 fn entries(reference: &Model, candidate: &Model, out: &mut Compared) {
-    if reference.naming != candidate.naming || candidate.config.entries.is_empty() {
+    let sides = [reference, candidate];
+    if reference.naming != candidate.naming
+        || sides.iter().any(|side| side.config.entries.is_empty())
+    {
         let text = "the family is not known, so hyper-parameters are not compared";
         out.notes.push(text.into());
         return;
