@@ -66,6 +66,7 @@ pub fn convert(
     if job.plan_only {
         return Ok(Made { layout, ledger, losses: Vec::new() });
     }
+    quant::require_importance(&model, &job.types).map_err(|error| error.at(&origin))?;
     let sink = FileSink::new(Target {
         path: job.target.clone(),
         directory: layout.directory,

@@ -131,6 +131,13 @@ impl Renaming<'_> {
                 self.arch.gguf
             )));
         };
+        if found.layer.is_some_and(|layer| Some(layer) >= self.hyper.layers) {
+            let layers = self.hyper.layers.unwrap_or(0);
+            return Err(Error::loss(format!(
+                "the configuration has {layers} layers, so it has no place in the target; \
+                 leave it out with --exclude"
+            )));
+        }
         if found.part == Part::Bias && !has_bias(found.row.bias, &self.model.config) {
             let text = "the configuration says that there is no such bias, so it is not used";
             notes.lost(name, text);

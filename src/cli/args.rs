@@ -105,7 +105,11 @@ impl Reading {
         Ok(transform::select(model, &selection, notes))
     }
 
-    fn limits(&self) -> Result<Limits> {
+    /// The limits, as `--limit` changes them.
+    ///
+    /// # Errors
+    /// Usage for a setting that is none.
+    pub(crate) fn limits(&self) -> Result<Limits> {
         let mut limits = Limits { skip_objects: self.skip_objects, ..Limits::default() };
         for setting in &self.limit {
             let wrong = || Error::usage(format!("--limit {setting}: expected NAME=NUMBER"));

@@ -1,6 +1,7 @@
 //! `remold convert`: any format in, any format out.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::{Value as Json, json};
@@ -10,8 +11,9 @@ use super::{Outcome, report, verify};
 use crate::arch::Fate;
 use crate::convert::{Job, Made, convert};
 use crate::formats;
-use crate::ir::{Access, Error, Notes, Result};
+use crate::ir::{Access, Blob, Error, Notes, Result};
 use crate::quant::Types;
+use crate::read::imatrix;
 use crate::verify::Report;
 use crate::write::{Bar, ExecuteOptions, Progress, Silent, Split, WriteOptions};
 
@@ -50,6 +52,9 @@ pub(super) struct Conversion {
     /// The file or directory to write; its extension says the format.
     #[arg(value_name = "DST")]
     target: PathBuf,
+    /// An importance matrix, as llama-imatrix writes it: how much each column counts.
+    #[arg(long, value_name = "FILE")]
+    imatrix: Option<PathBuf>,
     /// Run both models afterwards and compare them (exit 1 if they are not the same).
     #[arg(long)]
     verify: bool,
@@ -67,9 +72,16 @@ pub(super) struct Conversion {
 impl Conversion {
     pub(super) fn run(&self, types: Types) -> Result<Outcome> {
         let started = Instant::now();
+        if self.imatrix.is_some() && types.all.is_none() {
+            return Err(Error::usage("--imatrix is for quantizing: give --type as well"));
+        }
         let mut notes = Notes::default();
         // A name that leads to no format is refused before anything is read.
-        let job = self.job(types)?;
+        let mut job = self.job(types)?;
+        if let Some(path) = &self.imatrix {
+            let matrix = imatrix::read(&Blob::open(path, Access::Read)?, &self.reading.limits()?)?;
+            job.types.importance = Some(Arc::new(matrix));
+        }
         let model = self.reading.intact(&self.source, Access::Read, &mut notes)?;
         let progress: Box<dyn Progress> =
             if self.common.quiet { Box::new(Silent) } else { Bar::on_terminal() };
@@ -105,8 +117,10 @@ impl Conversion {
     }
 
     fn job(&self, types: Types) -> Result<Job> {
-        if self.verify && self.writing.vocab_only {
-            return Err(Error::usage("--verify needs the tensors that --vocab-only leaves out"));
+        let partial = !(self.reading.include.is_empty() && self.reading.exclude.is_empty());
+        if self.verify && (partial || self.writing.vocab_only) {
+            let text = "--verify runs whole models; leave out --include, --exclude, --vocab-only";
+            return Err(Error::usage(text));
         }
         let to = formats::for_target(&self.target, self.writing.to.as_deref())?;
         let name = self.target.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -114,7 +128,7 @@ impl Conversion {
             target: self.target.clone(),
             to,
             types,
-            partial: !(self.reading.include.is_empty() && self.reading.exclude.is_empty()),
+            partial,
             write: WriteOptions {
                 name: name.unwrap_or_default(),
                 directory: to.directory && formats::is_directory(&self.target),

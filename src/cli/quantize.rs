@@ -45,6 +45,7 @@ impl Args {
             embedding: self.token_embedding_type,
             leave_output: self.leave_output_tensor,
             allow_requantize: self.allow_requantize,
+            ..Types::default()
         };
         self.conversion.run(types)
     }

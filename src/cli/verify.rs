@@ -72,7 +72,7 @@ impl Args {
         if let Some(path) = &self.html {
             report::file(path, found.to_html().as_bytes())?;
         }
-        if !self.common.quiet {
+        if !self.common.quiet || !found.pass {
             report::result(&found.to_text(self.all))?;
         }
         Ok(outcome(&found))

@@ -28,7 +28,7 @@ pub enum Op {
         input: Tensor,
         /// Who chooses the values.
         quantizer: &'static Quantizer,
-        /// E[x²] of each column, if known.
+        /// E[x²] of each column, if known; of a stack of matrices, of each column of each.
         importance: Option<Arc<[f32]>>,
     },
     /// The outermost dimension, cut into heads, reordered within each head from halves
@@ -101,7 +101,13 @@ impl Op {
                 Err(Error::unsupported(format!("{}: {text}", input.dtype())))
             }
             Self::SwapBytes { input } => Ok((input.dtype(), input.shape().clone())),
-            Self::Pack { input, quantizer, .. } => {
+            Self::Pack { input, quantizer, importance } => {
+                let counted = importance.as_ref().map_or(1, |all| all.len() as u64);
+                let matrices = matrices(input.shape(), importance.as_deref());
+                if importance.is_some() && counted != matrices * input.shape().columns() {
+                    let rows = input.shape();
+                    return Err(Error::bug(format!("{counted} values of importance for {rows}")));
+                }
                 Ok((DType::Packed(quantizer.block), input.shape().clone()))
             }
             Self::Interleave { input, heads, .. } => {
@@ -153,10 +159,10 @@ impl Op {
                 Ok(())
             }
             Self::Pack { input, quantizer, importance } => {
-                let columns = input.shape().columns() as usize;
                 with_floats(input, elements.clone(), scratch, |values, scratch| {
                     scratch.tally.count_nonfinite(values, elements.start);
-                    (quantizer.pack)(values, columns, importance.as_deref(), out);
+                    let rows = Rows { shape: input.shape(), start: elements.start, values };
+                    pack(quantizer, &rows, importance.as_deref(), out);
                     count_overflow(quantizer, values, out, elements.start, scratch)
                 })
             }
@@ -187,6 +193,39 @@ fn interleave(bytes: &[u8], out: &mut [u8], rows: usize, row: usize, order: Orde
             };
             place.copy_from_slice(&from[source * row..][..row]);
         }
+    }
+}
+
+/// Whole rows of a tensor, from element `start` on.
+struct Rows<'a> {
+    shape: &'a Shape,
+    start: u64,
+    values: &'a [f32],
+}
+
+/// How many matrices of a stack have an importance of their own, if that many they can be.
+fn matrices(shape: &Shape, importance: Option<&[f32]>) -> u64 {
+    let columns = shape.columns().max(1);
+    let matrices = importance.map_or(1, |all| all.len() as u64 / columns).max(1);
+    if shape.rows().is_multiple_of(matrices) { matrices } else { 1 }
+}
+
+/// Packs rows, those of each matrix of a stack by its own importance.
+fn pack(quantizer: &Quantizer, rows: &Rows<'_>, importance: Option<&[f32]>, out: &mut [u8]) {
+    let columns = rows.shape.columns() as usize;
+    let matrices = matrices(rows.shape, importance);
+    let Some(all) = importance.filter(|_| matrices > 1) else {
+        return (quantizer.pack)(rows.values, columns, importance, out);
+    };
+    let matrix = rows.shape.count() / matrices;
+    let (mut at, mut left, mut out) = (rows.start, rows.values, out);
+    while !left.is_empty() {
+        let len = left.len().min((matrix - at % matrix) as usize);
+        let (values, later) = left.split_at(len);
+        let (packed, place) = out.split_at_mut(len / quantizer.block.len * quantizer.block.bytes);
+        let first = (at / matrix) as usize * columns;
+        (quantizer.pack)(values, columns, all.get(first..first + columns), packed);
+        (at, left, out) = (at + len as u64, later, place);
     }
 }
 
@@ -306,6 +345,45 @@ mod tests {
         pairs.read(0..24, &mut all, &mut Scratch::default()).unwrap();
         pairs.read(12..24, &mut half, &mut Scratch::default()).unwrap();
         assert_eq!(all[48..], half);
+    }
+
+    /// Writes for each weight the importance of its column.
+    static SHOWN: crate::ir::Block = crate::ir::Block {
+        name: "shown",
+        ggml_id: 9999,
+        len: 1,
+        bytes: 1,
+        needs_importance: false,
+        codec: None,
+    };
+    static SHOW: Quantizer = Quantizer {
+        block: &SHOWN,
+        pack: |weights, columns, importance, out| {
+            for i in 0..weights.len() {
+                out[i] = importance.map_or(0, |all| all[i % columns] as u8);
+            }
+        },
+    };
+
+    #[test]
+    fn each_matrix_of_a_stack_is_packed_by_its_own_importance() {
+        let importance: Arc<[f32]> = (1..7).map(|n| n as f32).collect();
+        let packed = |importance| {
+            Tensor::of(Op::Pack { input: numbers(vec![3, 2, 2]), quantizer: &SHOW, importance })
+        };
+        let tensor = packed(Some(importance.clone())).unwrap();
+        let expected = [1, 2, 1, 2, 3, 4, 3, 4, 5, 6, 5, 6];
+        // In pieces that begin and end within a matrix.
+        for (from, to) in [(0, 12), (2, 6), (6, 12), (4, 6)] {
+            let mut out = vec![0; to - from];
+            let range = from as u64..to as u64;
+            tensor.read(range, &mut out, &mut Scratch::default()).unwrap();
+            assert_eq!(out, expected[from..to]);
+        }
+        let mut out = [9; 12];
+        packed(None).unwrap().read(0..12, &mut out, &mut Scratch::default()).unwrap();
+        assert_eq!(out, [0; 12]);
+        assert!(packed(Some(importance[..5].into())).is_err());
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! The types that are asked for, as recipes over a model's tensors.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 use regex::Regex;
 
 use super::policy::{self, Facts, Policy};
-use super::{block_by_name, quantizer_for};
+use super::{ImportanceMatrix, block_by_name, importance, quantizer_for};
 use crate::ir::{DType, Error, Model, Naming, Notes, Op, Result, Tensor, Value};
 
 /// Which types the tensors get.
@@ -26,11 +27,13 @@ pub struct Types {
     pub leave_output: bool,
     /// Pack again what is packed already.
     pub allow_requantize: bool,
+    /// How much each column counts, if it was measured.
+    pub importance: Option<Arc<ImportanceMatrix>>,
 }
 
 /// A type as the user names it: a mixture of llama-quantize, of which each plain type is one.
 #[derive(Clone, Copy)]
-pub struct Mixture(&'static Policy);
+pub struct Mixture(pub(super) &'static Policy);
 
 impl std::fmt::Debug for Mixture {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -72,8 +75,9 @@ pub fn apply(
         Naming::HuggingFace => for_hub(&model, types, notes)?,
     };
     for ((name, tensor), dtype) in model.tensors.iter_mut().zip(wanted) {
-        *tensor = recast(tensor, dtype, types).map_err(|error| error.at(name))?;
+        *tensor = recast(name, tensor, dtype, types).map_err(|error| error.at(name))?;
     }
+    importance::note_missing(&model, types, notes);
     Ok(model)
 }
 
@@ -84,13 +88,16 @@ fn for_gguf(
     entries: &mut IndexMap<String, Value>,
     notes: &mut Notes,
 ) -> Result<Vec<DType>> {
-    let facts = facts(model);
+    let facts = facts(model, types.importance.is_some());
     let shapes: Vec<_> =
         model.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape().clone())).collect();
     let Some(Mixture(chosen)) = types.all else {
         return keep_for_gguf(model, types, &facts, &shapes, entries, notes);
     };
     entries.insert("general.file_type".into(), Value::U32(chosen.file_type));
+    if let Some(matrix) = &types.importance {
+        matrix.describe(entries);
+    }
     let assigned = chosen.assign(&facts, &shapes, types.pure);
     let wanted = model.tensors.iter().zip(assigned).map(|((name, tensor), (dtype, note))| {
         let asked = by_hand(name, types);
@@ -212,7 +219,7 @@ fn by_hand(name: &str, types: &Types) -> Option<DType> {
     by_name.map(|(_, dtype)| *dtype).or(by_role)
 }
 
-fn facts(model: &Model) -> Facts {
+fn facts(model: &Model, importance: bool) -> Facts {
     let text = |key: &str| model.config.get(key).and_then(Value::as_text).map(str::to_owned);
     let architecture = text("general.architecture").unwrap_or_default();
     let number = |key: &str| {
@@ -228,13 +235,13 @@ fn facts(model: &Model) -> Facts {
             0 => heads,
             n => n,
         },
-        importance: false,
+        importance,
         architecture,
     }
 }
 
 /// The tensor in another type, if it is not in it already.
-fn recast(tensor: &Tensor, dtype: DType, types: &Types) -> Result<Tensor> {
+fn recast(name: &str, tensor: &Tensor, dtype: DType, types: &Types) -> Result<Tensor> {
     let from = tensor.dtype();
     if from == dtype {
         return Ok(tensor.clone());
@@ -251,5 +258,7 @@ fn recast(tensor: &Tensor, dtype: DType, types: &Types) -> Result<Tensor> {
     let quantizer = quantizer_for(block).ok_or_else(|| {
         Error::unsupported(format!("{dtype} is carried along, but not made by this version"))
     })?;
-    Tensor::of(Op::Pack { input: tensor.clone(), quantizer, importance: None })
+    let matrix = types.importance.as_ref();
+    let importance = matrix.map_or(Ok(None), |matrix| matrix.of(name, tensor.shape()))?;
+    Tensor::of(Op::Pack { input: tensor.clone(), quantizer, importance })
 }

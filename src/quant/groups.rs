@@ -8,33 +8,34 @@ use std::array::from_fn;
 use super::rows::nearest;
 use super::search::ZERO_MAX;
 
-/// Groups that are searched at once.
-pub(super) const LANES: usize = 8;
-
 /// Weight `i` of each group.
-pub(super) type Lanes<const N: usize> = [[f32; LANES]; N];
+pub(super) type Lanes<const N: usize, const G: usize> = [[f32; G]; N];
 
 /// The integers from 0 to 2²² are those floats whose last place is 1 after this is added.
 const LAST_PLACE_1: f32 = 12_582_912.0;
 
-/// `LANES` groups of `N` weights, turned.
+/// `G` groups of `N` weights, turned.
 #[inline(always)]
-pub(super) fn turned<const N: usize>(x: &[f32]) -> Lanes<N> {
-    debug_assert_eq!(x.len(), N * LANES);
+pub(super) fn turned<const N: usize, const G: usize>(x: &[f32]) -> Lanes<N, G> {
+    debug_assert_eq!(x.len(), N * G);
     from_fn(|i| from_fn(|g| x[g * N + i]))
 }
 
-/// How much each weight counts, given the mean square by which small weights count too: ggml's
-/// choice where importance is known.
+/// How much each weight counts, given, for each lane, the mean square by which small weights count
+/// too: ggml's choice where importance is known.
 #[inline(always)]
-pub(super) fn counts<const N: usize>(x: &Lanes<N>, importance: &Lanes<N>, square: f32) -> Lanes<N> {
-    from_fn(|i| from_fn(|g| importance[i][g] * (square + x[i][g] * x[i][g]).sqrt()))
+pub(super) fn counts<const N: usize, const G: usize>(
+    x: &Lanes<N, G>,
+    importance: &Lanes<N, G>,
+    square: &[f32; G],
+) -> Lanes<N, G> {
+    from_fn(|i| from_fn(|g| importance[i][g] * (square[g] + x[i][g] * x[i][g]).sqrt()))
 }
 
 /// The sum of each lane.
 #[inline(always)]
-pub(super) fn sums<const N: usize>(counts: &Lanes<N>) -> [f32; LANES] {
-    counts.iter().fold([0.0; LANES], |sums, counts| from_fn(|g| sums[g] + counts[g]))
+pub(super) fn sums<const N: usize, const G: usize>(counts: &Lanes<N, G>) -> [f32; G] {
+    counts.iter().fold([0.0; G], |sums, counts| from_fn(|g| sums[g] + counts[g]))
 }
 
 /// The sum of squares, one after the other.
@@ -61,14 +62,14 @@ pub(super) enum Errors {
 }
 
 /// What [`affine`] finds: x ≈ scale · level + low, low ≤ 0, in each lane.
-pub(super) struct Found {
-    pub(super) scale: [f32; LANES],
-    pub(super) low: [f32; LANES],
-    inverse: [f32; LANES],
-    began: [f32; LANES],
+pub(super) struct Found<const G: usize> {
+    pub(super) scale: [f32; G],
+    pub(super) low: [f32; G],
+    inverse: [f32; G],
+    began: [f32; G],
 }
 
-impl Found {
+impl<const G: usize> Found<G> {
     /// The levels of group `g`, as the search had them.
     #[inline(always)]
     pub(super) fn levels<const N: usize>(&self, g: usize, x: &[f32; N], top: f32) -> [u8; N] {
@@ -80,18 +81,22 @@ impl Found {
 /// `tries`, each fitted by least squares. `make_qkx2_quants` and `make_qkx3_quants` of ggml, which
 /// for finite weights are the same.
 #[inline(always)]
-pub(super) fn affine<const N: usize>(x: &Lanes<N>, counts: &Lanes<N>, tries: &Tries) -> Found {
+pub(super) fn affine<const N: usize, const G: usize>(
+    x: &Lanes<N, G>,
+    counts: &Lanes<N, G>,
+    tries: &Tries,
+) -> Found<G> {
     let all = Sums::of(x, counts);
     let low = all.low;
-    let inverse: [f32; LANES] = from_fn(|g| tries.top / (all.high[g] - low[g]));
-    let flat: [bool; LANES] = from_fn(|g| all.high[g] <= low[g]);
+    let inverse: [f32; G] = from_fn(|g| tries.top / (all.high[g] - low[g]));
+    let flat: [bool; G] = from_fn(|g| all.high[g] <= low[g]);
     let scale = from_fn(|g| if flat[g] { 0.0 } else { 1.0 / inverse[g] });
     let mut found = Found { scale, low, inverse: inverse.map(bounded), began: low };
     let levels =
         from_fn(|i| from_fn(|g| level(x[i][g], found.began[g], found.inverse[g], tries.top)));
     let least = error(x, counts, &levels, (&scale, &low), tries.errors);
     // Nothing is better for a group of equal weights.
-    let mut least: [f32; LANES] = from_fn(|g| if flat[g] { f32::NEG_INFINITY } else { least[g] });
+    let mut least: [f32; G] = from_fn(|g| if flat[g] { f32::NEG_INFINITY } else { least[g] });
     for t in 0..tries.count {
         let span = tries.first + tries.step * f32::from(t) + tries.top;
         let began = found.low;
@@ -99,7 +104,7 @@ pub(super) fn affine<const N: usize>(x: &Lanes<N>, counts: &Lanes<N>, tries: &Tr
         let (levels, fit) = Fit::of(x, counts, (&began, &inverse), tries.top);
         let (scale, low, determinant) = fit.solved(&all);
         let error = error(x, counts, &levels, (&scale, &low), tries.errors);
-        for g in 0..LANES {
+        for g in 0..G {
             let better = determinant[g] > 0.0 && error[g] < least[g];
             let choose = |new: f32, old: f32| if better { new } else { old };
             least[g] = choose(error[g], least[g]);
@@ -130,16 +135,16 @@ fn level(x: f32, low: f32, inverse: f32, top: f32) -> f32 {
 
 /// The error of each lane.
 #[inline(always)]
-fn error<const N: usize>(
-    x: &Lanes<N>,
-    counts: &Lanes<N>,
-    levels: &Lanes<N>,
-    (scale, low): (&[f32; LANES], &[f32; LANES]),
+fn error<const N: usize, const G: usize>(
+    x: &Lanes<N, G>,
+    counts: &Lanes<N, G>,
+    levels: &Lanes<N, G>,
+    (scale, low): (&[f32; G], &[f32; G]),
     errors: Errors,
-) -> [f32; LANES] {
-    let mut sums = [0.0; LANES];
+) -> [f32; G] {
+    let mut sums = [0.0; G];
     for i in 0..N {
-        for g in 0..LANES {
+        for g in 0..G {
             let off = scale[g] * levels[i][g] + low[g] - x[i][g];
             let off = match errors {
                 Errors::Squared => off * off,
@@ -152,16 +157,16 @@ fn error<const N: usize>(
 }
 
 /// What all tries have in common.
-struct Sums {
-    low: [f32; LANES],
-    high: [f32; LANES],
-    sum: [f32; LANES],
-    sum_x: [f32; LANES],
+struct Sums<const G: usize> {
+    low: [f32; G],
+    high: [f32; G],
+    sum: [f32; G],
+    sum_x: [f32; G],
 }
 
-impl Sums {
+impl<const G: usize> Sums<G> {
     #[inline(always)]
-    fn of<const N: usize>(x: &Lanes<N>, counts: &Lanes<N>) -> Self {
+    fn of<const N: usize>(x: &Lanes<N, G>, counts: &Lanes<N, G>) -> Self {
         let mut all = Self {
             low: x[0],
             high: x[0],
@@ -169,7 +174,7 @@ impl Sums {
             sum_x: from_fn(|g| counts[0][g] * x[0][g]),
         };
         for (x, counts) in x.iter().zip(counts).skip(1) {
-            for g in 0..LANES {
+            for g in 0..G {
                 all.low[g] = if x[g] < all.low[g] { x[g] } else { all.low[g] };
                 all.high[g] = if x[g] > all.high[g] { x[g] } else { all.high[g] };
                 all.sum[g] += counts[g];
@@ -182,25 +187,25 @@ impl Sums {
 }
 
 /// The sums of one try.
-struct Fit {
-    sum_l: [f32; LANES],
-    sum_l2: [f32; LANES],
-    sum_xl: [f32; LANES],
+struct Fit<const G: usize> {
+    sum_l: [f32; G],
+    sum_l2: [f32; G],
+    sum_xl: [f32; G],
 }
 
-impl Fit {
+impl<const G: usize> Fit<G> {
     #[inline(always)]
     fn of<const N: usize>(
-        x: &Lanes<N>,
-        counts: &Lanes<N>,
-        (low, inverse): (&[f32; LANES], &[f32; LANES]),
+        x: &Lanes<N, G>,
+        counts: &Lanes<N, G>,
+        (low, inverse): (&[f32; G], &[f32; G]),
         top: f32,
-    ) -> (Lanes<N>, Self) {
-        let mut levels = [[0.0; LANES]; N];
-        let zero = [0.0; LANES];
+    ) -> (Lanes<N, G>, Self) {
+        let mut levels = [[0.0; G]; N];
+        let zero = [0.0; G];
         let mut fit = Self { sum_l: zero, sum_l2: zero, sum_xl: zero };
         for i in 0..N {
-            for g in 0..LANES {
+            for g in 0..G {
                 let l = level(x[i][g], low[g], inverse[g], top);
                 let weighted = counts[i][g] * l;
                 fit.sum_l[g] += weighted;
@@ -214,9 +219,9 @@ impl Fit {
 
     /// Scales, offsets, and the determinants, without which they mean nothing.
     #[inline(always)]
-    fn solved(&self, all: &Sums) -> ([f32; LANES], [f32; LANES], [f32; LANES]) {
-        let (mut scale, mut low, mut determinant) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
-        for g in 0..LANES {
+    fn solved(&self, all: &Sums<G>) -> ([f32; G], [f32; G], [f32; G]) {
+        let (mut scale, mut low, mut determinant) = ([0.0; G], [0.0; G], [0.0; G]);
+        for g in 0..G {
             let (l, l2, xl) = (self.sum_l[g], self.sum_l2[g], self.sum_xl[g]);
             determinant[g] = all.sum[g] * l2 - l * l;
             let slope = (all.sum[g] * xl - all.sum_x[g] * l) / determinant[g];
@@ -231,15 +236,15 @@ impl Fit {
 /// Scales for levels from −4 to 3, and those levels plus 4: the peak is put at −4, then level after
 /// level is moved to where the fit is best, five times round. `make_q3_quants` of ggml.
 #[inline(always)]
-pub(super) fn descend<const N: usize>(x: &Lanes<N>) -> ([f32; LANES], Lanes<N>) {
-    let mut peak = [0.0f32; LANES];
+pub(super) fn descend<const N: usize, const G: usize>(x: &Lanes<N, G>) -> ([f32; G], Lanes<N, G>) {
+    let mut peak = [0.0f32; G];
     for x in x {
         peak = from_fn(|g| if x[g].abs() > peak[g].abs() { x[g] } else { peak[g] });
     }
-    let (mut xl, mut l2) = ([0.0; LANES], [0.0; LANES]);
-    let mut levels = [[0.0; LANES]; N];
+    let (mut xl, mut l2) = ([0.0; G], [0.0; G]);
+    let mut levels = [[0.0; G]; N];
     for i in 0..N {
-        for g in 0..LANES {
+        for g in 0..G {
             let (x, w) = (x[i][g], x[i][g] * x[i][g]);
             let l = nearest(-4.0 / peak[g] * x).clamp(-4, 3) as f32;
             xl[g] += w * x * l;
@@ -250,7 +255,7 @@ pub(super) fn descend<const N: usize>(x: &Lanes<N>) -> ([f32; LANES], Lanes<N>) 
     for _ in 0..5 {
         let mut changed = 0;
         for i in 0..N {
-            for g in 0..LANES {
+            for g in 0..G {
                 let (x, w, old) = (x[i][g], x[i][g] * x[i][g], levels[i][g]);
                 let (xl_left, l2_left) = (xl[g] - w * x * old, l2[g] - w * old * old);
                 let new = nearest(x * l2_left / xl_left).clamp(-4, 3) as f32;
@@ -270,8 +275,8 @@ pub(super) fn descend<const N: usize>(x: &Lanes<N>) -> ([f32; LANES], Lanes<N>) 
             break;
         }
     }
-    let zero: [bool; LANES] = from_fn(|g| peak[g].abs() < ZERO_MAX);
-    let scale = from_fn(|g| if zero[g] || !(l2[g] > 0.0) { 0.0 } else { xl[g] / l2[g] });
+    let zero: [bool; G] = from_fn(|g| peak[g].abs() < ZERO_MAX);
+    let scale = from_fn(|g| if l2[g] > 0.0 && !zero[g] { xl[g] / l2[g] } else { 0.0 });
     (scale, levels.map(|levels| from_fn(|g| if zero[g] { 0.0 } else { levels[g] + 4.0 })))
 }
 

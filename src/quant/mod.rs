@@ -7,6 +7,7 @@
 mod apply;
 mod fp4;
 mod groups;
+mod importance;
 mod mxfp4;
 mod nibbles;
 mod nvfp4;
@@ -25,6 +26,8 @@ mod q5_1;
 mod q5_k;
 mod q6_k;
 mod q8_0;
+mod q8_1;
+mod q8_k;
 pub(crate) mod rows;
 mod search;
 pub(crate) mod simd;
@@ -36,6 +39,7 @@ mod tq2_0;
 mod trits;
 
 pub use apply::{Mixture, Types, apply, dtype_by_name};
+pub use importance::{ImportanceMatrix, require_importance};
 
 use crate::ir::{Block, DType, Quantizer};
 
@@ -46,13 +50,13 @@ pub static BLOCKS: &[&Block] = &[
     &q5_0::BLOCK,
     &q5_1::BLOCK,
     &q8_0::BLOCK,
-    &Q8_1,
+    &q8_1::BLOCK,
     &q2_k::BLOCK,
     &q3_k::BLOCK,
     &q4_k::BLOCK,
     &q5_k::BLOCK,
     &q6_k::BLOCK,
-    &Q8_K,
+    &q8_k::BLOCK,
     &IQ2_XXS,
     &IQ2_XS,
     &IQ3_XXS,
@@ -92,8 +96,6 @@ pub static QUANTIZERS: &[&Quantizer] = &[
 
 // Packings that are only carried along. The sizes are those of `ggml_blck_size` and
 // `ggml_type_size`; a test holds all of `BLOCKS` against them.
-static Q8_1: Block = carried("q8_1", 9, 32, 36);
-static Q8_K: Block = carried("q8_k", 15, 256, 292);
 static IQ2_XXS: Block = hungry("iq2_xxs", 16, 256, 66);
 static IQ2_XS: Block = hungry("iq2_xs", 17, 256, 74);
 static IQ3_XXS: Block = hungry("iq3_xxs", 18, 256, 98);

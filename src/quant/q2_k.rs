@@ -11,7 +11,7 @@
 //!
 //! Bit-exact with `quantize_row_q2_K_ref` of ggml, and by importance with `quantize_row_q2_K_impl`.
 
-use super::groups::{self, Errors, Found, LANES, Tries, affine, again, by_peak, turned};
+use super::groups::{self, Errors, Found, Tries, affine, again, by_peak, turned};
 use super::rows::{self, Packing};
 use super::simd::dispatch;
 use super::{pairs, search};
@@ -53,13 +53,10 @@ impl Packing<LEN, BYTES> for Rows {
     fn encode(weights: &[f32; LEN], out: &mut [u8; BYTES]) {
         const TRIES: Tries =
             Tries { first: -0.5, step: 0.1, count: 16, top: TOP, errors: Errors::Absolute };
-        let halves = weights.as_chunks::<{ GROUP * LANES }>().0;
-        let found = [0, 1].map(|half: usize| {
-            let x = turned::<GROUP>(&halves[half]);
-            affine(&x, &x.map(|x| x.map(f32::abs)), &TRIES)
-        });
-        let (d, scales) = by_peak(&joined(&found, |half| half.scale), 15.0);
-        let (m, lows) = by_peak(&joined(&found, |half| half.low.map(|low| -low)), 15.0);
+        let x = turned::<GROUP, GROUPS>(weights);
+        let found = affine(&x, &x.map(|x| x.map(f32::abs)), &TRIES);
+        let (d, scales) = by_peak(&found.scale, 15.0);
+        let (m, lows) = by_peak(&found.low.map(|low| -low), 15.0);
         put(weights, &found, (d, m), (&scales, &lows), out);
     }
 
@@ -68,20 +65,13 @@ impl Packing<LEN, BYTES> for Rows {
         const TRIES: Tries =
             Tries { first: -0.9, step: 0.05, count: 37, top: TOP, errors: Errors::Squared };
         let square = groups::squares(weights) / LEN as f32;
-        let halves = weights.as_chunks::<{ GROUP * LANES }>().0;
-        let importance = importance.as_chunks::<{ GROUP * LANES }>().0;
-        let both = [0, 1].map(|half: usize| {
-            let x = turned::<GROUP>(&halves[half]);
-            let counts = groups::counts(&x, &turned(&importance[half]), square);
-            (affine(&x, &counts, &TRIES), groups::sums(&counts))
-        });
-        let sums: [f32; GROUPS] = std::array::from_fn(|g| both[g / LANES].1[g % LANES]);
-        let found = both.map(|(found, _)| found);
+        let x = turned::<GROUP, GROUPS>(weights);
+        let counts = groups::counts(&x, &turned(importance), &[square; GROUPS]);
+        let found = affine(&x, &counts, &TRIES);
+        let sums = groups::sums(&counts);
         let (mut scales, mut lows) = ([0; GROUPS], [0; GROUPS]);
-        let scale = joined(&found, |half| half.scale);
-        let low = joined(&found, |half| half.low.map(|low| -low));
-        let d = search::positive(&scale, &sums, 15, &mut scales);
-        let m = search::positive(&low, &sums, 15, &mut lows);
+        let d = search::positive(&found.scale, &sums, 15, &mut scales);
+        let m = search::positive(&found.low.map(|low| -low), &sums, 15, &mut lows);
         put(weights, &found, (d, m), (&scales, &lows), out);
     }
 
@@ -102,17 +92,10 @@ impl Packing<LEN, BYTES> for Rows {
     }
 }
 
-/// One number of all groups, from those of both halves.
-#[inline(always)]
-fn joined(found: &[Found; 2], of: impl Fn(&Found) -> [f32; LANES]) -> [f32; GROUPS] {
-    let halves = [of(&found[0]), of(&found[1])];
-    std::array::from_fn(|g| halves[g / LANES][g % LANES])
-}
-
 #[inline(always)]
 fn put(
     weights: &[f32; LEN],
-    found: &[Found; 2],
+    found: &Found<GROUPS>,
     (d, m): (f32, f32),
     (scales, lows): (&[u8; GROUPS], &[u8; GROUPS]),
     out: &mut [u8; BYTES],
@@ -128,7 +111,7 @@ fn put(
     {
         head[g] = scales[g] | lows[g] << 4;
         let step = (d * f32::from(head[g] & 15), m * f32::from(head[g] >> 4));
-        *levels = again(x, step, 3, || found[g / LANES].levels(g % LANES, x, TOP));
+        *levels = again(x, step, 3, || found.levels(g, x, TOP));
     }
     pairs::put(&levels, q);
 }

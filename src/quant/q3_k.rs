@@ -13,7 +13,7 @@
 //!
 //! Bit-exact with `quantize_row_q3_K_ref` of ggml, and by importance with `quantize_row_q3_K_impl`.
 
-use super::groups::{self, LANES, descend, turned};
+use super::groups::{self, descend, turned};
 use super::rows::{self, Packing};
 use super::simd::dispatch;
 use super::{pairs, search};
@@ -50,16 +50,8 @@ impl Packing<LEN, BYTES> for Rows {
 
     #[inline(always)]
     fn encode(weights: &[f32; LEN], out: &mut [u8; BYTES]) {
-        let (mut levels, mut scales) = ([0u8; LEN], [0.0f32; GROUPS]);
-        let halves = weights.as_chunks::<{ GROUP * LANES }>().0.iter();
-        let places = levels.as_chunks_mut::<{ GROUP * LANES }>().0.iter_mut();
-        for ((x, levels), scales) in halves.zip(places).zip(scales.as_chunks_mut::<LANES>().0) {
-            let (found, turned) = descend(&turned::<GROUP>(x));
-            *scales = found;
-            for (i, level) in levels.iter_mut().enumerate() {
-                *level = turned[i % GROUP][i / GROUP] as u8;
-            }
-        }
+        let (scales, turned) = descend(&turned::<GROUP, GROUPS>(weights));
+        let levels = std::array::from_fn(|i| turned[i % GROUP][i / GROUP] as u8);
         // A scale is NaN where squares of weights overflow; that is no peak, to ggml either.
         let peak = |peak: f32, s: &f32| if s.abs() > peak.abs() { *s } else { peak };
         let peak = scales.iter().fold(0.0, peak);

@@ -42,17 +42,39 @@ struct Rows;
 
 impl Packing<LEN, BYTES> for Rows {
     const LOOKS_AT_MEAN: bool = false;
+    const IN_PAIRS: bool = true;
 
     #[inline(always)]
     fn encode(weights: &[f32; LEN], out: &mut [u8; BYTES]) {
+        let mut both = [[0; BYTES]; 2];
+        Self::encode_two(&[*weights; 2], &mut both);
+        *out = both[0];
+    }
+
+    #[inline(always)]
+    fn encode_two(weights: &[[f32; LEN]; 2], out: &mut [[u8; BYTES]; 2]) {
         const TRIES: Tries =
             Tries { first: -1.0, step: 0.1, count: 21, top: 15.0, errors: Errors::Squared };
-        put(&super_block::by_size(weights, &TRIES), out);
+        let chosen = super_block::by_size(weights, &TRIES);
+        out.iter_mut().zip(&chosen).for_each(|(out, chosen)| put(chosen, out));
     }
 
     #[inline(always)]
     fn search(weights: &[f32; LEN], importance: &[f32; LEN], _: f32, out: &mut [u8; BYTES]) {
-        put(&super_block::by_importance(weights, importance, 15.0), out);
+        let mut both = [[0; BYTES]; 2];
+        Self::search_two(&[*weights; 2], &[*importance; 2], 0.0, &mut both);
+        *out = both[0];
+    }
+
+    #[inline(always)]
+    fn search_two(
+        weights: &[[f32; LEN]; 2],
+        importance: &[[f32; LEN]; 2],
+        _: f32,
+        out: &mut [[u8; BYTES]; 2],
+    ) {
+        let chosen = super_block::by_importance(weights, importance, 15.0);
+        out.iter_mut().zip(&chosen).for_each(|(out, chosen)| put(chosen, out));
     }
 
     #[inline(always)]

@@ -38,6 +38,28 @@ pub(super) trait Packing<const LEN: usize, const BYTES: usize> {
     /// Chooses them by the importance of the weights' columns; `mean` is the mean square of the row.
     fn search(weights: &[f32; LEN], importance: &[f32; LEN], mean: f32, out: &mut [u8; BYTES]);
 
+    /// Whether blocks are to be taken by twos: those of few groups fill the registers only together.
+    const IN_PAIRS: bool = false;
+
+    /// As [`encode`](Self::encode), of two blocks.
+    #[inline(always)]
+    fn encode_two(weights: &[[f32; LEN]; 2], out: &mut [[u8; BYTES]; 2]) {
+        weights.iter().zip(out).for_each(|(weights, out)| Self::encode(weights, out));
+    }
+
+    /// As [`search`](Self::search), of two blocks of a row.
+    #[inline(always)]
+    fn search_two(
+        weights: &[[f32; LEN]; 2],
+        importance: &[[f32; LEN]; 2],
+        mean: f32,
+        out: &mut [[u8; BYTES]; 2],
+    ) {
+        for (i, out) in out.iter_mut().enumerate() {
+            Self::search(&weights[i], &importance[i], mean, out);
+        }
+    }
+
     /// The weights again.
     fn decode(bytes: &[u8; BYTES], weights: &mut [f32; LEN]);
 }
@@ -52,7 +74,12 @@ pub(super) fn pack<P: Packing<LEN, BYTES>, const LEN: usize, const BYTES: usize>
 ) {
     debug_assert_eq!(weights.len() / LEN * BYTES, out.len());
     let Some(importance) = importance else {
-        for (weights, out) in weights.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
+        let (pairs, last) = in_pairs::<P, LEN, BYTES>(weights.as_chunks().0);
+        let (out_pairs, out_last) = in_pairs_mut::<P, LEN, BYTES>(out.as_chunks_mut().0);
+        for (weights, out) in pairs.iter().zip(out_pairs) {
+            P::encode_two(weights, out);
+        }
+        for (weights, out) in last.iter().zip(out_last) {
             P::encode(weights, out);
         }
         return;
@@ -61,17 +88,37 @@ pub(super) fn pack<P: Packing<LEN, BYTES>, const LEN: usize, const BYTES: usize>
     if columns < LEN {
         return;
     }
-    let importance = importance.as_chunks().0;
+    let (importance_pairs, importance_last) = in_pairs::<P, LEN, BYTES>(importance.as_chunks().0);
     let rows = weights.chunks_exact(columns).zip(out.chunks_exact_mut(columns / LEN * BYTES));
     for (row, out) in rows {
         // One after the other, as ggml adds: the sum must have the same bits.
         let square = |row: &[f32]| row.iter().fold(0.0, |sum: f32, x| sum + x * x);
         let mean_square = if P::LOOKS_AT_MEAN { square(row) / columns as f32 } else { 0.0 };
-        let blocks = row.as_chunks().0.iter().zip(importance).zip(out.as_chunks_mut().0);
-        for ((weights, importance), out) in blocks {
+        let (pairs, last) = in_pairs::<P, LEN, BYTES>(row.as_chunks().0);
+        let (out_pairs, out_last) = in_pairs_mut::<P, LEN, BYTES>(out.as_chunks_mut().0);
+        for ((weights, importance), out) in pairs.iter().zip(importance_pairs).zip(out_pairs) {
+            P::search_two(weights, importance, mean_square, out);
+        }
+        for ((weights, importance), out) in last.iter().zip(importance_last).zip(out_last) {
             P::search(weights, importance, mean_square, out);
         }
     }
+}
+
+/// The blocks that are taken by twos, and those that are taken alone.
+#[inline(always)]
+fn in_pairs<P: Packing<LEN, BYTES>, const LEN: usize, const BYTES: usize>(
+    blocks: &[[f32; LEN]],
+) -> (&[[[f32; LEN]; 2]], &[[f32; LEN]]) {
+    if P::IN_PAIRS { blocks.as_chunks() } else { (&[], blocks) }
+}
+
+/// The bytes of the same.
+#[inline(always)]
+fn in_pairs_mut<P: Packing<LEN, BYTES>, const LEN: usize, const BYTES: usize>(
+    blocks: &mut [[u8; BYTES]],
+) -> (&mut [[[u8; BYTES]; 2]], &mut [[u8; BYTES]]) {
+    if P::IN_PAIRS { blocks.as_chunks_mut() } else { (&mut [], blocks) }
 }
 
 /// Decodes whole blocks.

@@ -10,7 +10,9 @@
 //!   └────────┴────────┴───────────┴───────────┴─────────────────┘
 //! ```
 
-use super::groups::{self, LANES, Tries, affine, again, by_peak, turned};
+use std::array::from_fn;
+
+use super::groups::{self, Tries, affine, again, by_peak, turned};
 use super::{rows, search};
 
 pub(super) const LEN: usize = 256;
@@ -25,47 +27,72 @@ pub(super) struct Chosen {
 }
 
 /// The scales that are tried where importance is known.
-pub(super) const fn fine(top: f32) -> Tries {
+const fn fine(top: f32) -> Tries {
     Tries { first: -0.9, step: 0.05, count: 37, top, errors: groups::Errors::Squared }
 }
 
+/// Groups that are searched at once: those of two blocks, for the sake of wide registers.
+const LANES: usize = 2 * GROUPS;
+
 /// Chooses by the weights alone; large ones count for more.
 #[inline(always)]
-pub(super) fn by_size(weights: &[f32; LEN], tries: &Tries) -> Chosen {
-    let x = turned::<GROUP>(weights);
-    let squares = x
-        .iter()
-        .fold([0.0; LANES], |sums: [f32; LANES], x| std::array::from_fn(|g| sums[g] + x[g] * x[g]));
+pub(super) fn by_size(weights: &[[f32; LEN]; 2], tries: &Tries) -> [Chosen; 2] {
+    let x = turned::<GROUP, LANES>(weights.as_flattened());
+    let squares =
+        x.iter().fold([0.0; LANES], |sums: [f32; LANES], x| from_fn(|g| sums[g] + x[g] * x[g]));
     let mean = squares.map(|sum| (sum / GROUP as f32).sqrt());
-    let counts = x.map(|x| std::array::from_fn(|g| mean[g] + x[g].abs()));
+    let counts = x.map(|x| from_fn(|g| mean[g] + x[g].abs()));
     let found = affine(&x, &counts, tries);
-    let (d, scales) = by_peak(&found.scale, 63.0);
-    let (m, lows) = by_peak(&found.low.map(|low| -low), 63.0);
-    let (scales, lows) = (scales.map(|s| s.min(63)), lows.map(|low| low.min(63)));
-    finish(weights, &found, head(d, m, &scales, &lows), tries.top)
+    from_fn(|block| {
+        let (d, scales) = by_peak(&half(&found.scale, block), 63.0);
+        let (m, lows) = by_peak(&half(&found.low, block).map(|low| -low), 63.0);
+        let (scales, lows) = (scales.map(|s| s.min(63)), lows.map(|low| low.min(63)));
+        finish(weights, block, &found, head(d, m, &scales, &lows), tries.top)
+    })
 }
 
 /// Chooses by the importance of the weights' columns.
 #[inline(always)]
-pub(super) fn by_importance(weights: &[f32; LEN], importance: &[f32; LEN], top: f32) -> Chosen {
-    let square = 2.0 * groups::squares(weights) / LEN as f32;
-    let x = turned::<GROUP>(weights);
-    let counts = groups::counts(&x, &turned(importance), square);
+pub(super) fn by_importance(
+    weights: &[[f32; LEN]; 2],
+    importance: &[[f32; LEN]; 2],
+    top: f32,
+) -> [Chosen; 2] {
+    let squares = weights.each_ref().map(|x| 2.0 * groups::squares(x) / LEN as f32);
+    let x = turned::<GROUP, LANES>(weights.as_flattened());
+    let importance = turned(importance.as_flattened());
+    let counts = groups::counts(&x, &importance, &from_fn(|g| squares[g / GROUPS]));
     let found = affine(&x, &counts, &fine(top));
     let sums = groups::sums(&counts);
-    let (mut scales, mut lows) = ([0; GROUPS], [0; GROUPS]);
-    let d = search::positive(&found.scale, &sums, 63, &mut scales);
-    let m = search::positive(&found.low.map(|low| -low), &sums, 63, &mut lows);
-    finish(weights, &found, head(d, m, &scales, &lows), top)
+    from_fn(|block| {
+        let (mut scales, mut lows) = ([0; GROUPS], [0; GROUPS]);
+        let (scale, low) = (half(&found.scale, block), half(&found.low, block));
+        let sums = half(&sums, block);
+        let d = search::positive(&scale, &sums, 63, &mut scales);
+        let m = search::positive(&low.map(|low| -low), &sums, 63, &mut lows);
+        finish(weights, block, &found, head(d, m, &scales, &lows), top)
+    })
+}
+
+/// The numbers of one block's groups.
+#[inline(always)]
+fn half(of: &[f32; LANES], block: usize) -> [f32; GROUPS] {
+    from_fn(|g| of[block * GROUPS + g])
 }
 
 #[inline(always)]
-fn finish(weights: &[f32; LEN], found: &groups::Found, head: [u8; HEAD], top: f32) -> Chosen {
+fn finish(
+    weights: &[[f32; LEN]; 2],
+    block: usize,
+    found: &groups::Found<LANES>,
+    head: [u8; HEAD],
+    top: f32,
+) -> Chosen {
     let steps = steps(&head);
     let mut levels = [0; LEN];
     let places = levels.as_chunks_mut::<GROUP>().0.iter_mut().zip(steps);
-    for (g, (x, (levels, step))) in weights.as_chunks().0.iter().zip(places).enumerate() {
-        *levels = again(x, step, top as i32, || found.levels(g, x, top));
+    for (g, (x, (levels, step))) in weights[block].as_chunks().0.iter().zip(places).enumerate() {
+        *levels = again(x, step, top as i32, || found.levels(block * GROUPS + g, x, top));
     }
     Chosen { head, levels }
 }
@@ -90,7 +117,7 @@ fn head(d: f32, m: f32, scales: &[u8; GROUPS], lows: &[u8; GROUPS]) -> [u8; HEAD
 pub(super) fn steps(head: &[u8; HEAD]) -> [(f32, f32); GROUPS] {
     let [d0, d1, m0, m1, packed @ ..] = head;
     let (d, m) = (rows::get_f16([*d0, *d1]), rows::get_f16([*m0, *m1]));
-    std::array::from_fn(|g| {
+    from_fn(|g| {
         let j = g % 4;
         let (scale, low) = if g < 4 {
             (packed[j] & 63, packed[j + 4] & 63)

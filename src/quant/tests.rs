@@ -119,6 +119,31 @@ fn noise_is_decoded_as_by_ggml() {
     }
 }
 
+#[test]
+fn what_is_only_read_has_the_numbers_of_ggml() {
+    let (weights, activations) = (floats(&fixtures().join("rows.f32")), gaussian(512 * 25, 6));
+    for block in [&q8_1::BLOCK, &q8_k::BLOCK] {
+        let bytes = std::fs::read(fixtures().join(format!("rows.{}", block.name))).unwrap();
+        let expected = floats(&fixtures().join(format!("rows.{}.f32", block.name)));
+        assert_eq!(expected.len(), weights.len());
+        for (isa, ours) in on_each(|| decode(block, &bytes)) {
+            let same =
+                |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
+            assert!(ours.iter().zip(&expected).all(same), "{} {isa:?}", block.name);
+        }
+        // The last five kinds are beyond what a binary16 scales.
+        let kept = 20 * 512;
+        let parts = parts_of_bound(block, &weights[..kept], &expected[..kept]);
+        assert!(parts.into_iter().all(|part| part <= 1.0 || part.is_nan()), "{}", block.name);
+        let plain: Vec<u8> = expected[..kept].iter().flat_map(|x| x.to_le_bytes()).collect();
+        let expected = dot(DType::F32).unwrap()(&plain, &activations[..kept]);
+        let bytes = &bytes[..kept / block.len * block.bytes];
+        for (isa, sum) in on_each(|| (codec(block).dot)(bytes, &activations[..kept])) {
+            assert_eq!(sum.to_bits(), expected.to_bits(), "{} {isa:?}", block.name);
+        }
+    }
+}
+
 /// The same with many more rows, written by `fixtures/make/quant.py --rows DIR`.
 #[test]
 fn many_rows_are_those_of_ggml() {

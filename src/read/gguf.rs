@@ -148,6 +148,12 @@ fn main_file(source: &dyn Source) -> Result<Option<String>> {
     }
     let is_first = |name: &&String| gguf::parse_split_name(name).is_none_or(|split| split.no == 0);
     let names = source.names()?;
+    // Repositories of the hub hold conversions beside the weights that config.json describes.
+    let of_the_hub =
+        |name: &String| name.ends_with(".safetensors") || name.starts_with("pytorch_model");
+    if names.iter().any(of_the_hub) {
+        return Ok(None);
+    }
     let all: Vec<&String> = names.iter().filter(|name| name.ends_with(".gguf")).collect();
     match all.iter().copied().filter(is_first).collect::<Vec<_>>()[..] {
         [] => Ok(None),

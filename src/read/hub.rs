@@ -164,7 +164,7 @@ pub(super) fn sharded(
     }
     let mut tensors = IndexMap::with_capacity(index.weight_map.len());
     for (name, shard) in &index.weight_map {
-        let found = shards.get_mut(shard.as_str()).and_then(|shard| shard.shift_remove(name));
+        let found = shards.get_mut(shard.as_str()).and_then(|shard| shard.swap_remove(name));
         let missing = || place(Error::malformed(format!("tensor '{name}' is not in {shard}")));
         tensors.insert(name.clone(), found.ok_or_else(missing)?);
     }

@@ -3,6 +3,7 @@
 
 pub mod gguf;
 pub mod hub;
+pub mod imatrix;
 pub mod safetensors;
 pub mod tokenizer_gguf;
 pub mod tokenizer_json;

@@ -9,8 +9,11 @@ use half::bf16;
 use crate::edit::{Gguf, Safetensors, Tensors};
 use crate::program::{Dir, architectures, fixture, json, read, remold, tiny};
 
-pub(crate) const TYPES: &[&str] =
-    &["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q6_k"];
+#[rustfmt::skip]
+pub(crate) const TYPES: &[&str] = &[
+    "f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q6_k", "q2_k",
+    "q3_k_s", "q3_k_m", "q3_k_l", "q4_k_s", "q4_k_m", "q5_k_s", "q5_k_m",
+];
 
 /// The same bytes on one thread, on two, on seven, again, from elsewhere and in another language.
 #[test]

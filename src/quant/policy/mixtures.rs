@@ -29,6 +29,9 @@ const IQ3_S: DType = Packed(&quant::IQ3_S);
 const IQ4_XS: DType = Packed(&quant::IQ4_XS);
 const TQ1_0: DType = Packed(&quant::tq1_0::BLOCK);
 const TQ2_0: DType = Packed(&quant::tq2_0::BLOCK);
+const NVFP4: DType = Packed(&quant::nvfp4::BLOCK);
+const Q1_0: DType = Packed(&quant::q1_0::BLOCK);
+const Q2_0: DType = Packed(&quant::q2_0::BLOCK);
 const MXFP4: DType = Packed(&quant::mxfp4::BLOCK);
 pub(super) const Q4_0: DType = Packed(&quant::q4_0::BLOCK);
 pub(super) const Q5_0: DType = Packed(&quant::q5_0::BLOCK);
@@ -153,6 +156,10 @@ pub static POLICIES: &[Policy] = &[
         Rule(Output,          &[],                           Q8_0),
         Rule(Any,             &[Matrix],                     Q8_0),
     ] },
+    // llama-quantize refuses it: its types are those that the rules of all mixtures give.
+    Policy { name: "NVFP4", file_type: 39, base: NVFP4, rules: &[HEAD, V_OF_8, K_OF_8] },
+    Policy { name: "Q1_0", file_type: 40, base: Q1_0, rules: &[HEAD, V_OF_8, K_OF_8] },
+    Policy { name: "Q2_0", file_type: 41, base: Q2_0, rules: TERNARY },
 ];
 
 const K_OF_8_OF_FEW_BITS: Rule = Rule(AttentionK, &[EightExperts], Q4_K);

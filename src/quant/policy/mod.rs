@@ -195,7 +195,7 @@ fn fit(meant: DType, columns: u64) -> (DType, Option<String>) {
 /// A type of blocks of 32 in place of one of larger blocks: `tensor_type_fallback`.
 fn fallback(block: &Block) -> Option<DType> {
     match block.name {
-        "q2_k" | "q3_k" | "tq1_0" | "tq2_0" => Some(mixtures::Q4_0),
+        "q2_k" | "q3_k" | "tq1_0" | "tq2_0" | "q2_0" => Some(mixtures::Q4_0),
         "q4_k" => Some(mixtures::Q5_0),
         "q5_k" => Some(mixtures::Q5_1),
         "q6_k" => Some(mixtures::Q8_0),
