@@ -69,18 +69,38 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
+    /// Reads the model at `path`, and compares its weights with the checksums that the files
+    /// state: for whoever uses all of them.
+    ///
+    /// # Errors
+    /// What the format's reader says.
+    pub(crate) fn intact(&self, path: &Path, access: Access, notes: &mut Notes) -> Result<Model> {
+        let limits = Limits { checksums: true, ..self.limits()? };
+        self.read(path, access, &limits, notes)
+    }
+
     /// Reads the model at `path`; the weights stay where they are.
     ///
     /// # Errors
     /// What the format's reader says.
     pub(crate) fn model(&self, path: &Path, access: Access, notes: &mut Notes) -> Result<Model> {
+        self.read(path, access, &self.limits()?, notes)
+    }
+
+    fn read(
+        &self,
+        path: &Path,
+        access: Access,
+        limits: &Limits,
+        notes: &mut Notes,
+    ) -> Result<Model> {
         let access = if self.no_mmap { Access::Read } else { access };
         let source = Files::open(path, access)?;
         let format = formats::detect(&source, self.from.as_deref())?;
         let read = format.read.ok_or_else(|| {
             Error::unsupported(format!("{} is written, but not read", format.name))
         })?;
-        let model = read(&source, &self.limits()?, notes)?;
+        let model = read(&source, limits, notes)?;
         let selection = Selection { include: self.include.clone(), exclude: self.exclude.clone() };
         Ok(transform::select(model, &selection, notes))
     }

@@ -82,7 +82,7 @@ impl Conversion {
             let matrix = imatrix::read(&Blob::open(path, Access::Read)?, &self.reading.limits()?)?;
             job.types.importance = Some(Arc::new(matrix));
         }
-        let model = self.reading.model(&self.source, Access::Read, &mut notes)?;
+        let model = self.reading.intact(&self.source, Access::Read, &mut notes)?;
         let progress: Box<dyn Progress> =
             if self.common.quiet { Box::new(Silent) } else { Bar::on_terminal() };
         let how = ExecuteOptions {

@@ -31,8 +31,8 @@ pub(crate) struct Args {
 impl Args {
     pub(super) fn run(self) -> Result<Outcome> {
         let mut notes = Notes::default();
-        let a = self.reading.model(&self.a, Access::Read, &mut notes)?;
-        let b = self.reading.model(&self.b, Access::Read, &mut notes)?;
+        let a = self.reading.intact(&self.a, Access::Read, &mut notes)?;
+        let b = self.reading.intact(&self.b, Access::Read, &mut notes)?;
         report::notes(&notes, self.common.quiet, self.common.strict)?;
         let pool = run::pool(self.common.threads()?.get())?;
         let found = pool.install(|| verify::diff(&a, &b, quant::quantizer_for))?;

@@ -56,8 +56,8 @@ pub(crate) struct Args {
 impl Args {
     pub(super) fn run(self) -> Result<Outcome> {
         let mut notes = Notes::default();
-        let reference = self.reading.model(&self.reference, Access::Map, &mut notes)?;
-        let candidate = self.reading.model(&self.candidate, Access::Map, &mut notes)?;
+        let reference = self.reading.intact(&self.reference, Access::Map, &mut notes)?;
+        let candidate = self.reading.intact(&self.candidate, Access::Map, &mut notes)?;
         report::notes(&notes, self.common.quiet, self.common.strict)?;
         let tokens = self.tokens(&reference)?;
         let asked =
@@ -120,9 +120,9 @@ pub(super) fn after(
     common: &Common,
 ) -> Result<Report> {
     let mut notes = Notes::default();
-    let reference = reading.model(source, Access::Map, &mut notes)?;
+    let reference = reading.intact(source, Access::Map, &mut notes)?;
     let anew = Reading { from: None, include: Vec::new(), exclude: Vec::new(), ..reading.clone() };
-    let candidate = anew.model(target, Access::Map, &mut notes)?;
+    let candidate = anew.intact(target, Access::Map, &mut notes)?;
     models(&reference, &candidate, None, Asked::default(), common)
 }
 

@@ -29,6 +29,8 @@ pub struct Limits {
     pub gguf_alignment: u64,
     /// Shards of one model.
     pub shards: u64,
+    /// Weights are compared with the checksums that their file states, which reads all of them.
+    pub checksums: bool,
     /// Objects of foreign classes in a pickle are left out instead of refused.
     pub skip_objects: bool,
 }
@@ -79,6 +81,7 @@ impl Default for Limits {
             gguf_rank: 4,
             gguf_alignment: 1 << 20,
             shards: 100_000,
+            checksums: false,
             skip_objects: false,
         }
     }

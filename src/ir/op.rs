@@ -17,6 +17,11 @@ pub enum Op {
         /// A plain float type.
         to: DType,
     },
+    /// The same elements, the bytes of each in the opposite order.
+    SwapBytes {
+        /// A tensor of a plain dtype, as another machine wrote it.
+        input: Tensor,
+    },
     /// Rows packed by a quantizer.
     Pack {
         /// Weights of any dtype that can be decoded.
@@ -52,6 +57,7 @@ impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cast { to, .. } => write!(f, "cast {to}"),
+            Self::SwapBytes { .. } => f.write_str("swap bytes"),
             Self::Pack { quantizer, importance, .. } => {
                 let with = if importance.is_some() { " by importance" } else { "" };
                 write!(f, "pack {}{with}", quantizer.block.name)
@@ -71,6 +77,7 @@ impl Op {
     pub fn inputs(&self) -> Vec<&Tensor> {
         match self {
             Self::Cast { input, .. }
+            | Self::SwapBytes { input }
             | Self::Pack { input, .. }
             | Self::Interleave { input, .. } => {
                 vec![input]
@@ -81,11 +88,19 @@ impl Op {
     /// The dtype and shape that the step makes.
     ///
     /// # Errors
-    /// Malformed if a head is not a whole, even number of rows; Bug if a cast aims at a packing.
+    /// Malformed if a head is not a whole, even number of rows; Unsupported for packed blocks in
+    /// another byte order; Bug if a cast aims at a packing.
     pub fn result(&self) -> Result<(DType, Shape)> {
         match self {
             Self::Cast { input, to } if to.is_float() => Ok((*to, input.shape().clone())),
             Self::Cast { to, .. } => Err(Error::bug(format!("a cast to {to}"))),
+            Self::SwapBytes { input } if input.dtype().is_packed() => {
+                // gguf-py writes blocks as they are; llama.cpp's converter swaps their scales.
+                let text = "packed blocks in big-endian order, of which writers have no common \
+                            layout; convert the file with llama.cpp's gguf_convert_endian.py";
+                Err(Error::unsupported(format!("{}: {text}", input.dtype())))
+            }
+            Self::SwapBytes { input } => Ok((input.dtype(), input.shape().clone())),
             Self::Pack { input, quantizer, importance } => {
                 let counted = importance.as_ref().map_or(1, |all| all.len() as u64);
                 let matrices = matrices(input.shape(), importance.as_deref());
@@ -113,7 +128,7 @@ impl Op {
     /// See [`Tensor::granule`].
     pub fn granule(&self) -> u64 {
         match self {
-            Self::Cast { input, .. } => input.granule(),
+            Self::Cast { input, .. } | Self::SwapBytes { input } => input.granule(),
             Self::Pack { input, .. } => lcm(input.granule(), input.shape().columns()),
             Self::Interleave { input, heads, .. } => {
                 lcm(input.granule(), input.shape().count() / heads)
@@ -136,6 +151,12 @@ impl Op {
                 with_floats(input, elements.clone(), scratch, |values, scratch| {
                     encode(*to, values, out, elements.start, &mut scratch.tally)
                 })
+            }
+            Self::SwapBytes { input } => {
+                input.read(elements, out, scratch)?;
+                let width = input.dtype().block_bytes() as usize;
+                out.chunks_exact_mut(width).for_each(<[u8]>::reverse);
+                Ok(())
             }
             Self::Pack { input, quantizer, importance } => {
                 with_floats(input, elements.clone(), scratch, |values, scratch| {
@@ -296,6 +317,24 @@ mod tests {
         let halves = Tensor::of(op).unwrap();
         assert_eq!(halves.to_floats().unwrap(), input.to_floats().unwrap());
         assert_eq!(halves.granule(), 4);
+    }
+
+    #[test]
+    fn bytes_are_swapped_within_each_element() {
+        let blob = Arc::new(Blob::memory("test", (0..16).collect()));
+        let swapped = |dtype, count| {
+            let shape = Shape::new(vec![count]).unwrap();
+            let input = Tensor::span(dtype, shape, Arc::clone(&blob), 0).unwrap();
+            let tensor = Tensor::of(Op::SwapBytes { input }).unwrap();
+            let mut out = vec![0; 8];
+            let first = 16 / dtype.block_bytes() / 2;
+            tensor.read(first..count, &mut out, &mut Scratch::default()).unwrap();
+            out
+        };
+        assert_eq!(swapped(DType::F64, 2), [15, 14, 13, 12, 11, 10, 9, 8]);
+        assert_eq!(swapped(DType::I32, 4), [11, 10, 9, 8, 15, 14, 13, 12]);
+        assert_eq!(swapped(DType::BF16, 8), [9, 8, 11, 10, 13, 12, 15, 14]);
+        assert_eq!(swapped(DType::U8, 16), [8, 9, 10, 11, 12, 13, 14, 15]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 
 use crate::ir::value::List;
 use crate::ir::{
-    Blob, Config, DType, Error, Limits, Model, Naming, Notes, Result, Shape, Tensor, Value,
+    Blob, Config, DType, Error, Limits, Model, Naming, Notes, Op, Result, Shape, Tensor, Value,
 };
 use crate::quant;
 use crate::store::Source;
@@ -74,15 +74,19 @@ impl Part {
         };
         let file = gguf::read(&*blob, &container)
             .map_err(|error| Error::from(error).at("gguf").at(blob.name()))?;
-        if file.endian == gguf::Endian::Big {
-            let feature = "a big-endian GGUF; convert it with llama.cpp's gguf_convert_endian.py";
-            return Err(Error::unsupported(feature).at(blob.name()));
-        }
         Ok(Self { blob, file })
     }
 
     fn number(&self, key: &str) -> Option<u64> {
         self.file.metadata.get(key).and_then(gguf::Value::unsigned)
+    }
+
+    /// The tensor with its elements in the order of bytes that the program computes in.
+    fn native(&self, tensor: Tensor) -> Result<Tensor> {
+        match self.file.endian {
+            gguf::Endian::Little => Ok(tensor),
+            gguf::Endian::Big => Tensor::of(Op::SwapBytes { input: tensor }),
+        }
     }
 
     fn tensors(&self, into: &mut IndexMap<String, Tensor>) -> Result<()> {
@@ -92,6 +96,7 @@ impl Part {
             let shape = Shape::new(info.dims.iter().rev().copied().collect())
                 .map_err(|error| error.at(place()))?;
             let tensor = Tensor::span(dtype, shape, Arc::clone(&self.blob), info.offset)
+                .and_then(|tensor| self.native(tensor))
                 .map_err(|error| error.at(place()))?;
             if into.insert(info.name.clone(), tensor).is_some() {
                 let text = "stands in another part of the split too";

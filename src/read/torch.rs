@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use torch::Dtype;
 
 use super::hub;
-use crate::ir::{Blob, DType, Error, Limits, Model, Notes, Result, Shape, Tensor, View};
+use crate::ir::{Blob, DType, Error, Limits, Model, Notes, Op, Result, Shape, Tensor, View};
 use crate::store::Source;
 
 const SINGLE: &str = "pytorch_model.bin";
@@ -47,9 +47,10 @@ fn file(blob: &Arc<Blob>, limits: &Limits, notes: &mut Notes) -> Result<IndexMap
     let place = |error: Error| error.at("pytorch").at(blob.name());
     let options = torch::Options { skip_objects: limits.skip_objects };
     let checkpoint = torch::read(&**blob, &options).map_err(|error| place(error.into()))?;
-    if checkpoint.byteorder == wire::Endian::Big {
-        return Err(place(Error::unsupported("a big-endian checkpoint")));
+    if limits.checksums {
+        checkpoint.verify(&**blob).map_err(|error| place(error.into()))?;
     }
+    let swap = checkpoint.byteorder == wire::Endian::Big;
     for note in &checkpoint.notes {
         notes.odd(blob.name(), note.as_str());
     }
@@ -57,7 +58,10 @@ fn file(blob: &Arc<Blob>, limits: &Limits, notes: &mut Notes) -> Result<IndexMap
     for info in checkpoint.tensors {
         let name = info.name.clone();
         let named = |error: Error| place(error.at(format!("tensor '{name}'")));
-        let tensor = tensor(blob, info).map_err(named)?;
+        let mut tensor = tensor(blob, info).map_err(named)?;
+        if swap {
+            tensor = Tensor::of(Op::SwapBytes { input: tensor }).map_err(named)?;
+        }
         if tensors.insert(name.clone(), tensor).is_some() {
             return Err(named(Error::malformed("stands twice")));
         }

@@ -4,13 +4,14 @@
 //!  layout ──cut──▶ chunks 0 1 2 3 …      a worker claims the next, makes its bytes with its own
 //!                         │ │ │          scratch, and writes them where they belong
 //!                         ▼ ▼ ▼
-//!                  check inputs, losses ──▶ commit
+//!       checksums ──▶ check inputs, losses ──▶ commit
 //! ```
 //!
 //! Where a chunk lies, and what is in it, follows from the layout alone, so the output does not
 //! depend on who made which one when. Chunks are claimed in order and a claimed one is finished,
 //! so of several errors the first in the order of the file is reported, however many workers.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -22,6 +23,7 @@ use crate::store::{FileSet, Place, Sink};
 
 use super::layout::{Layout, Part};
 use super::progress::{Progress, Silent};
+use super::sums::Sums;
 
 /// Bytes of a copy that one worker does at a time: large enough that the calls cost nothing,
 /// small enough that two workers end at about the same time.
@@ -121,6 +123,8 @@ struct Job<'a> {
     first: usize,
     /// The name of the tensor, for messages.
     name: Option<&'a str>,
+    /// Whether a checksum of it is stated elsewhere.
+    summed: bool,
 }
 
 enum Work<'a> {
@@ -134,6 +138,8 @@ impl<'a> Work<'a> {
         match part {
             Part::Bytes(bytes) => Self::Bytes(bytes),
             Part::Copy(blob) => Self::span(blob, 0, blob.size()),
+            // Known when all else is written: see `Run::state_sums`.
+            Part::Sum { .. } => Self::Bytes(&[]),
             Part::Tensor { tensor, .. } => match tensor.place() {
                 Some((blob, start)) => Self::span(blob, start, tensor.bytes()),
                 None => Self::make(tensor, chunk_bytes),
@@ -187,6 +193,7 @@ fn own_bits(tensor: &Tensor) -> u64 {
 
 /// What the workers share.
 struct Run<'a> {
+    layout: &'a Layout,
     jobs: Vec<Job<'a>>,
     chunks: usize,
     places: Vec<Arc<dyn Place>>,
@@ -199,6 +206,7 @@ struct Run<'a> {
     failure: Mutex<Option<(usize, Error)>>,
     /// By job.
     tallies: Mutex<Vec<Tally>>,
+    sums: Sums,
 }
 
 impl<'a> Run<'a> {
@@ -210,21 +218,23 @@ impl<'a> Run<'a> {
         let chunk_bytes = chunk_bytes(options);
         let (mut jobs, mut chunks) = (Vec::new(), 0usize);
         for (file, plan) in layout.files.iter().enumerate() {
+            let sums: BTreeSet<u64> = plan.parts.iter().filter_map(summed_from).collect();
             for (offset, part) in &plan.parts {
                 let name = match part {
                     Part::Tensor { name, .. } => Some(name.as_str()),
-                    Part::Bytes(_) | Part::Copy(_) => None,
+                    Part::Bytes(_) | Part::Copy(_) | Part::Sum { .. } => None,
                 };
+                let summed = sums.contains(offset);
                 let work = Work::of(part, chunk_bytes);
                 let first = chunks;
                 chunks += work.chunks() as usize;
-                jobs.push(Job { file, offset: *offset, work, first, name });
+                jobs.push(Job { file, offset: *offset, work, first, name, summed });
             }
         }
         let tallies = Mutex::new(vec![Tally::default(); jobs.len()]);
         let budget = Budget::new(options.memory_bytes);
-        let (next, failed, failure) = Default::default();
-        Self { jobs, chunks, places, options, budget, next, failed, failure, tallies }
+        let (next, failed, failure, sums) = Default::default();
+        Self { layout, jobs, chunks, places, options, budget, next, failed, failure, tallies, sums }
     }
 
     fn run(self) -> Result<Vec<(String, Tally)>> {
@@ -238,6 +248,9 @@ impl<'a> Run<'a> {
             }
             self.work();
         });
+        if !self.failed.load(Ordering::Relaxed) {
+            self.state_sums()?;
+        }
         if let Some((_, error)) = self.failure.into_inner().unwrap_or_else(PoisonError::into_inner)
         {
             return Err(error);
@@ -245,6 +258,20 @@ impl<'a> Run<'a> {
         let tallies = self.tallies.into_inner().unwrap_or_else(PoisonError::into_inner);
         let named = self.jobs.iter().zip(tallies);
         Ok(named.filter_map(|(job, tally)| Some((job.name?.to_owned(), tally))).collect())
+    }
+
+    /// Writes every checksum, now that what it is of has been written.
+    fn state_sums(&self) -> Result<()> {
+        for (file, (plan, place)) in self.layout.files.iter().zip(&self.places).enumerate() {
+            for (offset, part) in &plan.parts {
+                if let Part::Sum { of, kind } = part {
+                    let sum = self.sums.of(file, of, *kind).map_err(|error| error.at(&plan.name));
+                    place.write_at(*offset, &sum?)?;
+                    self.options.progress.add(part.len());
+                }
+            }
+        }
+        Ok(())
     }
 
     fn work(&self) {
@@ -269,6 +296,8 @@ impl<'a> Run<'a> {
         let index = self.jobs.partition_point(|job| job.first <= chunk) - 1;
         let job = &self.jobs[index];
         let (number, place) = ((chunk - job.first) as u64, &*self.places[job.file]);
+        let watched = self.sums.watch(job.file, place);
+        let place = if job.summed { &watched } else { place };
         let written = match &job.work {
             Work::Bytes(bytes) => {
                 let start = number * COPY_BYTES;
@@ -298,6 +327,14 @@ impl<'a> Run<'a> {
         };
         self.options.progress.add(written);
         Ok(())
+    }
+}
+
+/// Where the bytes begin that a checksum is of.
+fn summed_from((_, part): &(u64, Part)) -> Option<u64> {
+    match part {
+        Part::Sum { of, .. } => Some(of.start),
+        Part::Bytes(_) | Part::Tensor { .. } | Part::Copy(_) => None,
     }
 }
 

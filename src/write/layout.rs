@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -44,6 +45,29 @@ pub enum Part {
     },
     /// A whole file of the input, as it is.
     Copy(Arc<Blob>),
+    /// A checksum of what another part writes, little-endian; known when all else is written.
+    Sum {
+        /// The bytes of the file that are summed: those of one other part.
+        of: Range<u64>,
+        /// How they are summed.
+        kind: Checksum,
+    },
+}
+
+/// How bytes are summed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checksum {
+    /// CRC-32 as zip has it.
+    Crc32,
+}
+
+impl Checksum {
+    /// Length of a checksum in bytes.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Self::Crc32 => 4,
+        }
+    }
 }
 
 impl Layout {
@@ -73,7 +97,7 @@ impl Layout {
         let mut seen = BTreeSet::new();
         let parts = self.files.iter().flat_map(|file| &file.parts);
         let blobs = parts.flat_map(|(_, part)| match part {
-            Part::Bytes(_) => Vec::new(),
+            Part::Bytes(_) | Part::Sum { .. } => Vec::new(),
             Part::Tensor { tensor, .. } => tensor.blobs(),
             Part::Copy(blob) => vec![blob],
         });
@@ -117,6 +141,21 @@ impl FilePlan {
                 Error::bug(format!("{found} reaches past the end of the file, {:#x}", self.len))
             })?;
         }
+        self.validate_sums()
+    }
+
+    /// A checksum is of one other part, whole: no other bytes are summed while they are written.
+    fn validate_sums(&self) -> Result<()> {
+        let others = self.parts.iter().filter(|(_, part)| !matches!(part, Part::Sum { .. }));
+        let ends: BTreeSet<_> = others.map(|(at, part)| (*at, at + part.len())).collect();
+        for (offset, part) in &self.parts {
+            if let Part::Sum { of, .. } = part
+                && !ends.contains(&(of.start, of.end))
+            {
+                let found = format!("{} at {offset:#x} is of no part", part.what());
+                return Err(Error::bug(found));
+            }
+        }
         Ok(())
     }
 
@@ -128,6 +167,10 @@ impl FilePlan {
                 Part::Copy(blob) => {
                     fields["kind"] = "copy".into();
                     fields["source"] = blob.name().into();
+                }
+                Part::Sum { of, .. } => {
+                    fields["kind"] = "checksum".into();
+                    fields["of"] = json!([of.start, of.end]);
                 }
                 Part::Tensor { name, tensor } => {
                     fields["kind"] = "tensor".into();
@@ -151,6 +194,7 @@ impl Part {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::Tensor { tensor, .. } => tensor.bytes(),
             Self::Copy(blob) => blob.size(),
+            Self::Sum { kind, .. } => kind.bytes(),
         }
     }
 
@@ -165,6 +209,7 @@ impl Part {
             Self::Bytes(bytes) => format!("a header of {} bytes", bytes.len()),
             Self::Tensor { name, .. } => format!("tensor '{name}'"),
             Self::Copy(blob) => format!("a copy of {}", blob.name()),
+            Self::Sum { of, .. } => format!("the checksum of {:#x}..{:#x}", of.start, of.end),
         }
     }
 }
@@ -178,6 +223,7 @@ impl fmt::Display for Layout {
                 let line = match part {
                     Part::Bytes(_) => "header".to_owned(),
                     Part::Copy(blob) => format!("copy of {}", blob.name()),
+                    Part::Sum { of, .. } => format!("checksum of {:#x}..{:#x}", of.start, of.end),
                     Part::Tensor { name, tensor: t } => {
                         format!("{name} {} {} = {}", t.dtype(), t.shape(), recipe(t))
                     }
@@ -227,12 +273,17 @@ mod tests {
     #[test]
     fn parts_may_not_overlap_or_reach_past_the_end() {
         let header = || Part::Bytes(vec![1; 8]);
+        let sum = |of| Part::Sum { of, kind: Checksum::Crc32 };
         plan(vec![(0, header()), (8, named(tensor(8))), (56, header())]).validate().unwrap();
+        plan(vec![(0, sum(4..12)), (4, header()), (12, sum(4..12))]).validate().unwrap();
         let bad = [
             (vec![(0, header()), (7, named(tensor(8)))], "lies over"),
             (vec![(8, header()), (0, named(tensor(8)))], "lies over"),
             (vec![(57, header())], "reaches past"),
             (vec![(u64::MAX, header())], "reaches past"),
+            (vec![(0, header()), (8, sum(0..8)), (10, header())], "lies over"),
+            (vec![(0, header()), (8, sum(0..7))], "is of no part"),
+            (vec![(0, header()), (8, sum(8..12))], "is of no part"),
         ];
         for (parts, words) in bad {
             let error = plan(parts).validate().unwrap_err();

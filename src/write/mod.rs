@@ -3,16 +3,19 @@
 pub mod edits;
 pub mod execute;
 pub mod gguf;
+mod hub;
 pub mod json;
 pub mod layout;
 pub mod options;
 pub mod progress;
 pub mod safetensors;
+mod sums;
 pub mod tokenizer_gguf;
 pub mod tokenizer_json;
+pub mod torch;
 
 pub use edits::Edits;
 pub use execute::{ExecuteOptions, execute};
-pub use layout::{FilePlan, Layout, Part};
+pub use layout::{Checksum, FilePlan, Layout, Part};
 pub use options::{Split, WriteOptions};
 pub use progress::{Bar, Progress, Silent};

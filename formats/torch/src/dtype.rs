@@ -81,6 +81,11 @@ impl Dtype {
         self.row().map_or("", |row| row.2)
     }
 
+    /// The class of its storages, as in `torch.FloatStorage`, if it has one.
+    pub(crate) fn storage(self) -> Option<&'static str> {
+        self.row().map(|row| row.4).filter(|class| !class.is_empty())
+    }
+
     fn row(self) -> Option<&'static Row> {
         DTYPES.iter().find(|row| row.0 == self)
     }

@@ -16,7 +16,8 @@
 //! Source: `torch/serialization.py` of PyTorch 2 and 1.5; there is no specification. Refused: the
 //! tar container of 2016, sparse, quantized, complex and meta tensors, deflated entries.
 //!
-//! This crate reads the container. It converts no element and names no model.
+//! This crate reads and writes the container: zip alone is written. It converts no element and
+//! names no model.
 
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
@@ -30,18 +31,21 @@ mod globals;
 mod legacy;
 mod names;
 mod pickle;
+mod pickler;
 mod plan;
 mod tensor;
 mod text;
 mod value;
+mod write;
 mod zip;
 
 use std::sync::Arc;
 
-pub use crc::{Crc32, crc32};
+pub use crc::{Crc32, combine, crc32};
 pub use dtype::Dtype;
 pub use tensor::{Storage, TensorInfo};
 use wire::{Cursor, Endian, Error, ReadAt, Result};
+pub use write::{Entry, Plan};
 
 /// What a reader may leave out.
 #[derive(Debug, Clone, Copy, Default)]

@@ -23,16 +23,18 @@ mod local;
 use std::collections::{BTreeMap, BTreeSet};
 
 use end::Directory;
+pub(crate) use end::{END, END64, LOCATOR64};
+pub(crate) use local::LOCAL;
 use local::Local;
 use wire::{Cursor, Error, ReadAt, Result};
 
 use crate::text::quoted;
 
-const ROW: u32 = 0x0201_4b50;
+pub(crate) const ROW: u32 = 0x0201_4b50;
 
 const ROW_LEN: u64 = 46;
 /// The value of a 32-bit field that says: see the zip64 extra field.
-const SEE64: u64 = 0xFFFF_FFFF;
+pub(crate) const SEE64: u64 = 0xFFFF_FFFF;
 
 const ENCRYPTED: u16 = 1 << 0 | 1 << 6 | 1 << 13;
 /// Sizes and checksum follow the data, because the writer did not know them before.

@@ -2,7 +2,7 @@ use super::*;
 use crate::ir::op::Order;
 use crate::ir::{Access, Block, Codec, DType, Fault, Op, Quantizer, Shape};
 use crate::store::{FileSink, MemorySink, Target};
-use crate::write::FilePlan;
+use crate::write::{Checksum, FilePlan};
 
 /// A packing of one byte each: enough to meet a NaN.
 static TRUNCATED: Block = Block {
@@ -74,10 +74,18 @@ fn expected(file: &FilePlan) -> Vec<u8> {
         match part {
             Part::Bytes(header) => place.copy_from_slice(header),
             Part::Copy(blob) => blob.read(0, place).unwrap(),
+            // Of bytes that are not all made yet.
+            Part::Sum { .. } => continue,
             Part::Tensor { tensor, .. } => {
                 let all = 0..tensor.shape().count();
                 tensor.read(all, place, &mut Scratch::default()).unwrap();
             }
+        }
+    }
+    for (offset, part) in &file.parts {
+        if let Part::Sum { of, .. } = part {
+            let sum = torch::crc32(&bytes, of.start, of.end - of.start).unwrap();
+            bytes[*offset as usize..][..4].copy_from_slice(&sum.to_le_bytes());
         }
     }
     bytes
@@ -93,9 +101,10 @@ fn everything(dir: &std::path::Path) -> Layout {
     let span = |blob: &Arc<Blob>, dims: &[u64], start| {
         Tensor::span(DType::BF16, shape(dims), Arc::clone(blob), start).unwrap()
     };
+    let sum = |of| Part::Sum { of, kind: Checksum::Crc32 };
     let heads = |input| Tensor::of(Op::Interleave { input, heads: 6, order: Order::ToPairs });
     let wide = |input| Tensor::of(Op::Cast { input, to: DType::F32 }).unwrap();
-    let parts = vec![
+    let parts_of_a = vec![
         Part::Bytes((0..77).collect()),
         part("raw", span(&read, &[1000, 1001], 3)),
         part("mapped", span(&map, &[999, 77], 100_001)),
@@ -106,7 +115,26 @@ fn everything(dir: &std::path::Path) -> Layout {
         part("scalar", span(&read, &[], 5)),
         part("memory", floats(&[1.0, 2.0], &[2])),
     ];
-    layout(vec![file("a", parts), file("b", vec![Part::Copy(read)]), file("c", Vec::new())])
+    let mut sums = file(
+        "d",
+        vec![
+            sum(0..0),
+            part("read", span(&read, &[500, 2001], 1)),
+            part("mapped", span(&map, &[33], 5)),
+            part("made", wide(span(&map, &[77, 211], 9))),
+            Part::Bytes((0..99).collect()),
+            Part::Copy(Arc::clone(&map)),
+            part("nothing", span(&map, &[0], 5)),
+        ],
+    );
+    let parts: Vec<_> = sums.parts.iter().map(|(at, part)| *at..at + part.len()).collect();
+    for of in parts.into_iter().skip(1) {
+        sums.parts.push((sums.len, sum(of)));
+        sums.len += 4;
+    }
+    sums.parts[0].1 = sum(sums.parts[3].0..sums.parts[3].0 + sums.parts[3].1.len());
+    let copy = file("b", vec![Part::Copy(read)]);
+    layout(vec![file("a", parts_of_a), copy, file("c", Vec::new()), sums])
 }
 
 #[test]

@@ -4,7 +4,7 @@ use wire::{Cursor, Error, ReadAt, Result, Why};
 
 use super::{Entry, Method, SEE64, STREAMED, Sizes, widen};
 
-const LOCAL: u32 = 0x0403_4b50;
+pub(crate) const LOCAL: u32 = 0x0403_4b50;
 const SUM: u32 = 0x0807_4b50;
 const LOCAL_LEN: u64 = 30;
 

@@ -1,12 +1,21 @@
 //! No prefix and no flipped bit of a good file may panic, or be answered without a place.
 
+use std::path::PathBuf;
+
 use torch::Options;
 
 use crate::{files, fixtures, read};
 
+/// The work grows with the square of the length, and larger fixtures have no other records.
+fn small() -> Vec<PathBuf> {
+    let mut paths = files(&fixtures("torch"), ".pt");
+    paths.retain(|path| path.metadata().unwrap().len() < 5000);
+    paths
+}
+
 #[test]
 fn every_prefix_is_refused() {
-    let paths = files(&fixtures("torch"), ".pt");
+    let paths = small();
     for path in &paths {
         let good = std::fs::read(path).unwrap();
         for len in 0..good.len() {
@@ -20,7 +29,7 @@ fn every_prefix_is_refused() {
 
 #[test]
 fn every_flipped_bit_is_survived() {
-    let paths = files(&fixtures("torch"), ".pt");
+    let paths = small();
     for path in &paths {
         let good = std::fs::read(path).unwrap();
         let mut bad = good.clone();

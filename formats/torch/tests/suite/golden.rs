@@ -57,7 +57,7 @@ fn fixtures_read_as_numpy_reads_them() {
     for path in &paths {
         check(path, &std::fs::read_to_string(path.with_extension("golden")).unwrap());
     }
-    assert_eq!(paths.len(), 5);
+    assert_eq!(paths.len(), 7);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod damage;
 mod golden;
 mod hostile;
 mod machine;
+mod plan;
 mod refusals;
 
 use std::path::{Path, PathBuf};
