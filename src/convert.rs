@@ -7,7 +7,6 @@ use crate::formats::Format;
 use crate::ir::{Error, Model, Notes, Result, Tally};
 use crate::quant::{self, Types};
 use crate::store::{FileSink, Target};
-use crate::transform::{self, Edits};
 use crate::write::{ExecuteOptions, Layout, WriteOptions, execute};
 
 /// What is to be made of a model that has been read.
@@ -18,8 +17,8 @@ pub struct Job {
     pub to: &'static Format,
     /// Which types the tensors get.
     pub types: Types,
-    /// Changes to the configuration.
-    pub edits: Edits,
+    /// Whether tensors were left out on purpose, so that some may be missing.
+    pub partial: bool,
     /// How the format lays the model out.
     pub write: WriteOptions,
     /// Whether an existing target may be replaced.
@@ -53,7 +52,6 @@ pub fn convert(
     how: &ExecuteOptions<'_>,
     notes: &mut Notes,
 ) -> Result<Made> {
-    let model = transform::edit(model, &job.edits)?;
     let origin = model.origin.clone();
     let (model, ledger) = rename(model, job, notes).map_err(|error| error.at(&origin))?;
     let mut write = job.write.clone();
@@ -88,7 +86,8 @@ fn rename(model: Model, job: &Job, notes: &mut Notes) -> Result<(Model, Ledger)>
     };
     match arch::find(&model) {
         Some(family) if !model.tensors.is_empty() => {
-            arch::rename(family, &model, job.to.naming, notes)
+            let rename = if job.partial { arch::rename_part } else { arch::rename };
+            rename(family, &model, job.to.naming, notes)
         }
         Some(family) => {
             arch::hyper(family, &model)?;

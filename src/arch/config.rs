@@ -24,6 +24,8 @@ pub fn hyper(arch: &Arch, model: &Model) -> Result<Hyper> {
         let value = match (said, key.default) {
             (Said::Value(value), _) => Some(value),
             (Said::Null, _) if key.field == Field::SlidingWindow => None,
+            // Absent, Mistral has 8; null, as many as heads.
+            (Said::Null, _) if key.field == Field::KvHeads => hyper.get(Field::Heads),
             (_, Default::Required) => return Err(missing(arch, key, model)),
             (_, Default::None) => None,
             (_, Default::Is(value)) => Some(value),
@@ -140,7 +142,7 @@ enum Said {
 
 fn from_json(key: &Key, config: &Config) -> Result<Said> {
     let mut said = Said::Nothing;
-    for path in key.json {
+    for path in key.json.iter().rev() {
         match lookup(config, path) {
             None => {}
             Some(Value::Null) => said = Said::Null,

@@ -30,7 +30,7 @@ pub(super) static LLAMA: Arch = Arch {
         key(Field::ValueDim,      &["head_dim"],                                    "attention.value_length",              Default::From(head_size)),
         key(Field::NormEpsilon,   &["rms_norm_eps"],                                "attention.layer_norm_rms_epsilon",    Default::Is(Scalar::Real(1e-6))),
         key(Field::RopeDims,      &[],                                              "rope.dimension_count",                Default::Same(Field::KeyDim)),
-        key(Field::RopeTheta,     &["rope_theta", "rope_parameters.rope_theta"],    "rope.freq_base",                      Default::Is(Scalar::Real(10000.0))),
+        key(Field::RopeTheta,     THETA,                                            "rope.freq_base",                      Default::Is(Scalar::Real(10000.0))),
         key(Field::SlidingWindow, &[],                                              "attention.sliding_window",            Default::None),
     ],
     differs: &[],
@@ -54,6 +54,9 @@ pub(super) static MISTRAL: Arch = Arch {
     ],
     ..LLAMA
 };
+
+/// `rope_parameters` is of transformers 5, which still prefers a `rope_scaling`.
+static THETA: &[&str] = &["rope_theta", "rope_parameters.rope_theta", "rope_scaling.rope_theta"];
 
 #[rustfmt::skip]
 static ROWS: &[Row] = &[

@@ -15,7 +15,7 @@ mod table;
 
 pub use config::hyper;
 pub use names::tensor;
-pub use rename::{Fate, Ledger, check, is_tied, rename, untranslated, uses_bias};
+pub use rename::{Fate, Ledger, check, is_tied, rename, rename_part, untranslated, uses_bias};
 pub use rope::frequencies;
 pub use table::{
     Activation, Arch, Bias, BlockShape, Default, FeedForward, Fix, Key, Need, Norm, Pairing, Part,

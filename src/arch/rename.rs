@@ -40,21 +40,50 @@ pub fn rename(
 ) -> Result<(Model, Ledger)> {
     let typed = hyper(arch, model)?;
     check_complete(arch, model, &typed)?;
+    map(arch, model, &typed, naming, notes)
+}
+
+/// As [`rename`], for a model from which tensors were left out on purpose.
+///
+/// # Errors
+/// As [`rename`], but for what is missing.
+pub fn rename_part(
+    arch: &'static Arch,
+    model: &Model,
+    naming: Naming,
+    notes: &mut Notes,
+) -> Result<(Model, Ledger)> {
+    let typed = hyper(arch, model)?;
+    for (name, tensor) in &model.tensors {
+        if let Some(found) = locate(arch, model.naming, name) {
+            check_shape(name, tensor, found.row.role.shape(&typed, found.part))?;
+        }
+    }
+    map(arch, model, &typed, naming, notes)
+}
+
+fn map(
+    arch: &'static Arch,
+    model: &Model,
+    typed: &Hyper,
+    naming: Naming,
+    notes: &mut Notes,
+) -> Result<(Model, Ledger)> {
     if model.naming == naming {
         let kept = |name: &String| (name.clone(), Fate::Mapped(name.clone()));
         return Ok((model.clone(), model.tensors.keys().map(kept).collect()));
     }
-    let mut renaming = Renaming { arch, model, hyper: &typed, naming, tensors: IndexMap::new() };
+    let mut renaming = Renaming { arch, model, hyper: typed, naming, tensors: IndexMap::new() };
     let ledger = renaming.tensors(notes)?;
     let mut tensors = renaming.tensors;
     let config = match naming {
         Naming::Gguf => {
-            if let Some(factors) = super::rope::factors(&typed)? {
+            if let Some(factors) = super::rope::factors(typed)? {
                 tensors.insert("rope_freqs.weight".into(), floats("rope_freqs.weight", &factors)?);
             }
-            Config { entries: gguf_entries(arch, model, &typed, notes)? }
+            Config { entries: gguf_entries(arch, model, typed, notes)? }
         }
-        Naming::HuggingFace => Config { entries: config::to_json(arch, model, &typed)? },
+        Naming::HuggingFace => Config { entries: config::to_json(arch, model, typed)? },
     };
     Ok((Model { naming, config, tensors, ..model.clone() }, ledger))
 }
@@ -102,6 +131,13 @@ impl Renaming<'_> {
                 self.arch.gguf
             )));
         };
+        if found.layer.is_some_and(|layer| Some(layer) >= self.hyper.layers) {
+            let layers = self.hyper.layers.unwrap_or(0);
+            return Err(Error::loss(format!(
+                "the configuration has {layers} layers, so it has no place in the target; \
+                 leave it out with --exclude"
+            )));
+        }
         if found.part == Part::Bias && !has_bias(found.row.bias, &self.model.config) {
             let text = "the configuration says that there is no such bias, so it is not used";
             notes.lost(name, text);
@@ -239,7 +275,11 @@ fn check_one(
         };
         return Err(Error::malformed(format!("tensor {name} is missing{hint}")));
     };
-    let Some(expected) = row.role.shape(hyper, part) else { return Ok(()) };
+    check_shape(name, tensor, row.role.shape(hyper, part))
+}
+
+fn check_shape(name: &str, tensor: &Tensor, expected: Option<Vec<u64>>) -> Result<()> {
+    let Some(expected) = expected else { return Ok(()) };
     if tensor.shape().dims() != expected {
         let found = tensor.shape();
         let message =

@@ -7,7 +7,10 @@ use crate::ir::{Config, Error, Hyper, Model, Notes, Result, Scaling, Value};
 
 /// `rope_parameters` of transformers 5, `rope_scaling` of those before.
 pub(super) fn from_json(config: &Config, hyper: &Hyper) -> Result<Scaling> {
-    let Some(rope) = config.get("rope_parameters").or_else(|| config.get("rope_scaling")) else {
+    let said =
+        |key| config.get(key).filter(|rope| !matches!(rope, Value::Map(map) if map.is_empty()));
+    // Where a file has both, transformers 5 takes the older.
+    let Some(rope) = said("rope_scaling").or_else(|| said("rope_parameters")) else {
         return Ok(Scaling::None);
     };
     let kind = rope.get("rope_type").or_else(|| rope.get("type")).and_then(Value::as_text);
@@ -34,8 +37,8 @@ pub(super) fn from_json(config: &Config, hyper: &Hyper) -> Result<Scaling> {
         }),
         "yarn" => {
             let factor = match rope.get("factor") {
-                Some(_) => need("factor")?,
-                None => hyper.context.unwrap_or(1) as f32 / original as f32,
+                Some(value) if *value != Value::Null => need("factor")?,
+                _ => hyper.context.unwrap_or(1) as f32 / original as f32,
             };
             let pair = real("mscale").zip(real("mscale_all_dim"));
             let pair = pair.filter(|(a, b)| *a != 0.0 && *b != 0.0);
@@ -90,7 +93,8 @@ pub(super) fn from_gguf(arch: &Arch, model: &Model) -> Result<Scaling> {
         (Some("linear"), None) => Ok(Scaling::Linear { factor: need("factor")? }),
         (Some("yarn"), None) => {
             let factor = need("factor")?;
-            let adjust = real("attn_factor").or_else(|| real("yarn_attn_factor")).unwrap_or(1.0);
+            // `yarn_attn_factor` does not count: llama.cpp sets it anew whenever it applies YaRN.
+            let adjust = real("attn_factor").unwrap_or(1.0);
             let original = get("original_context_length").and_then(Value::as_u64);
             let context = model.config.get(&format!("{}.context_length", arch.gguf));
             let original = original.or_else(|| context.and_then(Value::as_u64)).unwrap_or(1);
@@ -133,7 +137,7 @@ pub(super) fn to_gguf(
             put("original_context_length", Value::U32(original.try_into().unwrap_or(u32::MAX)));
             let adjust = attention_factor / yarn_attention(factor, 1.0);
             if adjust != 1.0 {
-                put("yarn_attn_factor", Value::F32(adjust));
+                put("attn_factor", Value::F32(adjust));
             }
             if beta_fast != 32.0 || beta_slow != 1.0 {
                 put("yarn_beta_fast", Value::F32(beta_fast));

@@ -38,7 +38,8 @@ impl Arch {
 pub struct Key {
     /// Which one.
     pub field: Field,
-    /// Paths in config.json, the newer dialect's last; the first that is present counts.
+    /// Paths in config.json, the older dialect's first: that one is written. Where a file has
+    /// several, the last counts, as in transformers.
     pub json: &'static [&'static str],
     /// The key in GGUF's metadata, after the architecture's name; empty if it has none.
     pub gguf: &'static str,

@@ -9,7 +9,8 @@ use crate::formats;
 use crate::ir::{Access, Blob, Error, Limits, Model, Notes, Result};
 use crate::run::tokens::Encoder;
 use crate::store::Files;
-use crate::transform::{self, Edits, Selection};
+use crate::transform::{self, Selection};
+use crate::write::Edits;
 
 /// More threads than any machine has cores only take memory.
 const THREADS_MAX: usize = 1024;
@@ -110,7 +111,7 @@ pub(crate) struct Writing {
     /// Do not wait until the disk has the bytes.
     #[arg(long)]
     pub(crate) no_sync: bool,
-    /// Set a metadata key, in the spelling of the source; may be repeated.
+    /// Set a metadata key, in the spelling of the output; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
     /// Remove a metadata key; may be repeated.

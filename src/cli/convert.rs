@@ -10,8 +10,9 @@ use super::{Outcome, report, verify};
 use crate::arch::Fate;
 use crate::convert::{Job, Made, convert};
 use crate::formats;
-use crate::ir::{Access, Notes, Result};
+use crate::ir::{Access, Error, Notes, Result};
 use crate::quant::Types;
+use crate::verify::Report;
 use crate::write::{Bar, ExecuteOptions, Progress, Silent, Split, WriteOptions};
 
 /// Converts a model to another format, other types, or both
@@ -85,26 +86,37 @@ impl Conversion {
             self.show_plan(&made)?;
             return Ok(Outcome::Done);
         }
-        if self.json {
-            report::json(&self.to_json(&made, &notes))?;
-        } else if !self.common.quiet {
+        if !self.common.quiet && !self.json {
             report::line(&self.summary(&made, started));
         }
-        if self.verify {
-            let (source, target) = (&self.source, &self.target);
-            return verify::after(source, target, &self.reading, &self.common, self.json);
+        let target = made.layout.opened_at(&self.target);
+        let proof = match self.verify {
+            true => Some(verify::after(&self.source, &target, &self.reading, &self.common)?),
+            false => None,
+        };
+        if self.json {
+            let mut json = self.to_json(&made, &notes);
+            json["verification"] = proof.as_ref().map_or(Json::Null, Report::to_json);
+            report::json(&json)?;
+        } else if let Some(proof) = &proof {
+            report::result(&proof.to_text(false))?;
         }
-        Ok(Outcome::Done)
+        Ok(proof.as_ref().map_or(Outcome::Done, verify::outcome))
     }
 
     fn job(&self, types: Types) -> Result<Job> {
+        let partial = !(self.reading.include.is_empty() && self.reading.exclude.is_empty());
+        if self.verify && (partial || self.writing.vocab_only) {
+            let text = "--verify runs whole models; leave out --include, --exclude, --vocab-only";
+            return Err(Error::usage(text));
+        }
         let to = formats::for_target(&self.target, self.writing.to.as_deref())?;
         let name = self.target.file_name().map(|name| name.to_string_lossy().into_owned());
         Ok(Job {
             target: self.target.clone(),
             to,
             types,
-            edits: self.writing.edits()?,
+            partial,
             write: WriteOptions {
                 name: name.unwrap_or_default(),
                 directory: to.directory && formats::is_directory(&self.target),
@@ -114,6 +126,7 @@ impl Conversion {
                 },
                 vocab_only: self.writing.vocab_only,
                 pre: self.writing.pre.clone(),
+                edits: self.writing.edits()?,
                 ..WriteOptions::default()
             },
             overwrite: self.writing.overwrite,

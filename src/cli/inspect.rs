@@ -1,5 +1,7 @@
 //! `remold inspect`: what a model is.
 
+use std::path::Path;
+
 use serde_json::{Value as Json, json};
 
 use super::args::{Common, ModelPath, Reading};
@@ -7,7 +9,7 @@ use super::{Outcome, report};
 use crate::ir::dump::{dump, value_text};
 use crate::ir::error::escape;
 use crate::ir::value::List;
-use crate::ir::{Access, Field, Hyper, Model, Notes, Result, Scratch, Tensor, Value};
+use crate::ir::{Access, Blob, Field, Hyper, Model, Notes, Result, Scratch, Tensor, Value};
 use crate::{arch, write};
 
 /// Says what a model is: format, family, sizes, types, tokenizer, metadata
@@ -149,7 +151,11 @@ impl Facts {
             hyper,
             parameters: model.tensors.values().map(|tensor| tensor.shape().count()).sum(),
             bytes: model.tensors.values().map(Tensor::bytes).sum(),
-            file_bytes: blobs.iter().map(|blob| blob.size()).sum(),
+            file_bytes: match blobs.iter().map(|blob| blob.size()).sum() {
+                // A vocabulary is a file too.
+                0 => Blob::open(Path::new(&model.origin), Access::Read).map_or(0, |b| b.size()),
+                bytes => bytes,
+            },
             tokenizer: model.tokenizer.as_ref().map(|t| (t.kind_name().to_owned(), t.tokens.len())),
             types,
         }

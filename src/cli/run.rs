@@ -8,7 +8,7 @@ use crate::ir::tokenizer::{Role, Tokenizer};
 use crate::ir::{Access, Error, Notes, Result};
 use crate::run::sample::{Sampler, Sampling};
 use crate::run::tokens::{Encoder, Stream};
-use crate::run::{self, Decoder};
+use crate::run::{self, Decoder, chat};
 
 /// Continues a prompt; the text goes to standard output, and nothing else does
 #[derive(Debug, clap::Args)]
@@ -30,6 +30,9 @@ pub(crate) struct Args {
     /// The seed of the choice at temperatures above 0.
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     seed: u64,
+    /// Say the prompt as a user in a chat, by the model's template.
+    #[arg(long)]
+    chat: bool,
     #[command(flatten)]
     reading: Reading,
     #[command(flatten)]
@@ -51,7 +54,14 @@ impl Args {
             None => self.prompt.clone().unwrap_or_default(),
         };
         let encoder = Encoder::new(tokenizer)?;
-        let tokens = encoder.encode(&prompt, true, true)?;
+        let tokens = if self.chat {
+            let said = chat::Message { role: "user".into(), content: prompt };
+            let text = chat::prompt(tokenizer, &[said]).map_err(|error| error.at(&model.origin))?;
+            // The template writes special tokens where they belong, the first included.
+            encoder.encode(&text, true, false)?
+        } else {
+            encoder.encode(&prompt, true, true)?
+        };
         if tokens.is_empty() {
             return Err(Error::usage("the prompt has no tokens; give some text"));
         }

@@ -72,7 +72,7 @@ impl Args {
         if let Some(path) = &self.html {
             report::file(path, found.to_html().as_bytes())?;
         }
-        if !self.common.quiet {
+        if !self.common.quiet || !found.pass {
             report::result(&found.to_text(self.all))?;
         }
         Ok(outcome(&found))
@@ -118,21 +118,15 @@ pub(super) fn after(
     target: &Path,
     reading: &Reading,
     common: &Common,
-    json: bool,
-) -> Result<Outcome> {
+) -> Result<Report> {
     let mut notes = Notes::default();
     let reference = reading.model(source, Access::Map, &mut notes)?;
     let anew = Reading { from: None, include: Vec::new(), exclude: Vec::new(), ..reading.clone() };
     let candidate = anew.model(target, Access::Map, &mut notes)?;
-    let found = models(&reference, &candidate, None, Asked::default(), common)?;
-    if json {
-        report::json(&found.to_json())?;
-    } else if !common.quiet || !found.pass {
-        report::result(&found.to_text(false))?;
-    }
-    Ok(outcome(&found))
+    models(&reference, &candidate, None, Asked::default(), common)
 }
 
-fn outcome(found: &Report) -> Outcome {
+/// What the report says, as the exit code has it.
+pub(super) fn outcome(found: &Report) -> Outcome {
     if found.pass { Outcome::Done } else { Outcome::Differs }
 }

@@ -3,8 +3,11 @@
 //! Commands that copy weights read files at offsets; commands that run a model map them, so that
 //! weights are used where they lie. Mapping is the one thing in this file that needs `unsafe`.
 
+use std::ffi::OsStr;
+use std::fmt::Write;
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -59,7 +62,7 @@ impl Blob {
     /// # Errors
     /// Io if the file cannot be opened; Malformed if it is not a regular file.
     pub fn open(path: &Path, access: Access) -> Result<Self> {
-        let name = path.display().to_string();
+        let name = text(path.as_os_str());
         let failed = |error: io::Error| Error::io(error.to_string()).at(&name);
         // Opening a pipe would wait for a writer.
         let file = OpenOptions::new()
@@ -194,4 +197,17 @@ impl std::fmt::Debug for Blob {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&escape(&self.name))
     }
+}
+
+/// A name as text: bytes that are not UTF-8 become `\xff`.
+pub fn text(name: &OsStr) -> String {
+    let mut out = String::new();
+    for chunk in name.as_bytes().utf8_chunks() {
+        out.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            // Writing to a string cannot fail.
+            let _ = write!(out, "\\x{byte:02x}");
+        }
+    }
+    out
 }

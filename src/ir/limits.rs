@@ -13,6 +13,20 @@ pub struct Limits {
     pub gguf_string: u64,
     /// Bytes of all metadata of a GGUF file.
     pub gguf_metadata: u64,
+    /// Entries of the metadata of a GGUF file.
+    pub gguf_entries: u64,
+    /// Bytes of a key of a GGUF file.
+    pub gguf_key: u64,
+    /// Arrays within arrays of a GGUF file; never more than 64.
+    pub gguf_nesting: u64,
+    /// Tensors of a GGUF file.
+    pub gguf_tensors: u64,
+    /// Bytes of a tensor's name in a GGUF file.
+    pub gguf_name: u64,
+    /// Dimensions of a tensor of a GGUF file.
+    pub gguf_rank: u64,
+    /// Bytes to which a GGUF file aligns its tensors.
+    pub gguf_alignment: u64,
     /// Shards of one model.
     pub shards: u64,
     /// Objects of foreign classes in a pickle are left out instead of refused.
@@ -30,9 +44,18 @@ impl Limits {
             "safetensors-header" => &mut self.safetensors_header,
             "gguf-string" => &mut self.gguf_string,
             "gguf-metadata" => &mut self.gguf_metadata,
+            "gguf-entries" => &mut self.gguf_entries,
+            "gguf-key" => &mut self.gguf_key,
+            "gguf-nesting" => &mut self.gguf_nesting,
+            "gguf-tensors" => &mut self.gguf_tensors,
+            "gguf-name" => &mut self.gguf_name,
+            "gguf-rank" => &mut self.gguf_rank,
+            "gguf-alignment" => &mut self.gguf_alignment,
             "shards" => &mut self.shards,
             _ => {
-                let known = "side-file, safetensors-header, gguf-string, gguf-metadata, shards";
+                let known = "side-file, safetensors-header, gguf-string, gguf-metadata, \
+                             gguf-entries, gguf-key, gguf-nesting, gguf-tensors, gguf-name, \
+                             gguf-rank, gguf-alignment, shards";
                 return Err(Error::usage(format!("--limit {name}: there are {known}")));
             }
         };
@@ -48,6 +71,13 @@ impl Default for Limits {
             safetensors_header: 100_000_000,
             gguf_string: 16 << 20,
             gguf_metadata: 1 << 30,
+            gguf_entries: 1 << 20,
+            gguf_key: 65_535,
+            gguf_nesting: 8,
+            gguf_tensors: 10_000_000,
+            gguf_name: 64,
+            gguf_rank: 4,
+            gguf_alignment: 1 << 20,
             shards: 100_000,
             skip_objects: false,
         }

@@ -183,10 +183,15 @@ fn count_overflow(
     }
     let mut decoded = scratch.take_floats(weights.len())?;
     (codec.decode)(packed, &mut decoded);
-    for (i, (before, after)) in weights.iter().zip(&decoded).enumerate() {
-        if before.is_finite() && !after.is_finite() {
+    let len = quantizer.block.len;
+    for (block, (before, after)) in weights.chunks(len).zip(decoded.chunks(len)).enumerate() {
+        // What is not finite takes its whole block along; it is counted for itself.
+        if before.iter().any(|x| !x.is_finite()) {
+            continue;
+        }
+        for (i, _) in after.iter().enumerate().filter(|(_, x)| !x.is_finite()) {
             scratch.tally.overflowed += 1;
-            scratch.tally.first_overflowed.get_or_insert(start + i as u64);
+            scratch.tally.first_overflowed.get_or_insert(start + (block * len + i) as u64);
         }
     }
     scratch.give_floats(decoded);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  text ─added tokens cut out─▶ segments ─normalized─▶ ─steps─▶ words ─merges─▶ ids
-//!         (longest first)                   Pre::steps            Bpe::merges
+//!         (longest first)                   Pre::steps            Bpe::merges, Spm::scores
 //! ```
 //!
 //! Readers make sure that every id in a tokenizer is below the number of its tokens, that no two
@@ -11,11 +11,13 @@
 pub mod names;
 pub mod pattern;
 pub mod pre;
+pub mod spm;
 
 use std::collections::{BTreeMap, HashMap};
 
 pub use pattern::Pattern;
 pub use pre::{Keep, Pre, Split, Step};
+pub use spm::{Space, Spm};
 
 use super::{Error, Result};
 
@@ -43,6 +45,8 @@ pub struct Tokenizer {
 pub enum Kind {
     /// Neighbours are joined, the pair of lowest rank first.
     Bpe(Bpe),
+    /// Neighbours are joined, those that make the piece of highest score first.
+    Spm(Spm),
 }
 
 /// Byte-pair encoding.
@@ -159,6 +163,7 @@ impl Tokenizer {
     pub fn kind_name(&self) -> &'static str {
         match self.kind {
             Kind::Bpe(_) => "bpe",
+            Kind::Spm(_) => "spm",
         }
     }
 

@@ -251,5 +251,10 @@ fn recast(tensor: &Tensor, dtype: DType, types: &Types) -> Result<Tensor> {
     let quantizer = quantizer_for(block).ok_or_else(|| {
         Error::unsupported(format!("{dtype} is carried along, but not made by this version"))
     })?;
+    if block.needs_importance {
+        return Err(Error::unsupported(format!(
+            "{dtype} is made only by importance, and this version reads no importance matrix"
+        )));
+    }
     Tensor::of(Op::Pack { input: tensor.clone(), quantizer, importance: None })
 }

@@ -5,7 +5,9 @@
 //! along. Those with a codec are decoded, and multiplied; those in [`QUANTIZERS`] are written.
 
 mod apply;
+mod fp4;
 mod grids;
+mod groups;
 mod iq1_m;
 mod iq1_s;
 mod iq2_s;
@@ -16,21 +18,36 @@ mod iq3_xxs;
 mod iq4_nl;
 mod iq4_xs;
 mod lattice;
+mod mxfp4;
 mod nibbles;
+mod nvfp4;
+mod pairs;
 mod plain;
 pub mod policy;
+mod q1_0;
+mod q2_0;
+mod q2_k;
+mod q3_k;
 mod q4_0;
 mod q4_1;
+mod q4_k;
 mod q5_0;
 mod q5_1;
+mod q5_k;
 mod q6_k;
 mod q8_0;
+mod q8_1;
+mod q8_k;
 pub(crate) mod rows;
 mod search;
 pub(crate) mod simd;
+mod super_block;
 mod ternary;
 #[cfg(test)]
 mod tests;
+mod tq1_0;
+mod tq2_0;
+mod trits;
 
 pub use apply::{Mixture, Types, apply, dtype_by_name};
 
@@ -43,13 +60,13 @@ pub static BLOCKS: &[&Block] = &[
     &q5_0::BLOCK,
     &q5_1::BLOCK,
     &q8_0::BLOCK,
-    &Q8_1,
-    &Q2_K,
-    &Q3_K,
-    &Q4_K,
-    &Q5_K,
+    &q8_1::BLOCK,
+    &q2_k::BLOCK,
+    &q3_k::BLOCK,
+    &q4_k::BLOCK,
+    &q5_k::BLOCK,
     &q6_k::BLOCK,
-    &Q8_K,
+    &q8_k::BLOCK,
     &iq2_xxs::BLOCK,
     &iq2_xs::BLOCK,
     &iq3_xxs::BLOCK,
@@ -59,12 +76,12 @@ pub static BLOCKS: &[&Block] = &[
     &iq2_s::BLOCK,
     &iq4_xs::BLOCK,
     &iq1_m::BLOCK,
-    &TQ1_0,
-    &TQ2_0,
-    &MXFP4,
-    &NVFP4,
-    &Q1_0,
-    &Q2_0,
+    &tq1_0::BLOCK,
+    &tq2_0::BLOCK,
+    &mxfp4::BLOCK,
+    &nvfp4::BLOCK,
+    &q1_0::BLOCK,
+    &q2_0::BLOCK,
 ];
 
 /// Every quantizer, by the number of its packing.
@@ -74,36 +91,27 @@ pub static QUANTIZERS: &[&Quantizer] = &[
     &q5_0::QUANTIZER,
     &q5_1::QUANTIZER,
     &q8_0::QUANTIZER,
+    &q2_k::QUANTIZER,
+    &q3_k::QUANTIZER,
+    &q4_k::QUANTIZER,
+    &q5_k::QUANTIZER,
     &q6_k::QUANTIZER,
-    &iq4_nl::QUANTIZER,
-    &iq4_xs::QUANTIZER,
-    &iq3_s::QUANTIZER,
-    &iq3_xxs::QUANTIZER,
-    &iq2_s::QUANTIZER,
-    &iq2_xs::QUANTIZER,
     &iq2_xxs::QUANTIZER,
-    &iq1_m::QUANTIZER,
+    &iq2_xs::QUANTIZER,
+    &iq3_xxs::QUANTIZER,
     &iq1_s::QUANTIZER,
+    &iq4_nl::QUANTIZER,
+    &iq3_s::QUANTIZER,
+    &iq2_s::QUANTIZER,
+    &iq4_xs::QUANTIZER,
+    &iq1_m::QUANTIZER,
+    &tq1_0::QUANTIZER,
+    &tq2_0::QUANTIZER,
+    &mxfp4::QUANTIZER,
+    &nvfp4::QUANTIZER,
+    &q1_0::QUANTIZER,
+    &q2_0::QUANTIZER,
 ];
-
-// Packings that are only carried along. The sizes are those of `ggml_blck_size` and
-// `ggml_type_size`; a test holds all of `BLOCKS` against them.
-static Q8_1: Block = carried("q8_1", 9, 32, 36);
-static Q2_K: Block = carried("q2_k", 10, 256, 84);
-static Q3_K: Block = carried("q3_k", 11, 256, 110);
-static Q4_K: Block = carried("q4_k", 12, 256, 144);
-static Q5_K: Block = carried("q5_k", 13, 256, 176);
-static Q8_K: Block = carried("q8_k", 15, 256, 292);
-static TQ1_0: Block = carried("tq1_0", 34, 256, 54);
-static TQ2_0: Block = carried("tq2_0", 35, 256, 66);
-static MXFP4: Block = carried("mxfp4", 39, 32, 17);
-static NVFP4: Block = carried("nvfp4", 40, 64, 36);
-static Q1_0: Block = carried("q1_0", 41, 128, 18);
-static Q2_0: Block = carried("q2_0", 42, 64, 18);
-
-const fn carried(name: &'static str, ggml_id: u32, len: usize, bytes: usize) -> Block {
-    Block { name, ggml_id, len, bytes, needs_importance: false, codec: None }
-}
 
 /// The packing of a number of ggml's `enum ggml_type`.
 pub fn block_by_id(ggml_id: u32) -> Option<&'static Block> {

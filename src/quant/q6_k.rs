@@ -46,6 +46,8 @@ dispatch!(fn dot(bytes: &[u8], activations: &[f32]) -> f32 = rows::dot::<Rows, L
 struct Rows;
 
 impl Packing<LEN, BYTES> for Rows {
+    const LOOKS_AT_MEAN: bool = false;
+
     #[inline(always)]
     fn encode(weights: &[f32; LEN], out: &mut [u8; BYTES]) {
         // Without importance, errors of large weights count for more.

@@ -39,6 +39,8 @@ dispatch!(fn dot(bytes: &[u8], activations: &[f32]) -> f32 = rows::dot_directly:
 struct Rows;
 
 impl Packing<LEN, BYTES> for Rows {
+    const LOOKS_AT_MEAN: bool = false;
+
     #[inline(always)]
     fn encode(weights: &[f32; LEN], out: &mut [u8; BYTES]) {
         let d = rows::peak(weights) / 127.0;

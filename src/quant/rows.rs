@@ -18,17 +18,47 @@ pub(super) const PIECE: usize = 256;
 /// A scale that is halved by one flipped bit errs by a half in each: the bound lies below.
 pub(super) const SEARCH_MAX: f32 = 0.48;
 
+/// The same where the groups of a block have scales of few bits: a group that counts for little may
+/// get the scale 0. ggml's encoders, given importances over eight orders of magnitude, or columns of
+/// no importance, err by up to the largest weight. A scale whose sign is flipped errs by twice that.
+pub(super) const WHOLE_MAX: f32 = 1.001;
+
 /// Half the distance of the binary16s next to zero: what smaller numbers lose at most.
 pub(super) const F16_FLOOR: f32 = 1.0 / 33_554_432.0;
 
 /// One block of a packing. The methods are `#[inline(always)]`, so that they are compiled for the
 /// instruction set of their caller; functions given as values would not be.
 pub(super) trait Packing<const LEN: usize, const BYTES: usize> {
+    /// Whether [`search`](Self::search) needs the mean square, which takes as long as a short search.
+    const LOOKS_AT_MEAN: bool = true;
+
     /// Chooses scale and levels from the weights alone.
     fn encode(weights: &[f32; LEN], out: &mut [u8; BYTES]);
 
     /// Chooses them by the importance of the weights' columns; `mean` is the mean square of the row.
     fn search(weights: &[f32; LEN], importance: &[f32; LEN], mean: f32, out: &mut [u8; BYTES]);
+
+    /// Whether blocks are to be taken by twos: those of few groups fill the registers only together.
+    const IN_PAIRS: bool = false;
+
+    /// As [`encode`](Self::encode), of two blocks.
+    #[inline(always)]
+    fn encode_two(weights: &[[f32; LEN]; 2], out: &mut [[u8; BYTES]; 2]) {
+        weights.iter().zip(out).for_each(|(weights, out)| Self::encode(weights, out));
+    }
+
+    /// As [`search`](Self::search), of two blocks of a row.
+    #[inline(always)]
+    fn search_two(
+        weights: &[[f32; LEN]; 2],
+        importance: &[[f32; LEN]; 2],
+        mean: f32,
+        out: &mut [[u8; BYTES]; 2],
+    ) {
+        for (i, out) in out.iter_mut().enumerate() {
+            Self::search(&weights[i], &importance[i], mean, out);
+        }
+    }
 
     /// The weights again.
     fn decode(bytes: &[u8; BYTES], weights: &mut [f32; LEN]);
@@ -44,7 +74,12 @@ pub(super) fn pack<P: Packing<LEN, BYTES>, const LEN: usize, const BYTES: usize>
 ) {
     debug_assert_eq!(weights.len() / LEN * BYTES, out.len());
     let Some(importance) = importance else {
-        for (weights, out) in weights.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
+        let (pairs, last) = in_pairs::<P, LEN, BYTES>(weights.as_chunks().0);
+        let (out_pairs, out_last) = in_pairs_mut::<P, LEN, BYTES>(out.as_chunks_mut().0);
+        for (weights, out) in pairs.iter().zip(out_pairs) {
+            P::encode_two(weights, out);
+        }
+        for (weights, out) in last.iter().zip(out_last) {
             P::encode(weights, out);
         }
         return;
@@ -53,16 +88,37 @@ pub(super) fn pack<P: Packing<LEN, BYTES>, const LEN: usize, const BYTES: usize>
     if columns < LEN {
         return;
     }
-    let importance = importance.as_chunks().0;
+    let (importance_pairs, importance_last) = in_pairs::<P, LEN, BYTES>(importance.as_chunks().0);
     let rows = weights.chunks_exact(columns).zip(out.chunks_exact_mut(columns / LEN * BYTES));
     for (row, out) in rows {
         // One after the other, as ggml adds: the sum must have the same bits.
-        let mean_square = row.iter().fold(0.0, |sum: f32, x| sum + x * x) / columns as f32;
-        let blocks = row.as_chunks().0.iter().zip(importance).zip(out.as_chunks_mut().0);
-        for ((weights, importance), out) in blocks {
+        let square = |row: &[f32]| row.iter().fold(0.0, |sum: f32, x| sum + x * x);
+        let mean_square = if P::LOOKS_AT_MEAN { square(row) / columns as f32 } else { 0.0 };
+        let (pairs, last) = in_pairs::<P, LEN, BYTES>(row.as_chunks().0);
+        let (out_pairs, out_last) = in_pairs_mut::<P, LEN, BYTES>(out.as_chunks_mut().0);
+        for ((weights, importance), out) in pairs.iter().zip(importance_pairs).zip(out_pairs) {
+            P::search_two(weights, importance, mean_square, out);
+        }
+        for ((weights, importance), out) in last.iter().zip(importance_last).zip(out_last) {
             P::search(weights, importance, mean_square, out);
         }
     }
+}
+
+/// The blocks that are taken by twos, and those that are taken alone.
+#[inline(always)]
+fn in_pairs<P: Packing<LEN, BYTES>, const LEN: usize, const BYTES: usize>(
+    blocks: &[[f32; LEN]],
+) -> (&[[[f32; LEN]; 2]], &[[f32; LEN]]) {
+    if P::IN_PAIRS { blocks.as_chunks() } else { (&[], blocks) }
+}
+
+/// The bytes of the same.
+#[inline(always)]
+fn in_pairs_mut<P: Packing<LEN, BYTES>, const LEN: usize, const BYTES: usize>(
+    blocks: &mut [[u8; BYTES]],
+) -> (&mut [[[u8; BYTES]; 2]], &mut [[u8; BYTES]]) {
+    if P::IN_PAIRS { blocks.as_chunks_mut() } else { (&mut [], blocks) }
 }
 
 /// Decodes whole blocks.

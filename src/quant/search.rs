@@ -67,6 +67,82 @@ pub(super) fn symmetric<const N: usize>(
     scale
 }
 
+/// Levels `0..=top` and a scale such that x ≈ scale · level; no x is far below zero.
+///
+/// The scale that puts the greatest at `top` is tried, and 8 more around it. Then level after level
+/// is moved to where the fit is best, five times round. `make_qp_quants` of ggml.
+#[inline(always)]
+pub(super) fn positive<const N: usize>(
+    x: &[f32; N],
+    counts: &[f32; N],
+    top: i32,
+    levels: &mut [u8; N],
+) -> f32 {
+    let peak = x.iter().fold(0.0, |peak, x| if peak > *x { peak } else { *x });
+    if peak < ZERO_MAX {
+        levels.fill(0);
+        return 0.0;
+    }
+    let inverse = best_inverse(x, counts, top, peak);
+    let (mut xl, mut l2) = (0.0, 0.0);
+    for ((x, count), level) in x.iter().zip(counts).zip(&mut *levels) {
+        let l = nearest(inverse * x).min(top);
+        *level = l as u8;
+        xl += count * x * l as f32;
+        l2 += count * l as f32 * l as f32;
+    }
+    for _ in 0..5 {
+        let mut changed = false;
+        for ((x, count), level) in x.iter().zip(counts).zip(&mut *levels) {
+            let old = f32::from(*level);
+            let (xl_left, l2_left) = (xl - count * x * old, l2 - count * old * old);
+            if !(xl_left > 0.0 && l2_left > 0.0) {
+                continue;
+            }
+            let new = nearest(x * l2_left / xl_left).min(top);
+            let (xl_new, l2_new) =
+                (xl_left + count * x * new as f32, l2_left + count * new as f32 * new as f32);
+            if new != i32::from(*level) && xl_new * xl_new * l2 > xl * xl * l2_new {
+                (*level, xl, l2) = (new as u8, xl_new, l2_new);
+                changed = true;
+            }
+        }
+        if !changed {
+            break;
+        }
+    }
+    if l2 > 0.0 { xl / l2 } else { 0.0 }
+}
+
+/// The levels per unit with the least error, of nine.
+#[inline(always)]
+fn best_inverse<const N: usize>(x: &[f32; N], counts: &[f32; N], top: i32, peak: f32) -> f32 {
+    const STEPS: [i8; 8] = [-4, -3, -2, -1, 1, 2, 3, 4];
+    let mut best = top as f32 / peak;
+    let scale = 1.0 / best;
+    let mut least = 0.0;
+    for (x, count) in x.iter().zip(counts) {
+        // A byte even here, in ggml: what is below zero wraps.
+        let off = x - scale * f32::from(nearest(best * x) as u8);
+        least += count * off * off;
+    }
+    let inverse = STEPS.map(|step| (0.1 * f32::from(step) + top as f32) / peak);
+    let scale = inverse.map(|inverse| 1.0 / inverse);
+    let mut errors = [0.0; STEPS.len()];
+    for (x, count) in x.iter().zip(counts) {
+        for t in 0..STEPS.len() {
+            let off = x - scale[t] * nearest(inverse[t] * x).min(top) as f32;
+            errors[t] += count * off * off;
+        }
+    }
+    for (error, inverse) in errors.into_iter().zip(inverse) {
+        if error < least {
+            (least, best) = (error, inverse);
+        }
+    }
+    best
+}
+
 /// A scale and an offset: x ≈ scale · level + low.
 #[derive(Clone, Copy)]
 pub(super) struct Affine {

@@ -88,8 +88,9 @@ fn hold_codes_against_ggml(folder: &Path) -> usize {
 }
 
 fn same_numbers(block: &Block, bytes: &[u8], ggml: &[f32], what: &str) {
+    assert!(!ggml.is_empty(), "{what} {}: nothing decoded", block.name);
     for (isa, ours) in on_each(|| decode(block, bytes)) {
-        assert_eq!(ours.len(), ggml.len());
+        assert_eq!(ours.len(), bytes.len() / block.bytes * block.len);
         for (i, (ours, ggml)) in ours.iter().zip(ggml).enumerate() {
             let same = ours.to_bits() == ggml.to_bits() || ours.is_nan() && ggml.is_nan();
             assert!(same, "{what} {} {isa:?}: weight {i} is {ours}, not {ggml}", block.name);
@@ -130,6 +131,48 @@ fn bytes_and_numbers_are_those_of_ggml() {
     assert_eq!(hold_against_ggml(&fixtures(), "rows", 512), plain * 25 * 512);
     assert_eq!(hold_against_ggml(&fixtures(), "grids", 512), GRIDS.len() * 23 * 512);
     assert_eq!(hold_codes_against_ggml(&fixtures()), GRIDS.len() * 16 * 256);
+}
+
+#[test]
+fn noise_is_decoded_as_by_ggml() {
+    for name in ["tq1_0", "tq2_0", "mxfp4", "nvfp4", "q1_0", "q2_0"] {
+        let block = block_by_name(name).unwrap();
+        let bytes = std::fs::read(fixtures().join(format!("noise.{name}"))).unwrap();
+        let expected = floats(&fixtures().join(format!("noise.{name}.f32")));
+        assert_eq!(expected.len(), 4096);
+        for (isa, ours) in on_each(|| decode(block, &bytes)) {
+            for (i, (ours, ggml)) in ours.iter().zip(&expected).enumerate() {
+                let same = ours.to_bits() == ggml.to_bits() || ours.is_nan() && ggml.is_nan();
+                assert!(same, "{name} {isa:?}: weight {i} is {ours}, not {ggml}");
+            }
+            assert_eq!(ours.len(), expected.len());
+        }
+    }
+}
+
+#[test]
+fn what_is_only_read_has_the_numbers_of_ggml() {
+    let (weights, activations) = (floats(&fixtures().join("rows.f32")), gaussian(512 * 25, 6));
+    for block in [&q8_1::BLOCK, &q8_k::BLOCK] {
+        let bytes = std::fs::read(fixtures().join(format!("rows.{}", block.name))).unwrap();
+        let expected = floats(&fixtures().join(format!("rows.{}.f32", block.name)));
+        assert_eq!(expected.len(), weights.len());
+        for (isa, ours) in on_each(|| decode(block, &bytes)) {
+            let same =
+                |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
+            assert!(ours.iter().zip(&expected).all(same), "{} {isa:?}", block.name);
+        }
+        // The last five kinds are beyond what a binary16 scales.
+        let kept = 20 * 512;
+        let parts = parts_of_bound(block, &weights[..kept], &expected[..kept]);
+        assert!(parts.into_iter().all(|part| part <= 1.0 || part.is_nan()), "{}", block.name);
+        let plain: Vec<u8> = expected[..kept].iter().flat_map(|x| x.to_le_bytes()).collect();
+        let expected = dot(DType::F32).unwrap()(&plain, &activations[..kept]);
+        let bytes = &bytes[..kept / block.len * block.bytes];
+        for (isa, sum) in on_each(|| (codec(block).dot)(bytes, &activations[..kept])) {
+            assert_eq!(sum.to_bits(), expected.to_bits(), "{} {isa:?}", block.name);
+        }
+    }
 }
 
 /// The same with many more rows, written by `fixtures/make/quant.py --rows DIR`.
@@ -245,20 +288,48 @@ fn encodings_keep_their_error_bound() {
     }
 }
 
+/// Something done to the bytes of a block.
+type Damage = Box<dyn Fn(&mut [u8])>;
+
+/// What one flipped bit can do to the scales of a block, where its error bound must notice.
+fn damages(block: &Block) -> Vec<Damage> {
+    fn f16(at: usize, damage: fn(u16) -> u16) -> Damage {
+        Box::new(move |block| {
+            let d = u16::from_le_bytes([block[at], block[at + 1]]);
+            block[at..at + 2].copy_from_slice(&damage(d).to_le_bytes());
+        })
+    }
+    fn bytes(len: usize, damage: fn(u8) -> u8) -> Damage {
+        Box::new(move |block| block[..len].iter_mut().for_each(|scale| *scale = damage(*scale)))
+    }
+    let all: [fn(u16) -> u16; 3] = [|d| d + 0x400, |d| d - 0x400, |d| d ^ 0x8000];
+    let [double, halve, negate] = all;
+    match block.name {
+        "mxfp4" => vec![bytes(1, |e| e + 1), bytes(1, |e| e - 1)],
+        "nvfp4" => vec![bytes(4, |scale| scale + 8), bytes(4, |scale| scale - 8)],
+        // One of three values errs by as much as half the largest weight loses.
+        "tq1_0" | "tq2_0" => vec![f16(block.bytes - 2, double), f16(block.bytes - 2, negate)],
+        "q2_0" => vec![f16(0, double), f16(0, negate)],
+        // The largest weight loses more than a doubled mean adds to the least.
+        "q1_0" => vec![f16(0, halve), f16(0, negate)],
+        // By importance, an encoder of few bits may err as much as a scale that is halved.
+        "q2_k" => vec![f16(block.bytes - 4, negate), f16(block.bytes - 4, double)],
+        "q3_k" => vec![f16(block.bytes - 2, negate)],
+        "q4_k" | "q5_k" => vec![f16(0, negate), f16(0, double)],
+        "q6_k" => all.map(|damage| f16(block.bytes - 2, damage)).into(),
+        _ => all.map(|damage| f16(0, damage)).into(),
+    }
+}
+
 #[test]
 fn a_flipped_bit_of_a_scale_breaks_the_error_bound_of_its_block() {
     let weights = gaussian(1 << 14, 5);
     for quantizer in QUANTIZERS.iter().filter(|q| !GRIDS.contains(&q.block.name)) {
         let block = quantizer.block;
         let bytes = pack(quantizer, &weights, 1 << 14, None);
-        let scale = if block.name == "q6_k" { block.bytes - 2 } else { 0 };
-        let damages: [fn(u16) -> u16; 3] = [|d| d + 0x400, |d| d - 0x400, |d| d ^ 0x8000];
-        for damage in damages {
+        for damage in damages(block) {
             let mut damaged = bytes.clone();
-            for block in damaged.chunks_mut(block.bytes) {
-                let d = u16::from_le_bytes([block[scale], block[scale + 1]]);
-                block[scale..scale + 2].copy_from_slice(&damage(d).to_le_bytes());
-            }
+            damaged.chunks_mut(block.bytes).for_each(&damage);
             let parts = parts_of_bound(block, &weights, &decode(block, &damaged));
             let least = parts.into_iter().fold(f32::MAX, f32::min);
             assert!(least > 1.0, "{quantizer:?}: {least}");

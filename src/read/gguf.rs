@@ -64,7 +64,13 @@ impl Part {
         let container = gguf::Limits {
             string: limits.gguf_string,
             metadata: limits.gguf_metadata,
-            ..gguf::Limits::default()
+            entries: limits.gguf_entries,
+            key: limits.gguf_key,
+            nesting: u32::try_from(limits.gguf_nesting).unwrap_or(u32::MAX),
+            tensors: limits.gguf_tensors,
+            name: limits.gguf_name,
+            rank: u32::try_from(limits.gguf_rank).unwrap_or(u32::MAX),
+            alignment: limits.gguf_alignment,
         };
         let file = gguf::read(&*blob, &container)
             .map_err(|error| Error::from(error).at("gguf").at(blob.name()))?;
@@ -137,6 +143,12 @@ fn main_file(source: &dyn Source) -> Result<Option<String>> {
     }
     let is_first = |name: &&String| gguf::parse_split_name(name).is_none_or(|split| split.no == 0);
     let names = source.names()?;
+    // Repositories of the hub hold conversions beside the weights that config.json describes.
+    let of_the_hub =
+        |name: &String| name.ends_with(".safetensors") || name.starts_with("pytorch_model");
+    if names.iter().any(of_the_hub) {
+        return Ok(None);
+    }
     let all: Vec<&String> = names.iter().filter(|name| name.ends_with(".gguf")).collect();
     match all.iter().copied().filter(is_first).collect::<Vec<_>>()[..] {
         [] => Ok(None),

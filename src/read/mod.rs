@@ -6,6 +6,7 @@ pub mod hub;
 pub mod safetensors;
 pub mod tokenizer_gguf;
 pub mod tokenizer_json;
+pub mod tokenizer_model;
 pub mod torch;
 
 use crate::formats::{FORMATS, Format};

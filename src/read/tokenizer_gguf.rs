@@ -2,15 +2,15 @@
 //!
 //! Keys and defaults: llama.cpp, `src/llama-vocab.cpp`, `llama_vocab::impl::load`. It passes over
 //! ids out of range and shorter lists of scores with a warning or reads past them; here they are
-//! refused. Read is the kind `gpt2`; others are Unsupported, by name.
+//! refused. Read are the kinds `gpt2` and `llama`; others are Unsupported, by name.
 
 use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 
 use crate::ir::tokenizer::{
-    Added, Bpe, Class, Kind, Pre, ROLES, Role, Step, Token, Tokenizer, by_text, check_merges,
-    merge, names, pre,
+    Added, Bpe, Class, Kind, Pre, ROLES, Role, Space, Spm, Step, Token, Tokenizer, by_text,
+    check_merges, merge, names, pre, spm,
 };
 use crate::ir::value::List;
 use crate::ir::{Error, Result, Value};
@@ -29,10 +29,10 @@ pub fn read(entries: &IndexMap<String, Value>) -> Result<Option<Tokenizer>> {
     let special = roles(&entries, tokens.len())?;
     match entries.text("ggml.model")? {
         Some("gpt2") => gpt2(&entries, tokens, special).map(Some),
+        Some("llama") => llama(&entries, tokens, special).map(Some),
         Some("none" | "no_vocab") => Ok(None),
         Some(kind) => {
             let known = match kind {
-                "llama" => " (SentencePiece BPE)",
                 "bert" => " (WordPiece)",
                 "t5" => " (SentencePiece Unigram)",
                 _ => "",
@@ -157,6 +157,43 @@ fn gpt2(entries: &Entries, tokens: Vec<Token>, special: BTreeMap<Role, u32>) -> 
     let pre = Pre { name: Some(name.to_owned()), nfc: false, steps };
     let ignore_merges = row.ignore_merges;
     let bpe = Bpe { merges, ignore_merges, unknown: None, fuse_unknown: false, pre };
+    whole(entries, Kind::Bpe(bpe), tokens, special, row.adds_bos)
+}
+
+/// SentencePiece's BPE. What the file does not say is as llama.cpp has it for this kind.
+fn llama(
+    entries: &Entries,
+    tokens: Vec<Token>,
+    mut special: BTreeMap<Role, u32>,
+) -> Result<Tokenizer> {
+    check_bytes(&tokens)?;
+    by_text(&tokens).map_err(|error| error.at("tokenizer.ggml.tokens"))?;
+    let scores = entries.get("ggml.scores", "a list of f32 or i32", |value| match value {
+        Value::List(List::F32(scores)) => Some(scores.clone()),
+        Value::List(List::I32(scores)) => Some(scores.iter().map(|score| *score as f32).collect()),
+        _ => None,
+    })?;
+    let scores = scores.ok_or_else(|| Error::malformed("missing").at("tokenizer.ggml.scores"))?;
+    spm::check_scores(&scores).map_err(|error| error.at("tokenizer.ggml.scores"))?;
+    for (role, id) in [(Role::Unk, 0), (Role::Bos, 1), (Role::Eos, 2)] {
+        if (id as usize) < tokens.len() {
+            special.entry(role).or_insert(id);
+        }
+    }
+    let has_space = entries.truth("ggml.add_space_prefix")?.unwrap_or(true);
+    let squeeze = entries.truth("ggml.remove_extra_whitespaces")?.unwrap_or(false);
+    let (unknown, space) = (special.get(&Role::Unk).copied(), has_space.then(Space::default));
+    let kind = Kind::Spm(Spm { scores, unknown, space, squeeze });
+    whole(entries, kind, tokens, special, true)
+}
+
+fn whole(
+    entries: &Entries,
+    kind: Kind,
+    tokens: Vec<Token>,
+    special: BTreeMap<Role, u32>,
+    adds_bos: bool,
+) -> Result<Tokenizer> {
     let end = |role, key: &str, usual: bool| match (entries.truth(key)?, special.get(&role)) {
         (Some(true), None) => {
             Err(Error::malformed("true, but there is no such token").at(format!("tokenizer.{key}")))
@@ -165,9 +202,9 @@ fn gpt2(entries: &Entries, tokens: Vec<Token>, special: BTreeMap<Role, u32>) -> 
         _ => Ok(Vec::new()),
     };
     Ok(Tokenizer {
-        kind: Kind::Bpe(bpe),
+        kind,
         added: added(&tokens),
-        prefix: end(Role::Bos, "ggml.add_bos_token", row.adds_bos)?,
+        prefix: end(Role::Bos, "ggml.add_bos_token", adds_bos)?,
         suffix: end(Role::Eos, "ggml.add_eos_token", false)?,
         chat_templates: chat_templates(entries)?,
         special,

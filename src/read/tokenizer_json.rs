@@ -10,9 +10,11 @@
 //!
 //! Format: <https://github.com/huggingface/tokenizers>, 0.23, whose own reader is laxer: refused
 //! here are keys, ids and merges that come twice, and an added token on another's id.
-//! Read are the byte-level BPE models; other kinds are Unsupported, by name.
+//! Read are the byte-level BPE models, and those that were SentencePiece's BPE; other kinds are
+//! Unsupported, by name.
 
 mod merges;
+mod spm;
 mod steps;
 mod template;
 
@@ -25,7 +27,7 @@ use crate::ir::value::List;
 use crate::ir::{Config, Error, Notes, Result, Value};
 
 /// Ids below the highest that no token has: they become padding, so they must be few.
-const GAPS_MAX: usize = 1 << 16;
+pub(super) const GAPS_MAX: usize = 1 << 16;
 
 /// The files that say something about a tokenizer, as far as they are there.
 #[derive(Clone, Copy, Default)]
@@ -50,10 +52,6 @@ pub struct Files<'a> {
 /// Malformed with the field at fault; Unsupported naming the kind of tokenizer or the component
 /// that is not known here; Limit for patterns that are too large.
 pub fn read(files: &Files, notes: &mut Notes) -> Result<Tokenizer> {
-    let side = |bytes: Option<&[u8]>, name: &str| {
-        let parsed = bytes.map(Value::parse).transpose();
-        parsed.map(|value| value.unwrap_or(Value::Null)).map_err(|error| error.at(name))
-    };
     let json = side(Some(files.tokenizer), "tokenizer.json")?;
     let mut tokenizer = core(&json, notes).map_err(|error| error.at("tokenizer.json"))?;
     let config = side(files.tokenizer_config, "tokenizer_config.json")?;
@@ -68,10 +66,19 @@ pub fn read(files: &Files, notes: &mut Notes) -> Result<Tokenizer> {
     Ok(tokenizer)
 }
 
+/// A file beside the tokenizer; Null where it is not there.
+pub(super) fn side(bytes: Option<&[u8]>, name: &str) -> Result<Value> {
+    let parsed = bytes.map(Value::parse).transpose();
+    parsed.map(|value| value.unwrap_or(Value::Null)).map_err(|error| error.at(name))
+}
+
 /// What tokenizer.json alone says.
 fn core(json: &Value, notes: &mut Notes) -> Result<Tokenizer> {
     let model = json.get("model").ok_or_else(|| Error::malformed("'model' is missing"))?;
     check_kind(model)?;
+    if spm::is_spm(json, model) {
+        return spm::read(json, model, notes);
+    }
     let (tokens, added) = vocabulary(model, json.get("added_tokens"))?;
     let ids = by_text(&tokens).map_err(|error| error.at("model.vocab"))?;
     let merges = merges::read(model.get("merges"), &ids)
@@ -94,7 +101,7 @@ fn core(json: &Value, notes: &mut Notes) -> Result<Tokenizer> {
     Ok(Tokenizer { kind, tokens, added, special, prefix, suffix, chat_templates })
 }
 
-fn flag(value: &Value, key: &str) -> bool {
+pub(super) fn flag(value: &Value, key: &str) -> bool {
     value.get(key).and_then(Value::as_bool).unwrap_or(false)
 }
 
@@ -112,9 +119,6 @@ fn check_kind(model: &Value) -> Result<()> {
         None if model.get("merges").is_some() => {}
         Some(kind) => return refuse(format!("a tokenizer model of kind '{kind}'")),
         None => return Err(Error::malformed("model.type is missing")),
-    }
-    if flag(model, "byte_fallback") {
-        return refuse("a BPE model with byte_fallback (SentencePiece)".into());
     }
     for key in ["continuing_subword_prefix", "end_of_word_suffix"] {
         if model.get(key).is_some_and(|value| value.as_text() != Some("")) {
@@ -201,13 +205,13 @@ impl Slots {
 }
 
 /// What fills an id that no token has, as llama.cpp's converter writes it.
-fn padding(id: usize) -> Token {
+pub(super) fn padding(id: usize) -> Token {
     Token { text: format!("[PAD{id}]"), class: Class::Unused }
 }
 
 /// Tokens that are meant to steer although their file does not say so: `does_token_look_special`
 /// of llama.cpp's converter.
-fn looks_special(text: &str) -> bool {
+pub(super) fn looks_special(text: &str) -> bool {
     let within = |start: &str, end: &str| text.starts_with(start) && text.ends_with(end);
     matches!(text, "<pad>" | "<mask>" | "<2mass>" | "[@BOS@]")
         || within("<|", "|>")
@@ -259,7 +263,7 @@ fn unknown_component(what: &str, kind: Option<&str>) -> Error {
 }
 
 /// Roles by the text of their token: the first file that has one counts.
-fn name_roles(tokenizer: &mut Tokenizer, files: [&Value; 2], notes: &mut Notes) {
+pub(super) fn name_roles(tokenizer: &mut Tokenizer, files: [&Value; 2], notes: &mut Notes) {
     let mut roles = BTreeMap::new();
     for (role, name, _) in ROLES {
         let key = format!("{name}_token");
@@ -286,7 +290,7 @@ fn token_text(value: &Value) -> Option<&str> {
 
 /// Roles that only a configuration of the model gives, by id. A list of ids (several tokens may
 /// end a text) is left to the generation's own configuration, as llama.cpp's converter does.
-fn number_roles(
+pub(super) fn number_roles(
     tokenizer: &mut Tokenizer,
     config: Option<&Config>,
     generation: &Value,
@@ -321,7 +325,7 @@ fn guess_ends(tokenizer: &mut Tokenizer, config: &Value) {
 }
 
 /// `add_bos_token` and `add_eos_token`, where they are given, win over the template.
-fn add_ends(tokenizer: &mut Tokenizer, config: &Value) -> Result<()> {
+pub(super) fn add_ends(tokenizer: &mut Tokenizer, config: &Value) -> Result<()> {
     for (key, role) in [("add_bos_token", Role::Bos), ("add_eos_token", Role::Eos)] {
         let Some(wanted) = config.get(key).and_then(Value::as_bool) else { continue };
         let id = tokenizer.role(role);
@@ -340,7 +344,7 @@ fn add_ends(tokenizer: &mut Tokenizer, config: &Value) -> Result<()> {
 }
 
 /// Templates by name. One in a file of its own replaces the usual one.
-fn chat_templates(config: &Value, file: Option<&str>) -> Result<Vec<(String, String)>> {
+pub(super) fn chat_templates(config: &Value, file: Option<&str>) -> Result<Vec<(String, String)>> {
     let usual = |text: &str| ("default".to_owned(), text.to_owned());
     let mut templates = match config.get("chat_template") {
         None => Vec::new(),

@@ -18,6 +18,7 @@ mod attention;
 mod batch;
 mod bench;
 mod cache;
+pub mod chat;
 mod decoder;
 pub mod kernels;
 pub mod math;

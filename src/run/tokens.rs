@@ -2,23 +2,27 @@
 //!
 //! Added tokens are cut out of the text first, the leftmost and longest; what lies between is
 //! normalized and cut into words, and the merges join each word's letters. Time is n log n in the
-//! length of a word; a pattern that gives up is an error, never a wait.
+//! length of a word (of a text, for SentencePiece); a pattern that gives up is an error, never a
+//! wait.
 
 mod added;
 mod merges;
+mod spm;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use crate::ir::tokenizer::spm::SPACE;
 use crate::ir::tokenizer::{Class, Kind, Pre, Token, Tokenizer, pre};
 use crate::ir::{Error, Result};
 
 use added::{Finder, Segment};
 use merges::Merges;
+use spm::Pieces;
 
 /// A tokenizer made ready.
 pub struct Encoder {
-    pre: Pre,
-    merges: Merges,
+    words: Words,
     /// Tokens looked for in the text as it is, and in the normalized text.
     added: [Finder; 2],
     prefix: Vec<u32>,
@@ -26,6 +30,57 @@ pub struct Encoder {
     /// The bytes of each token.
     pieces: Vec<Box<[u8]>>,
     special: BTreeSet<u32>,
+    /// Decoded text begins with a space that encoding put there.
+    drops_space: bool,
+}
+
+/// How text between added tokens becomes ids.
+enum Words {
+    Merges(Pre, Box<Merges>),
+    Pieces(Pieces),
+}
+
+impl Words {
+    fn new(tokenizer: &Tokenizer) -> Result<Self> {
+        Ok(match &tokenizer.kind {
+            Kind::Bpe(bpe) => {
+                let merges = Box::new(Merges::new(&tokenizer.tokens, bpe)?);
+                Self::Merges(bpe.pre.clone(), merges)
+            }
+            Kind::Spm(spm) => Self::Pieces(Pieces::new(tokenizer, spm)?),
+        })
+    }
+
+    fn normalize<'t>(&self, text: &'t str, is_first: bool) -> Cow<'t, str> {
+        match self {
+            Self::Merges(pre, _) => pre.normalize(text),
+            Self::Pieces(pieces) => Cow::Owned(pieces.spm().normalize(text, is_first)),
+        }
+    }
+
+    /// The text of an added token, as it stands in a normalized text.
+    fn normalize_token<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        match self {
+            Self::Merges(pre, _) => pre.normalize(text),
+            Self::Pieces(pieces) => Cow::Owned(pieces.spm().normalize_token(text)),
+        }
+    }
+
+    fn encode(&self, text: &str, out: &mut Vec<u32>) -> Result<()> {
+        match self {
+            Self::Merges(pre, merges) => pre.each(text, |word| {
+                merges.join(word, out);
+                Ok(())
+            }),
+            Self::Pieces(_) if u32::try_from(text.len()).is_err() => {
+                Err(Error::limit(format!("a text of {} bytes, expected below 4 GiB", text.len())))
+            }
+            Self::Pieces(pieces) => {
+                pieces.join(text, out);
+                Ok(())
+            }
+        }
+    }
 }
 
 impl Encoder {
@@ -35,20 +90,20 @@ impl Encoder {
     /// Malformed if its merges and tokens do not fit together; Limit if it has more added tokens
     /// than can be looked for.
     pub fn new(tokenizer: &Tokenizer) -> Result<Self> {
-        let Kind::Bpe(bpe) = &tokenizer.kind;
+        let words = Words::new(tokenizer)?;
         let finder = |normalized: bool| {
             let tokens = tokenizer.added.iter().filter(|added| added.normalized == normalized);
-            Finder::new(tokenizer, tokens, &bpe.pre)
+            Finder::new(tokenizer, tokens, |text| words.normalize_token(text))
         };
         let special = tokenizer.added.iter().filter(|added| added.special).map(|added| added.id);
         Ok(Self {
-            merges: Merges::new(&tokenizer.tokens, bpe)?,
             added: [finder(false)?, finder(true)?],
             prefix: tokenizer.prefix.clone(),
             suffix: tokenizer.suffix.clone(),
-            pieces: pieces(tokenizer, bpe.pre.is_byte_level()),
+            pieces: pieces(tokenizer),
             special: special.collect(),
-            pre: bpe.pre.clone(),
+            drops_space: matches!(&tokenizer.kind, Kind::Spm(spm) if spm.space.is_some()),
+            words,
         })
     }
 
@@ -63,19 +118,21 @@ impl Encoder {
             out.extend(&self.prefix);
         }
         let [raw, normalized] = &self.added;
+        let mut is_first = true;
         raw.segments(text, parse_special, &mut |segment| match segment {
             Segment::Token(id) => {
+                is_first = false;
                 out.push(id);
                 Ok(())
             }
             Segment::Text(text) => {
-                let text = self.pre.normalize(text);
+                let text = self.words.normalize(text, std::mem::take(&mut is_first));
                 normalized.segments(&text, parse_special, &mut |segment| match segment {
                     Segment::Token(id) => {
                         out.push(id);
                         Ok(())
                     }
-                    Segment::Text(text) => self.words(text, &mut out),
+                    Segment::Text(text) => self.words.encode(text, &mut out),
                 })
             }
         })?;
@@ -83,13 +140,6 @@ impl Encoder {
             out.extend(&self.suffix);
         }
         Ok(out)
-    }
-
-    fn words(&self, text: &str, out: &mut Vec<u32>) -> Result<()> {
-        self.pre.each(text, |word| {
-            self.merges.join(word, out);
-            Ok(())
-        })
     }
 
     /// The number of tokens.
@@ -125,9 +175,12 @@ impl Encoder {
         let mut out = Vec::with_capacity(ids.len() * 4);
         for &id in ids {
             let piece = self.piece(id)?;
-            if !(skip_special && self.is_special(id)) {
-                out.extend_from_slice(piece);
+            if skip_special && self.is_special(id) {
+                continue;
             }
+            let dropped =
+                usize::from(self.drops_space && out.is_empty() && piece.starts_with(b" "));
+            out.extend_from_slice(&piece[dropped..]);
         }
         Ok(out)
     }
@@ -180,14 +233,17 @@ fn may_go_on(bytes: &[u8]) -> bool {
 }
 
 /// The bytes of each token. Added tokens are spelled as they are, unless they are the letter of
-/// a byte as well; others are spelled in the alphabet of bytes.
-fn pieces(tokenizer: &Tokenizer, byte_level: bool) -> Vec<Box<[u8]>> {
+/// a byte as well; others are spelled in the alphabet of bytes, or with `▁` for a space.
+fn pieces(tokenizer: &Tokenizer) -> Vec<Box<[u8]>> {
+    let byte_level = matches!(&tokenizer.kind, Kind::Bpe(bpe) if bpe.pre.is_byte_level());
+    let spells_space = matches!(&tokenizer.kind, Kind::Spm(_));
     let added: BTreeSet<u32> = tokenizer.added.iter().map(|added| added.id).collect();
     let piece = |(id, token): (usize, &Token)| {
         let is_spelled = added.contains(&(id as u32)) && token.text.chars().nth(1).is_some();
         let bytes = match token.class {
             Class::Byte => pre::hex_byte(&token.text).map(|byte| vec![byte]),
             Class::Unused => None,
+            _ if spells_space => Some(token.text.replace(SPACE, " ").into_bytes()),
             _ if is_spelled || !byte_level => None,
             _ => token.text.chars().map(pre::byte).collect(),
         };

@@ -1,14 +1,13 @@
 //! Where a model is read from: one file with what lies beside it, or a directory.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
-use std::fmt::Write;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::ir::blob::text;
 use crate::ir::{Access, Blob, Error, Result};
 
 use super::{contain, failed};
@@ -141,21 +140,11 @@ impl Source for Files {
     }
 }
 
-/// A name as text: bytes that are not UTF-8 become `\xff`.
-fn text(name: &OsStr) -> String {
-    let mut out = String::new();
-    for chunk in name.as_bytes().utf8_chunks() {
-        out.push_str(chunk.valid());
-        for byte in chunk.invalid() {
-            // Writing to a string cannot fail.
-            let _ = write!(out, "\\x{byte:02x}");
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
     use super::*;
     use crate::ir::Fault;
 

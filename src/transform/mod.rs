@@ -1,7 +1,5 @@
-//! Model → Model: what the user asks to leave out, to keep, to set.
+//! Model → Model: what the user asks to leave out and to keep.
 
-mod metadata;
 mod select;
 
-pub use metadata::{Edits, edit};
 pub use select::{Selection, select};

@@ -25,6 +25,7 @@ pub fn layout(model: &Model, options: &WriteOptions, notes: &mut Notes) -> Resul
         let version = entries.entry("general.quantization_version".into());
         version.or_insert(Value::U32(QUANTIZATION_VERSION));
     }
+    options.edits.apply(&mut entries)?;
     let alignment = entries.get(gguf::ALIGNMENT_KEY).and_then(Value::as_u64);
     let alignment = alignment.unwrap_or(gguf::ALIGNMENT_DEFAULT);
     let tensors: Vec<(&String, &Tensor)> =

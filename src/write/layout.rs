@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::json;
@@ -54,6 +55,17 @@ impl Layout {
     /// Which of the files readers open first: an index, or else the first part.
     pub fn entry(&self) -> usize {
         self.files.iter().position(|file| file.name.ends_with(".index.json")).unwrap_or(0)
+    }
+
+    /// Where a reader opens the output that was asked for as `target`: the first part of several
+    /// files has a name of its own.
+    pub fn opened_at(&self, target: &Path) -> PathBuf {
+        match self.files.get(self.entry()) {
+            Some(first) if self.files.len() > 1 && !self.directory => {
+                target.with_file_name(&first.name)
+            }
+            _ => target.to_owned(),
+        }
     }
 
     /// Every blob that is read, each once, in the order of the files.

@@ -1,5 +1,6 @@
 //! Model → layout → bytes. A layout says what lies where; one executor writes every format.
 
+pub mod edits;
 pub mod execute;
 pub mod gguf;
 pub mod json;
@@ -9,6 +10,7 @@ pub mod progress;
 pub mod safetensors;
 pub mod tokenizer_gguf;
 
+pub use edits::Edits;
 pub use execute::{ExecuteOptions, execute};
 pub use layout::{FilePlan, Layout, Part};
 pub use options::{Split, WriteOptions};

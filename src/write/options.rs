@@ -2,6 +2,7 @@
 
 use indexmap::IndexMap;
 
+use super::Edits;
 use crate::ir::{Error, Result, Tensor, Value};
 
 /// What a writer is told.
@@ -17,6 +18,8 @@ pub struct WriteOptions {
     pub entries: IndexMap<String, Value>,
     /// GGUF's name of the pre-tokenizer, where the user gives it.
     pub pre: Option<String>,
+    /// Changes to the metadata, by hand.
+    pub edits: Edits,
     /// Everything but the tensors.
     pub vocab_only: bool,
 }

@@ -19,6 +19,10 @@ pub fn layout(model: &Model, options: &WriteOptions, notes: &mut Notes) -> Resul
     // Wide elements first, as the reference does, so that each stays aligned; then by name.
     tensors.sort_by_key(|(name, tensor)| (u64::MAX - tensor.dtype().block_bytes(), *name));
     if !options.directory {
+        if !options.edits.is_empty() {
+            let text = "--set and --unset change config.json; name a directory, which has one";
+            return Err(Error::usage(text));
+        }
         if model.tokenizer.is_some() || !model.side_files.is_empty() {
             let text = "one safetensors file holds tensors only; name a directory to keep them";
             notes.lost("configuration and tokenizer", text);
@@ -30,7 +34,7 @@ pub fn layout(model: &Model, options: &WriteOptions, notes: &mut Notes) -> Resul
     if !options.vocab_only {
         files = shards(&tensors, options)?;
     }
-    files.extend(side_files(model, notes)?);
+    files.extend(side_files(model, options, notes)?);
     Ok(Layout { files, directory: true })
 }
 
@@ -73,11 +77,12 @@ fn file(name: String, tensors: &[(&String, &Tensor)]) -> Result<FilePlan> {
 }
 
 /// config.json, and the small files that travel with a model.
-fn side_files(model: &Model, notes: &mut Notes) -> Result<Vec<FilePlan>> {
+fn side_files(model: &Model, options: &WriteOptions, notes: &mut Notes) -> Result<Vec<FilePlan>> {
     let mut files = Vec::new();
     if model.naming == Naming::HuggingFace && !model.config.entries.is_empty() {
         let mut config = model.config.clone();
         state_dtype(&mut config.entries, model);
+        options.edits.apply(&mut config.entries)?;
         let text = json::to_json(&Value::Map(config.entries))?;
         files.push(whole("config.json", pretty(&text)?));
     }

@@ -3,9 +3,14 @@
 //! What llama.cpp has no place for is a Note: normalization, flags of added tokens, templates
 //! that add more than BOS and EOS.
 
-use crate::ir::tokenizer::{Bpe, Class, Kind, ROLES, Role, Step, Tokenizer, by_text, names, pre};
+use crate::ir::tokenizer::{
+    Added, Bpe, Class, Kind, ROLES, Role, Spm, Step, Tokenizer, by_text, names, pre, spm,
+};
 use crate::ir::value::List;
 use crate::ir::{Error, Notes, Result, Value};
+
+/// The score of what only fills a row of the embedding, as llama.cpp's converter has it.
+const PADDING_SCORE: f32 = -10_000.0;
 
 /// The metadata of a model without a tokenizer. The size of the vocabulary goes under the
 /// family's own key.
@@ -25,28 +30,50 @@ pub fn entries(
     pre: Option<&str>,
     notes: &mut Notes,
 ) -> Result<Vec<(String, Value)>> {
-    let Kind::Bpe(bpe) = &tokenizer.kind;
-    let name = names::recognise(&bpe.pre, bpe.ignore_merges, pre)?;
-    if !bpe.pre.is_byte_level() {
-        return Err(Error::unsupported("a BPE tokenizer that is not byte-level has no GGUF form"));
-    }
-    note_losses(tokenizer, bpe, notes);
+    note_losses(tokenizer, notes);
     let (tokens, classes) = padded(tokenizer, n_vocab)?;
     let mut out = Vec::new();
     let mut put = |key: &str, value| out.push((format!("tokenizer.ggml.{key}"), value));
-    put("model", Value::Text("gpt2".to_owned()));
-    put("pre", Value::Text(name));
-    put("tokens", Value::List(List::Text(tokens)));
-    put("token_type", Value::List(List::I32(classes)));
-    put("merges", Value::List(List::Text(merges(tokenizer, bpe)?)));
+    match &tokenizer.kind {
+        Kind::Bpe(bpe) => {
+            let name = names::recognise(&bpe.pre, bpe.ignore_merges, pre)?;
+            if !bpe.pre.is_byte_level() {
+                let text = "a BPE tokenizer that is not byte-level has no GGUF form";
+                return Err(Error::unsupported(text));
+            }
+            put("model", Value::Text("gpt2".to_owned()));
+            put("pre", Value::Text(name));
+            put("tokens", Value::List(List::Text(tokens)));
+            put("token_type", Value::List(List::I32(classes)));
+            put("merges", Value::List(List::Text(merges(tokenizer, bpe)?)));
+        }
+        Kind::Spm(spm) => {
+            let mut scores = spm.scores.clone();
+            scores.resize(tokens.len(), PADDING_SCORE);
+            put("model", Value::Text("llama".to_owned()));
+            put("pre", Value::Text(pre.unwrap_or("default").to_owned()));
+            put("tokens", Value::List(List::Text(tokens)));
+            put("scores", Value::List(List::F32(scores)));
+            put("token_type", Value::List(List::I32(classes)));
+        }
+    }
     for (role, id) in roles(tokenizer, notes) {
         let row = ROLES.iter().find(|row| row.0 == role);
         put(&format!("{}_token_id", row.map_or("", |row| row.2)), Value::U32(id));
     }
     put("add_bos_token", Value::Bool(tokenizer.adds_bos()));
     put("add_eos_token", Value::Bool(!tokenizer.suffix.is_empty()));
-    if bpe.pre.steps.contains(&Step::PrefixSpace) {
-        put("add_space_prefix", Value::Bool(true));
+    match &tokenizer.kind {
+        Kind::Bpe(bpe) if bpe.pre.steps.contains(&Step::PrefixSpace) => {
+            put("add_space_prefix", Value::Bool(true));
+        }
+        Kind::Bpe(_) => {}
+        Kind::Spm(spm) => {
+            put("add_space_prefix", Value::Bool(spm.space.is_some()));
+            if spm.squeeze {
+                put("remove_extra_whitespaces", Value::Bool(true));
+            }
+        }
     }
     out.extend(templates(tokenizer));
     Ok(out)
@@ -59,6 +86,13 @@ fn padded(tokenizer: &Tokenizer, n_vocab: usize) -> Result<(Vec<String>, Vec<i32
         return Err(Error::malformed(found));
     }
     let mut tokens: Vec<_> = tokenizer.tokens.iter().map(|token| token.text.clone()).collect();
+    if matches!(tokenizer.kind, Kind::Spm(_)) {
+        // llama.cpp looks for them in the text before spaces are spelled otherwise.
+        for added in tokenizer.added.iter().filter(|added| added.normalized) {
+            let text = &mut tokens[added.id as usize];
+            *text = text.replace(spm::SPACE, " ");
+        }
+    }
     let mut classes: Vec<_> = tokenizer.tokens.iter().map(|token| token.class as i32).collect();
     let known = by_text(&tokenizer.tokens)?;
     for id in count..n_vocab {
@@ -122,17 +156,12 @@ fn templates(tokenizer: &Tokenizer) -> Vec<(String, Value)> {
     out
 }
 
-fn note_losses(tokenizer: &Tokenizer, bpe: &Bpe, notes: &mut Notes) {
-    if bpe.pre.nfc {
-        notes.lost("tokenizer: normalizer", "llama.cpp does not bring text into form C");
+fn note_losses(tokenizer: &Tokenizer, notes: &mut Notes) {
+    match &tokenizer.kind {
+        Kind::Bpe(bpe) => note_bpe(tokenizer, bpe, notes),
+        Kind::Spm(spm) => note_spm(tokenizer, spm, notes),
     }
-    if bpe.pre.steps.contains(&Step::PrefixSpace) {
-        notes.lost("tokenizer: add_prefix_space", "llama.cpp puts no space before a BPE text");
-    }
-    let flagged = |added: &&_| {
-        let added: &crate::ir::tokenizer::Added = added;
-        added.lstrip || added.rstrip || added.single_word
-    };
+    let flagged = |added: &&Added| added.lstrip || added.rstrip || added.single_word;
     let count = tokenizer.added.iter().filter(flagged).count();
     if count > 0 {
         let text = format!("lstrip, rstrip or single_word of {count} tokens has no place in GGUF");
@@ -144,6 +173,31 @@ fn note_losses(tokenizer: &Tokenizer, bpe: &Bpe, notes: &mut Notes) {
     if before > 0 || after > 1 {
         let text = "ids other than BOS and EOS that are put around a text have no place in GGUF";
         notes.lost("tokenizer: post_processor", text);
+    }
+}
+
+fn note_spm(tokenizer: &Tokenizer, spm: &Spm, notes: &mut Notes) {
+    if spm.squeeze {
+        let text = "llama.cpp keeps spaces around a text and runs of them";
+        notes.lost("tokenizer: remove_extra_whitespaces", text);
+    }
+    // It matters where tokens stand within a text, which those at its ends do not.
+    let at_ends = [Role::Bos, Role::Eos, Role::Unk, Role::Pad].map(|role| tokenizer.role(role));
+    let is_within = |added: &Added| !at_ends.contains(&Some(added.id));
+    if let Some(space) = spm.space
+        && (space.only_missing || (space.only_first && tokenizer.added.iter().any(is_within)))
+    {
+        let text = "llama.cpp puts a space before every text, and after each token cut out of it";
+        notes.lost("tokenizer: add_prefix_space", text);
+    }
+}
+
+fn note_bpe(tokenizer: &Tokenizer, bpe: &Bpe, notes: &mut Notes) {
+    if bpe.pre.nfc {
+        notes.lost("tokenizer: normalizer", "llama.cpp does not bring text into form C");
+    }
+    if bpe.pre.steps.contains(&Step::PrefixSpace) {
+        notes.lost("tokenizer: add_prefix_space", "llama.cpp puts no space before a BPE text");
     }
     if bpe.unknown.is_some() && !has_all_letters(tokenizer) {
         let text =

@@ -1,3 +1,22 @@
-//! The integration tests, as one binary.
+//! The integration tests, as one binary: the program as a user has it, and what no module can
+//! test alone.
 
+mod edit;
+mod program;
+mod sha256;
+
+mod contract;
+mod conversion;
+mod damage;
 mod direction;
+mod documents;
+mod durability;
+mod faults;
+mod golden;
+mod honest;
+mod hostile;
+mod interrupted;
+mod judge;
+mod logits;
+mod memory;
+mod tokenizer;

@@ -1,11 +1,12 @@
 //! Cutting added tokens out of a text: the leftmost, and of those the longest.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use regex::Regex;
 
-use crate::ir::tokenizer::{Added, Pre, Tokenizer};
+use crate::ir::tokenizer::{Added, Tokenizer};
 use crate::ir::{Error, Result};
 
 /// Bytes of the automaton that looks for all tokens at once: about 10,000 tokens' worth.
@@ -25,16 +26,17 @@ pub(super) struct Finder {
 }
 
 impl Finder {
-    pub(super) fn new<'a>(
-        tokenizer: &Tokenizer,
+    /// `normalize` gives the text of a token as it stands in a normalized text.
+    pub(super) fn new<'a, 't>(
+        tokenizer: &'t Tokenizer,
         added: impl Iterator<Item = &'a Added>,
-        pre: &Pre,
+        normalize: impl Fn(&'t str) -> Cow<'t, str>,
     ) -> Result<Self> {
         let mut tokens = HashMap::new();
         let mut texts = Vec::new();
         for token in added {
             let text = tokenizer.text(token.id).unwrap_or_default();
-            let text = if token.normalized { pre.normalize(text) } else { text.into() };
+            let text = if token.normalized { normalize(text) } else { text.into() };
             if !text.is_empty() {
                 texts.push(text.clone().into_owned());
                 tokens.insert(text.into_owned(), token.clone());

@@ -2,7 +2,7 @@
 //! tokens. How text is cut before that has no common form in all files, so it is only noted.
 
 use crate::ir::Model;
-use crate::ir::tokenizer::{Bpe, Class, Kind, ROLES, Token, Tokenizer};
+use crate::ir::tokenizer::{Bpe, Class, Kind, ROLES, Spm, Token, Tokenizer};
 use crate::verify::report::{Finding, Gate};
 
 /// What the gate is called.
@@ -43,9 +43,19 @@ impl Compared {
     fn compare(&mut self, theirs: &Tokenizer, ours: &Tokenizer) {
         self.pieces(theirs, ours);
         self.roles(theirs, ours);
-        let (Kind::Bpe(a), Kind::Bpe(b)) = (&theirs.kind, &ours.kind);
-        self.merges(a, b);
-        self.forms(theirs, ours);
+        match (&theirs.kind, &ours.kind) {
+            (Kind::Bpe(a), Kind::Bpe(b)) => {
+                self.merges(a, b);
+                // Only one of the formats has a name for it.
+                let same = (a.pre.nfc, &a.pre.steps) == (b.pre.nfc, &b.pre.steps);
+                self.forms(same, theirs, ours);
+            }
+            (Kind::Spm(a), Kind::Spm(b)) => {
+                self.scores(a, b, &theirs.tokens);
+                self.forms((a.space, a.squeeze) == (b.space, b.squeeze), theirs, ours);
+            }
+            _ => self.differs("kind".into(), theirs.kind_name(), ours.kind_name()),
+        }
     }
 
     fn differs(&mut self, subject: String, reference: &str, candidate: &str) {
@@ -89,16 +99,31 @@ impl Compared {
         }
     }
 
-    fn forms(&mut self, theirs: &Tokenizer, ours: &Tokenizer) {
-        let (Kind::Bpe(a), Kind::Bpe(b)) = (&theirs.kind, &ours.kind);
+    /// Only the order of scores matters, and only of pieces that are made of others.
+    fn scores(&mut self, theirs: &Spm, ours: &Spm, tokens: &[Token]) {
+        let is_made =
+            |token: &Token| token.class == Class::Normal && token.text.chars().nth(1).is_some();
+        let ids = || (0..tokens.len()).filter(|id| is_made(&tokens[*id]));
+        let order = |spm: &Spm| {
+            let score = |id: usize| spm.scores.get(id).copied().unwrap_or(f32::MIN);
+            let mut ids: Vec<usize> = ids().collect();
+            ids.sort_by(|a, b| score(*b).total_cmp(&score(*a)));
+            ids
+        };
+        let (a, b) = (order(theirs), order(ours));
+        if let Some((rank, (a, b))) = a.iter().zip(&b).enumerate().find(|(_, (a, b))| a != b) {
+            let shown = |id: &usize| format!("{:?}", tokens[*id].text);
+            self.differs(format!("piece of rank {rank}"), &shown(a), &shown(b));
+        }
+    }
+
+    fn forms(&mut self, same_words: bool, theirs: &Tokenizer, ours: &Tokenizer) {
         let mut note = |same: bool, what: &str| {
             if !same {
                 self.notes.push(format!("tokenizer: {what} differs between the files"));
             }
         };
-        // Only one of the formats has a name for it.
-        let same = (a.pre.nfc, &a.pre.steps) == (b.pre.nfc, &b.pre.steps);
-        note(same, "how text is cut into words");
+        note(same_words, "how text is cut into words");
         note(theirs.prefix == ours.prefix, "what is put before a text");
         note(theirs.suffix == ours.suffix, "what is put after a text");
     }
@@ -139,8 +164,32 @@ mod tests {
     }
 
     fn bpe(tokenizer: &mut Tokenizer) -> &mut Bpe {
-        let Kind::Bpe(bpe) = &mut tokenizer.kind;
-        bpe
+        match &mut tokenizer.kind {
+            Kind::Bpe(bpe) => bpe,
+            Kind::Spm(_) => panic!("made as BPE"),
+        }
+    }
+
+    fn scored(scores: &[f32]) -> Tokenizer {
+        let mut out = tokenizer(&["a", "b", "ab", "ba", "c"], &[]);
+        let (scores, unknown, space, squeeze) = (scores.to_vec(), None, None, false);
+        out.kind = Kind::Spm(Spm { scores, unknown, space, squeeze });
+        out
+    }
+
+    #[test]
+    fn scores_and_kinds_are_compared() {
+        let found = |theirs: &Tokenizer, ours: &Tokenizer| -> Vec<String> {
+            let mut out = Compared::default();
+            out.compare(theirs, ours);
+            out.findings.iter().map(|found| found.subject.clone()).collect()
+        };
+        let theirs = scored(&[0.0, -1.0, -2.0, -3.0, -4.0]);
+        assert!(found(&theirs, &theirs).is_empty());
+        assert!(found(&theirs, &scored(&[0.0, -1.5, -2.0, -8.0, -9.0])).is_empty());
+        let swapped = scored(&[0.0, -1.0, -3.0, -2.0, -4.0]);
+        assert_eq!(found(&theirs, &swapped), ["piece of rank 0"]);
+        assert_eq!(found(&theirs, &tokenizer(&["a", "b", "ab", "ba", "c"], &[])), ["kind"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use indexmap::IndexMap;
-use remold::ir::tokenizer::{Added, Kind, Tokenizer, names};
+use remold::ir::tokenizer::{Added, Bpe, Kind, Tokenizer, names};
 use remold::ir::value::List;
 use remold::ir::{Fault, Notes, Value};
 use remold::read::{tokenizer_gguf, tokenizer_json};
@@ -95,10 +95,17 @@ fn prompts_begin_and_end_as_the_files_say() {
     assert!(deepseek.adds_bos() && !deepseek.adds_eos());
 }
 
+fn bpe(tokenizer: &mut Tokenizer) -> &mut Bpe {
+    match &mut tokenizer.kind {
+        Kind::Bpe(bpe) => bpe,
+        Kind::Spm(_) => panic!("not BPE"),
+    }
+}
+
 /// A tokenizer without what GGUF has no place for.
 fn as_gguf_holds_it(tokenizer: &Tokenizer) -> Tokenizer {
     let mut kept = tokenizer.clone();
-    let Kind::Bpe(bpe) = &mut kept.kind;
+    let bpe = bpe(&mut kept);
     bpe.pre.nfc = false;
     bpe.unknown = None;
     let plain = |added: &Added| Added { id: added.id, special: added.special, ..PLAIN };
@@ -138,9 +145,8 @@ fn tokenizers_survive_the_way_to_gguf_and_back() {
         let expected: Vec<_> = (rows - 3..rows).map(|id| format!("[PAD{id}]")).collect();
         assert_eq!(padding, expected);
         if name(&folder) == "gpt-4o" {
-            let Kind::Bpe(bpe) = &mut again.kind;
-            let Kind::Bpe(first) = &tokenizer.kind;
-            bpe.pre.steps.clone_from(&first.pre.steps);
+            let mut first = tokenizer.clone();
+            bpe(&mut again).pre.steps.clone_from(&bpe(&mut first).pre.steps);
         }
         assert_eq!(again, as_gguf_holds_it(&tokenizer), "{}", name(&folder));
     }
@@ -164,7 +170,7 @@ fn a_stream_of_tokens_gives_the_text() {
 
 #[test]
 fn long_words_take_little_time() {
-    let start = Instant::now();
+    let start = on_cpu();
     let words = ["a".repeat(1_000_000), " ".repeat(1_000_000) + "a", "ab".repeat(500_000)];
     for folder in ["gpt-2", "llama-bpe", "gpt-4o"] {
         let encoder = Encoder::new(&read(&fixtures().join(folder))).expect("fits together");
@@ -173,7 +179,15 @@ fn long_words_take_little_time() {
             assert_eq!(encoder.decode_text(&ids, false).expect("decodes"), *word);
         }
     }
-    assert!(start.elapsed() < Duration::from_secs(9), "{:?} for nine words", start.elapsed());
+    let took = on_cpu() - start;
+    assert!(took < Duration::from_secs(9), "{took:?} for nine words");
+}
+
+/// How long this thread has run: unlike a clock, no other program makes that longer.
+fn on_cpu() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
+    let nanoseconds = text.split(' ').next().and_then(|n| n.parse().ok());
+    Duration::from_nanos(nanoseconds.expect("a number"))
 }
 
 /// A tokenizer.json of one letter a piece, with these parts replaced.
@@ -249,7 +263,8 @@ fn bad_metadata_is_refused_with_its_key() {
         ("merges", Value::List(List::Text(vec!["a \u{1f999}".into()])), Fault::Malformed),
         ("add_bos_token", Value::U8(1), Fault::Malformed),
         ("pre", text("no-such"), Fault::Unsupported),
-        ("model", text("llama"), Fault::Unsupported),
+        ("model", text("llama"), Fault::Malformed),
+        ("model", text("t5"), Fault::Unsupported),
     ];
     for (key, value, fault) in cases {
         let mut bad = good.clone();
@@ -336,7 +351,7 @@ fn hostile_metadata_is_refused() {
 fn llama_cpps_vocabularies_give_its_ids() {
     let Some(folder) = corpora("llama-vocab") else { return };
     let mut cases = 0;
-    for name in ["gpt-2", "starcoder", "deepseek-llm"] {
+    for name in ["gpt-2", "starcoder", "deepseek-llm", "llama-spm", "phi-3"] {
         let path = folder.join(format!("ggml-vocab-{name}.gguf"));
         let tokenizer = tokenizer_gguf::read(&metadata(&path)).expect("reads").expect("has one");
         let encoder = Encoder::new(&tokenizer).expect("fits together");
@@ -354,12 +369,10 @@ fn llama_cpps_vocabularies_give_its_ids() {
             cases += 1;
         }
     }
-    assert_eq!(cases, 3 * 46);
-    for name in ["bert-bge", "llama-spm", "phi-3"] {
-        let entries = metadata(&folder.join(format!("ggml-vocab-{name}.gguf")));
-        let error = tokenizer_gguf::read(&entries).expect_err("another kind");
-        assert_eq!(error.fault, Fault::Unsupported, "{name}: {error}");
-    }
+    assert_eq!(cases, 5 * 46);
+    let entries = metadata(&folder.join("ggml-vocab-bert-bge.gguf"));
+    let error = tokenizer_gguf::read(&entries).expect_err("another kind");
+    assert_eq!(error.fault, Fault::Unsupported, "{error}");
 }
 
 /// The ids are those of llama.cpp and of Hugging Face's library, which agree about them.
@@ -386,9 +399,9 @@ fn the_bundled_model_is_recognised() {
     if !beside.exists() {
         return eprintln!("{} is absent: not tested", beside.display());
     }
-    let tokenizer = read(&beside);
+    let mut tokenizer = read(&beside);
     assert_eq!(tokenizer.tokens.len(), 768);
     assert!(tokenizer.adds_bos() && !tokenizer.adds_eos());
-    let Kind::Bpe(bpe) = &tokenizer.kind;
+    let bpe = bpe(&mut tokenizer);
     assert_eq!(names::recognise(&bpe.pre, bpe.ignore_merges, None), Ok("dbrx".to_owned()));
 }

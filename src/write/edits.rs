@@ -1,37 +1,46 @@
-//! Configuration keys set and unset by hand.
+//! Metadata keys set and unset by hand, in the spelling of the file that is written.
 
-use crate::ir::{Error, Model, Result, Value};
+use indexmap::IndexMap;
 
-/// What to change in the configuration.
-#[derive(Debug, Default)]
+use crate::ir::{Error, Result, Value};
+
+/// What to change in the metadata of the output.
+#[derive(Debug, Clone, Default)]
 pub struct Edits {
-    /// `KEY=VALUE`, in the spelling of the file that is written.
+    /// Keys and values.
     pub set: Vec<(String, String)>,
     /// Keys to remove.
     pub unset: Vec<String>,
 }
 
-/// The model with its configuration changed. A key that exists keeps its type; a new one takes
-/// the type that its value looks like: a truth value, a whole number, a number, else text.
-///
-/// # Errors
-/// Usage if a value does not fit the type of its key, or a key to remove is not there.
-pub fn edit(mut model: Model, edits: &Edits) -> Result<Model> {
-    for (key, text) in &edits.set {
-        let value = match model.config.entries.get(key) {
-            Some(old) => same_kind(old, text).ok_or_else(|| {
-                Error::usage(format!("--set {key}={text}: does not fit {}", kind_of(old)))
-            })?,
-            None => guess(text),
-        };
-        model.config.entries.insert(key.clone(), value);
+impl Edits {
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.unset.is_empty()
     }
-    for key in &edits.unset {
-        if model.config.entries.shift_remove(key).is_none() {
-            return Err(Error::usage(format!("--unset {key}: the model has no such key")));
+
+    /// Changes the entries. A key that exists keeps its type; a new one takes the type that its
+    /// value looks like: a truth value, a whole number, a number, else text.
+    ///
+    /// # Errors
+    /// Usage if a value does not fit the type of its key, or a key to remove is not there.
+    pub(super) fn apply(&self, entries: &mut IndexMap<String, Value>) -> Result<()> {
+        for (key, text) in &self.set {
+            let value = match entries.get(key) {
+                Some(old) => same_kind(old, text).ok_or_else(|| {
+                    Error::usage(format!("--set {key}={text}: does not fit {}", kind_of(old)))
+                })?,
+                None => guess(text),
+            };
+            entries.insert(key.clone(), value);
         }
+        for key in &self.unset {
+            if entries.shift_remove(key).is_none() {
+                return Err(Error::usage(format!("--unset {key}: the output has no such key")));
+            }
+        }
+        Ok(())
     }
-    Ok(model)
 }
 
 fn same_kind(old: &Value, text: &str) -> Option<Value> {

@@ -1,0 +1,90 @@
+//! Bytes → model.
+
+use wire::{Error, Result};
+
+use crate::fields::{Field, Fields};
+use crate::model::{Kind, Model, Normalizer, Piece, Trainer, Type};
+
+const TYPES: &[(u64, Type)] = &[
+    (1, Type::Normal),
+    (2, Type::Unknown),
+    (3, Type::Control),
+    (4, Type::UserDefined),
+    (5, Type::Unused),
+    (6, Type::Byte),
+];
+
+const KINDS: &[(u64, Kind)] =
+    &[(1, Kind::Unigram), (2, Kind::Bpe), (3, Kind::Word), (4, Kind::Char)];
+
+/// Whether the bytes begin as a model does: with a piece, whose first field is its text.
+pub fn probe(head: &[u8]) -> bool {
+    matches!(head, [0x0a, _, 0x0a, ..])
+}
+
+/// Reads a model. Memory is in proportion to its bytes.
+///
+/// # Errors
+/// With the offset and the field at fault.
+pub fn read(bytes: &[u8]) -> Result<Model> {
+    let mut model = Model::default();
+    let mut fields = Fields::new(bytes, 0);
+    while let Some(field) = fields.next()? {
+        match field.number {
+            1 => model.pieces.push(piece(&field)?),
+            2 => trainer(&field, &mut model.trainer)?,
+            3 => normalizer(&field, &mut model.normalizer)?,
+            _ => {}
+        }
+    }
+    if model.pieces.is_empty() {
+        return Err(Error::invalid(0, "model", "has no pieces: not a SentencePiece model"));
+    }
+    Ok(model)
+}
+
+fn piece(field: &Field<'_>) -> Result<Piece> {
+    let mut piece = Piece { text: String::new(), score: 0.0, kind: Type::Normal };
+    let mut fields = Fields::new(field.bytes("pieces")?, field.inside);
+    while let Some(field) = fields.next()? {
+        match field.number {
+            1 => piece.text = field.text("piece")?,
+            2 => piece.score = field.float("score")?,
+            3 => piece.kind = field.one_of("type", TYPES)?,
+            _ => {}
+        }
+    }
+    Ok(piece)
+}
+
+fn trainer(field: &Field<'_>, trainer: &mut Trainer) -> Result<()> {
+    let mut fields = Fields::new(field.bytes("trainer_spec")?, field.inside);
+    while let Some(field) = fields.next()? {
+        match field.number {
+            3 => trainer.kind = field.one_of("model_type", KINDS)?,
+            24 => trainer.space_as_suffix = field.truth("treat_whitespace_as_suffix")?,
+            35 => trainer.byte_fallback = field.truth("byte_fallback")?,
+            40 => trainer.unk_id = field.int32("unk_id")?,
+            41 => trainer.bos_id = field.int32("bos_id")?,
+            42 => trainer.eos_id = field.int32("eos_id")?,
+            43 => trainer.pad_id = field.int32("pad_id")?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn normalizer(field: &Field<'_>, normalizer: &mut Normalizer) -> Result<()> {
+    let mut fields = Fields::new(field.bytes("normalizer_spec")?, field.inside);
+    while let Some(field) = fields.next()? {
+        match field.number {
+            1 => normalizer.name = field.text("name")?,
+            2 => normalizer.precompiled_charsmap = field.bytes("precompiled_charsmap")?.to_vec(),
+            3 => normalizer.add_dummy_prefix = field.truth("add_dummy_prefix")?,
+            4 => normalizer.remove_extra_whitespaces = field.truth("remove_extra_whitespaces")?,
+            5 => normalizer.escape_whitespaces = field.truth("escape_whitespaces")?,
+            _ => {}
+        }
+    }
+    Ok(())
+}

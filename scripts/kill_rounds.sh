@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Kills a conversion (signal 9) at many moments between its start and its end. What lies under the
+# final name must be the old output or the whole new one, each time.
+#
+#   scripts/kill_rounds.sh [ROUNDS [PROGRAM]]      200 rounds of target/release/remold
+set -euo pipefail
+cd "$(dirname "$0")/.."
+rounds=${1:-200}
+program=${2:-target/release/remold}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+target=$work/out.gguf
+
+convert() { "$program" convert fixtures/tiny-llama "$target" --type f32 --overwrite --quiet "$@"; }
+
+started=$(date +%s%N)
+convert
+micros=$((($(date +%s%N) - started) / 1000))
+good=$(sha256sum <"$target")
+echo old >"$target"
+old=$(sha256sum <"$target")
+
+landed=0 finished=0
+for ((round = 0; round < rounds; round++)); do
+    echo old >"$target"
+    convert &
+    child=$!
+    # Evenly over the time that a whole run takes, and a tenth more.
+    wait_us=$((micros * 11 / 10 * round / rounds))
+    sleep "$(printf '%d.%06d' $((wait_us / 1000000)) $((wait_us % 1000000)))"
+    kill -KILL "$child" 2>/dev/null || true
+    status=0
+    wait "$child" 2>/dev/null || status=$?
+    if [ "$status" = 137 ]; then landed=$((landed + 1)); fi
+    case $(sha256sum <"$target") in
+    "$old") ;;
+    "$good") finished=$((finished + 1)) ;;
+    *) echo "round $round: half an output under the final name" >&2; exit 1 ;;
+    esac
+done
+convert
+[ "$(sha256sum <"$target")" = "$good" ] || { echo "the run after the kills gives other bytes" >&2; exit 1; }
+left=$(find "$work" -name '.*.partial' | wc -l)
+echo "$rounds rounds, $landed kills landed, $finished outputs were whole by then, $left temporary files left"

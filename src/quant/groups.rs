@@ -1,0 +1,307 @@
+//! The groups of a block, searched side by side, one in each lane.
+//!
+//! ggml searches one group after the other. Here weight `i` of several groups is at hand at once, so
+//! each lane still adds up in ggml's order, and no lane waits for what another has found.
+
+use std::array::from_fn;
+
+use super::rows::nearest;
+use super::search::ZERO_MAX;
+
+/// Weight `i` of each group.
+pub(super) type Lanes<const N: usize, const G: usize> = [[f32; G]; N];
+
+/// The integers from 0 to 2²² are those floats whose last place is 1 after this is added.
+const LAST_PLACE_1: f32 = 12_582_912.0;
+
+/// `G` groups of `N` weights, turned.
+#[inline(always)]
+pub(super) fn turned<const N: usize, const G: usize>(x: &[f32]) -> Lanes<N, G> {
+    debug_assert_eq!(x.len(), N * G);
+    from_fn(|i| from_fn(|g| x[g * N + i]))
+}
+
+/// How much each weight counts, given, for each lane, the mean square by which small weights count
+/// too: ggml's choice where importance is known.
+#[inline(always)]
+pub(super) fn counts<const N: usize, const G: usize>(
+    x: &Lanes<N, G>,
+    importance: &Lanes<N, G>,
+    square: &[f32; G],
+) -> Lanes<N, G> {
+    from_fn(|i| from_fn(|g| importance[i][g] * (square[g] + x[i][g] * x[i][g]).sqrt()))
+}
+
+/// The sum of each lane.
+#[inline(always)]
+pub(super) fn sums<const N: usize, const G: usize>(counts: &Lanes<N, G>) -> [f32; G] {
+    counts.iter().fold([0.0; G], |sums, counts| from_fn(|g| sums[g] + counts[g]))
+}
+
+/// The sum of squares, one after the other.
+#[inline(always)]
+pub(super) fn squares(x: &[f32]) -> f32 {
+    x.iter().fold(0.0, |sum, x| sum + x * x)
+}
+
+/// The scales that [`affine`] tries: (`first` + `step` · t + `top`) levels span the weights.
+pub(super) struct Tries {
+    pub(super) first: f32,
+    pub(super) step: f32,
+    pub(super) count: u8,
+    /// The greatest level.
+    pub(super) top: f32,
+    pub(super) errors: Errors,
+}
+
+/// What is to be small.
+#[derive(Clone, Copy)]
+pub(super) enum Errors {
+    Squared,
+    Absolute,
+}
+
+/// What [`affine`] finds: x ≈ scale · level + low, low ≤ 0, in each lane.
+pub(super) struct Found<const G: usize> {
+    pub(super) scale: [f32; G],
+    pub(super) low: [f32; G],
+    inverse: [f32; G],
+    began: [f32; G],
+}
+
+impl<const G: usize> Found<G> {
+    /// The levels of group `g`, as the search had them.
+    #[inline(always)]
+    pub(super) fn levels<const N: usize>(&self, g: usize, x: &[f32; N], top: f32) -> [u8; N] {
+        x.map(|x| level(x, self.began[g], self.inverse[g], top) as u8)
+    }
+}
+
+/// A scale and an offset for each lane. The scale that spans the weights is tried, then those of
+/// `tries`, each fitted by least squares. `make_qkx2_quants` and `make_qkx3_quants` of ggml, which
+/// for finite weights are the same.
+#[inline(always)]
+pub(super) fn affine<const N: usize, const G: usize>(
+    x: &Lanes<N, G>,
+    counts: &Lanes<N, G>,
+    tries: &Tries,
+) -> Found<G> {
+    let all = Sums::of(x, counts);
+    let low = all.low;
+    let inverse: [f32; G] = from_fn(|g| tries.top / (all.high[g] - low[g]));
+    let flat: [bool; G] = from_fn(|g| all.high[g] <= low[g]);
+    let scale = from_fn(|g| if flat[g] { 0.0 } else { 1.0 / inverse[g] });
+    let mut found = Found { scale, low, inverse: inverse.map(bounded), began: low };
+    let levels =
+        from_fn(|i| from_fn(|g| level(x[i][g], found.began[g], found.inverse[g], tries.top)));
+    let least = error(x, counts, &levels, (&scale, &low), tries.errors);
+    // Nothing is better for a group of equal weights.
+    let mut least: [f32; G] = from_fn(|g| if flat[g] { f32::NEG_INFINITY } else { least[g] });
+    for t in 0..tries.count {
+        let span = tries.first + tries.step * f32::from(t) + tries.top;
+        let began = found.low;
+        let inverse = from_fn(|g| bounded(span / (all.high[g] - began[g])));
+        let (levels, fit) = Fit::of(x, counts, (&began, &inverse), tries.top);
+        let (scale, low, determinant) = fit.solved(&all);
+        let error = error(x, counts, &levels, (&scale, &low), tries.errors);
+        for g in 0..G {
+            let better = determinant[g] > 0.0 && error[g] < least[g];
+            let choose = |new: f32, old: f32| if better { new } else { old };
+            least[g] = choose(error[g], least[g]);
+            found.scale[g] = choose(scale[g], found.scale[g]);
+            found.low[g] = choose(low[g], found.low[g]);
+            found.inverse[g] = choose(inverse[g], found.inverse[g]);
+            found.began[g] = choose(began[g], found.began[g]);
+        }
+    }
+    found
+}
+
+/// Where the span is subnormal, its inverse is infinite, and all levels are 0 in ggml: the bits of
+/// an infinite sum are read as an integer. An inverse of 0 gives that too.
+#[inline(always)]
+fn bounded(inverse: f32) -> f32 {
+    if inverse == f32::INFINITY { 0.0 } else { inverse }
+}
+
+/// The nearest level, as a float; 0 for what is no number.
+#[inline(always)]
+fn level(x: f32, low: f32, inverse: f32, top: f32) -> f32 {
+    let l = inverse * (x - low);
+    let l = (if l > 0.0 { l } else { 0.0 }) + LAST_PLACE_1;
+    let top = top + LAST_PLACE_1;
+    (if l < top { l } else { top }) - LAST_PLACE_1
+}
+
+/// The error of each lane.
+#[inline(always)]
+fn error<const N: usize, const G: usize>(
+    x: &Lanes<N, G>,
+    counts: &Lanes<N, G>,
+    levels: &Lanes<N, G>,
+    (scale, low): (&[f32; G], &[f32; G]),
+    errors: Errors,
+) -> [f32; G] {
+    let mut sums = [0.0; G];
+    for i in 0..N {
+        for g in 0..G {
+            let off = scale[g] * levels[i][g] + low[g] - x[i][g];
+            let off = match errors {
+                Errors::Squared => off * off,
+                Errors::Absolute => off.abs(),
+            };
+            sums[g] += counts[i][g] * off;
+        }
+    }
+    sums
+}
+
+/// What all tries have in common.
+struct Sums<const G: usize> {
+    low: [f32; G],
+    high: [f32; G],
+    sum: [f32; G],
+    sum_x: [f32; G],
+}
+
+impl<const G: usize> Sums<G> {
+    #[inline(always)]
+    fn of<const N: usize>(x: &Lanes<N, G>, counts: &Lanes<N, G>) -> Self {
+        let mut all = Self {
+            low: x[0],
+            high: x[0],
+            sum: counts[0],
+            sum_x: from_fn(|g| counts[0][g] * x[0][g]),
+        };
+        for (x, counts) in x.iter().zip(counts).skip(1) {
+            for g in 0..G {
+                all.low[g] = if x[g] < all.low[g] { x[g] } else { all.low[g] };
+                all.high[g] = if x[g] > all.high[g] { x[g] } else { all.high[g] };
+                all.sum[g] += counts[g];
+                all.sum_x[g] += counts[g] * x[g];
+            }
+        }
+        all.low = all.low.map(|low| if low > 0.0 { 0.0 } else { low });
+        all
+    }
+}
+
+/// The sums of one try.
+struct Fit<const G: usize> {
+    sum_l: [f32; G],
+    sum_l2: [f32; G],
+    sum_xl: [f32; G],
+}
+
+impl<const G: usize> Fit<G> {
+    #[inline(always)]
+    fn of<const N: usize>(
+        x: &Lanes<N, G>,
+        counts: &Lanes<N, G>,
+        (low, inverse): (&[f32; G], &[f32; G]),
+        top: f32,
+    ) -> (Lanes<N, G>, Self) {
+        let mut levels = [[0.0; G]; N];
+        let zero = [0.0; G];
+        let mut fit = Self { sum_l: zero, sum_l2: zero, sum_xl: zero };
+        for i in 0..N {
+            for g in 0..G {
+                let l = level(x[i][g], low[g], inverse[g], top);
+                let weighted = counts[i][g] * l;
+                fit.sum_l[g] += weighted;
+                fit.sum_l2[g] += weighted * l;
+                fit.sum_xl[g] += weighted * x[i][g];
+                levels[i][g] = l;
+            }
+        }
+        (levels, fit)
+    }
+
+    /// Scales, offsets, and the determinants, without which they mean nothing.
+    #[inline(always)]
+    fn solved(&self, all: &Sums<G>) -> ([f32; G], [f32; G], [f32; G]) {
+        let (mut scale, mut low, mut determinant) = ([0.0; G], [0.0; G], [0.0; G]);
+        for g in 0..G {
+            let (l, l2, xl) = (self.sum_l[g], self.sum_l2[g], self.sum_xl[g]);
+            determinant[g] = all.sum[g] * l2 - l * l;
+            let slope = (all.sum[g] * xl - all.sum_x[g] * l) / determinant[g];
+            let offset = (l2 * all.sum_x[g] - l * xl) / determinant[g];
+            low[g] = if offset > 0.0 { 0.0 } else { offset };
+            scale[g] = if offset > 0.0 { xl / l2 } else { slope };
+        }
+        (scale, low, determinant)
+    }
+}
+
+/// Scales for levels from −4 to 3, and those levels plus 4: the peak is put at −4, then level after
+/// level is moved to where the fit is best, five times round. `make_q3_quants` of ggml.
+#[inline(always)]
+pub(super) fn descend<const N: usize, const G: usize>(x: &Lanes<N, G>) -> ([f32; G], Lanes<N, G>) {
+    let mut peak = [0.0f32; G];
+    for x in x {
+        peak = from_fn(|g| if x[g].abs() > peak[g].abs() { x[g] } else { peak[g] });
+    }
+    let (mut xl, mut l2) = ([0.0; G], [0.0; G]);
+    let mut levels = [[0.0; G]; N];
+    for i in 0..N {
+        for g in 0..G {
+            let (x, w) = (x[i][g], x[i][g] * x[i][g]);
+            let l = nearest(-4.0 / peak[g] * x).clamp(-4, 3) as f32;
+            xl[g] += w * x * l;
+            l2[g] += w * l * l;
+            levels[i][g] = l;
+        }
+    }
+    for _ in 0..5 {
+        let mut changed = 0;
+        for i in 0..N {
+            for g in 0..G {
+                let (x, w, old) = (x[i][g], x[i][g] * x[i][g], levels[i][g]);
+                let (xl_left, l2_left) = (xl[g] - w * x * old, l2[g] - w * old * old);
+                let new = nearest(x * l2_left / xl_left).clamp(-4, 3) as f32;
+                let (xl_new, l2_new) = (xl_left + w * x * new, l2_left + w * new * new);
+                // `&`, not `&&`: the lanes go one way.
+                let better = (xl_left > 0.0)
+                    & (new != old)
+                    & (l2_new > 0.0)
+                    & (xl_new * xl_new * l2[g] > xl[g] * xl[g] * l2_new);
+                levels[i][g] = if better { new } else { old };
+                xl[g] = if better { xl_new } else { xl[g] };
+                l2[g] = if better { l2_new } else { l2[g] };
+                changed |= u32::from(better);
+            }
+        }
+        if changed == 0 {
+            break;
+        }
+    }
+    let zero: [bool; G] = from_fn(|g| peak[g].abs() < ZERO_MAX);
+    let scale = from_fn(|g| if l2[g] > 0.0 && !zero[g] { xl[g] / l2[g] } else { 0.0 });
+    (scale, levels.map(|levels| from_fn(|g| if zero[g] { 0.0 } else { levels[g] + 4.0 })))
+}
+
+/// Small numbers for the groups' scales, and the unit that the greatest is `top` of.
+#[inline(always)]
+pub(super) fn by_peak<const GROUPS: usize>(
+    scales: &[f32; GROUPS],
+    top: f32,
+) -> (f32, [u8; GROUPS]) {
+    let peak = scales.iter().fold(0.0, |peak, s| if *s > peak { *s } else { peak });
+    let inverse = if peak > 0.0 { top / peak } else { 0.0 };
+    (peak / top, scales.map(|s| nearest(inverse * s) as u8))
+}
+
+/// The levels of a group whose step and offset are those that the bytes have; those of the search
+/// where the step is lost, as in ggml.
+#[inline(always)]
+pub(super) fn again<const N: usize>(
+    x: &[f32; N],
+    (step, low): (f32, f32),
+    top: i32,
+    lost: impl FnOnce() -> [u8; N],
+) -> [u8; N] {
+    if step == 0.0 {
+        return lost();
+    }
+    x.map(|x| nearest((x + low) / step).min(top).max(0) as u8)
+}

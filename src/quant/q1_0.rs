@@ -1,0 +1,78 @@
+//! Q1_0: 128 weights share a scale; each keeps its sign.
+//!
+//! ```text
+//!   0        2                  18
+//!   ┌────────┬──────────────────┐
+//!   │ d: f16 │ q: 128 × one bit │     w[i] ≈ d, or −d where the bit is 0
+//!   └────────┴──────────────────┘     d = mean of |w|,  1.125 bits per weight
+//! ```
+//!
+//! Bit-exact with `quantize_row_q1_0_ref` of ggml, which importance does not change.
+
+use super::rows;
+use super::rows::Packing;
+use super::simd::dispatch;
+use crate::ir::{Block, Codec, Quantizer};
+
+const LEN: usize = 128;
+const BYTES: usize = 2 + LEN / 8;
+
+pub(super) static BLOCK: Block = Block {
+    name: "q1_0",
+    ggml_id: 41,
+    len: LEN,
+    bytes: BYTES,
+    needs_importance: false,
+    codec: Some(Codec { decode, dot, error_bound }),
+};
+
+pub(super) static QUANTIZER: Quantizer = Quantizer { block: &BLOCK, pack };
+
+dispatch!(
+    fn pack(weights: &[f32], columns: usize, importance: Option<&[f32]>, out: &mut [u8])
+        = rows::pack::<Rows, LEN, BYTES>
+);
+dispatch!(fn decode(bytes: &[u8], weights: &mut [f32]) = rows::decode::<Rows, LEN, BYTES>);
+dispatch!(fn dot(bytes: &[u8], activations: &[f32]) -> f32 = rows::dot::<Rows, LEN, BYTES>);
+
+/// The blocks of this file, for the loops that all packings share.
+struct Rows;
+
+impl Packing<LEN, BYTES> for Rows {
+    #[inline(always)]
+    fn encode(weights: &[f32; LEN], out: &mut [u8; BYTES]) {
+        let [d0, d1, q @ ..] = out;
+        [*d0, *d1] = rows::put_f16(mean(weights));
+        for (out, weights) in q.iter_mut().zip(weights.as_chunks::<8>().0) {
+            *out = (0..8).fold(0, |q, n| q | u8::from(weights[n] >= 0.0) << n);
+        }
+    }
+
+    #[inline(always)]
+    fn search(weights: &[f32; LEN], _: &[f32; LEN], _: f32, out: &mut [u8; BYTES]) {
+        Self::encode(weights, out);
+    }
+
+    #[inline(always)]
+    fn decode(bytes: &[u8; BYTES], weights: &mut [f32; LEN]) {
+        let [d0, d1, q @ ..] = bytes;
+        let d = rows::get_f16([*d0, *d1]);
+        for (weights, q) in weights.as_chunks_mut::<8>().0.iter_mut().zip(q) {
+            for (n, x) in weights.iter_mut().enumerate() {
+                *x = if q >> n & 1 == 1 { d } else { -d };
+            }
+        }
+    }
+}
+
+/// The mean magnitude, added up one after the other, as in ggml: the sum must have the same bits.
+#[inline(always)]
+fn mean(weights: &[f32]) -> f32 {
+    weights.iter().fold(0.0, |sum: f32, x| sum + x.abs()) / LEN as f32
+}
+
+/// All weights become one magnitude, their mean: the farthest from it is the largest, or zero.
+fn error_bound(weights: &[f32]) -> f32 {
+    let d = mean(weights);
+    (rows::peak(weights) - d).max(d) * (1.0 + 1.0 / 256.0) + rows::F16_FLOOR
+}

@@ -1,0 +1,159 @@
+//! Q3_K: 256 weights in 16 groups of 16; each group has a six-bit scale, each weight three bits.
+//!
+//! ```text
+//!   0                32                   96             108      110
+//!   ┌────────────────┬────────────────────┬──────────────┬────────┐
+//!   │ h: 32 × 8 bits │ q: 2 × 32 × 4 × 2  │ s: 16 × six  │ d: f16 │  w ≈ d · (s − 32) · (level − 4)
+//!   │ bit j: run j   │ bits, see pairs.rs │ bits, below  │        │  s that of the group
+//!   └────────────────┴────────────────────┴──────────────┴────────┘  3.4375 bits per weight
+//! ```
+//!
+//! Byte `j` of the first 8 of `s` has the low four bits of the scales of groups `j` and `j + 8`;
+//! byte `j` of the last 4 the high two bits of groups `j`, `j + 4`, `j + 8` and `j + 12`.
+//!
+//! Bit-exact with `quantize_row_q3_K_ref` of ggml, and by importance with `quantize_row_q3_K_impl`.
+
+use super::groups::{self, descend, turned};
+use super::rows::{self, Packing};
+use super::simd::dispatch;
+use super::{pairs, search};
+use crate::ir::{Block, Codec, Quantizer};
+
+const LEN: usize = 256;
+const GROUP: usize = 16;
+const GROUPS: usize = LEN / GROUP;
+const BYTES: usize = LEN / 8 + LEN / 4 + 12 + 2;
+
+pub(super) static BLOCK: Block = Block {
+    name: "q3_k",
+    ggml_id: 11,
+    len: LEN,
+    bytes: BYTES,
+    needs_importance: false,
+    codec: Some(Codec { decode, dot, error_bound }),
+};
+
+pub(super) static QUANTIZER: Quantizer = Quantizer { block: &BLOCK, pack };
+
+dispatch!(
+    fn pack(weights: &[f32], columns: usize, importance: Option<&[f32]>, out: &mut [u8])
+        = rows::pack::<Rows, LEN, BYTES>
+);
+dispatch!(fn decode(bytes: &[u8], weights: &mut [f32]) = rows::decode::<Rows, LEN, BYTES>);
+dispatch!(fn dot(bytes: &[u8], activations: &[f32]) -> f32 = rows::dot::<Rows, LEN, BYTES>);
+
+/// The blocks of this file, for the loops that all packings share.
+struct Rows;
+
+impl Packing<LEN, BYTES> for Rows {
+    const LOOKS_AT_MEAN: bool = false;
+
+    #[inline(always)]
+    fn encode(weights: &[f32; LEN], out: &mut [u8; BYTES]) {
+        let (scales, turned) = descend(&turned::<GROUP, GROUPS>(weights));
+        let levels = std::array::from_fn(|i| turned[i % GROUP][i / GROUP] as u8);
+        // A scale is NaN where squares of weights overflow; that is no peak, to ggml either.
+        let peak = |peak: f32, s: &f32| if s.abs() > peak.abs() { *s } else { peak };
+        let peak = scales.iter().fold(0.0, peak);
+        if peak == 0.0 {
+            put(weights, levels, [0; GROUPS], 0.0, out);
+            return;
+        }
+        let inverse = -32.0 / peak;
+        let scales = scales
+            .map(|s| (rows::nearest(inverse * s) as i8).clamp(-32, 31).wrapping_add(32) as u8);
+        put(weights, levels, scales, 1.0 / inverse, out);
+    }
+
+    #[inline(always)]
+    fn search(weights: &[f32; LEN], importance: &[f32; LEN], _: f32, out: &mut [u8; BYTES]) {
+        let square = 2.0 * groups::squares(weights) / LEN as f32;
+        let counts = search::counts(weights, importance, square);
+        let (mut levels, mut scales, mut sums) = ([0; LEN], [0.0f32; GROUPS], [0.0; GROUPS]);
+        let groups = weights.as_chunks::<GROUP>().0.iter().zip(counts.as_chunks().0);
+        let places = levels.as_chunks_mut().0.iter_mut().zip(scales.iter_mut().zip(&mut sums));
+        for ((x, counts), (levels, (scale, sum))) in groups.zip(places) {
+            *scale = search::symmetric(x, counts, 4.0, levels);
+            *sum = counts.iter().fold(0.0, |sum, count| sum + count);
+        }
+        // Where squares of weights overflow, a scale is NaN: ggml passes over it.
+        let scales = scales.map(|s| if s.is_nan() { 0.0 } else { s });
+        let mut small = [0; GROUPS];
+        let d = search::symmetric(&scales, &sums, 32.0, &mut small);
+        put(weights, levels, small, d, out);
+    }
+
+    #[inline(always)]
+    fn decode(bytes: &[u8; BYTES], weights: &mut [f32; LEN]) {
+        let (high, rest) = bytes.split_at(LEN / 8);
+        let Some((q, rest)) = rest.split_first_chunk() else { return };
+        let Some((packed, d)) = rest.split_first_chunk() else { return };
+        let (d, scales) = (rows::get_f16([d[0], d[1]]), get_scales(packed));
+        for (run, weights) in weights.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+            let levels = pairs::get(q, run);
+            for (group, scale) in scales[2 * run..][..2].iter().enumerate() {
+                let step = d * (f32::from(*scale) - 32.0);
+                for i in GROUP * group..GROUP * (group + 1) {
+                    let level = levels[i] | (high[i] >> run & 1) << 2;
+                    weights[i] = step * (f32::from(level) - 4.0);
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn put(
+    weights: &[f32; LEN],
+    mut levels: [u8; LEN],
+    scales: [u8; GROUPS],
+    d: f32,
+    out: &mut [u8; BYTES],
+) {
+    let (high, rest) = out.split_at_mut(LEN / 8);
+    let Some((q, rest)) = rest.split_first_chunk_mut() else { return };
+    let Some((packed, unit)) = rest.split_first_chunk_mut() else { return };
+    put_scales(&scales, packed);
+    let d = rows::put_f16(d);
+    unit.copy_from_slice(&d);
+    let groups = weights.as_chunks::<GROUP>().0.iter().zip(levels.as_chunks_mut::<GROUP>().0);
+    for ((x, levels), scale) in groups.zip(scales) {
+        let step = rows::get_f16(d) * (f32::from(scale) - 32.0);
+        // A group whose scale is lost keeps its levels, as in ggml.
+        if step != 0.0 {
+            *levels = x.map(|x| (rows::nearest(x / step).clamp(-4, 3) + 4) as u8);
+        }
+    }
+    high.fill(0);
+    for (run, levels) in levels.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        for (high, level) in high.iter_mut().zip(levels) {
+            *high |= *level >> 2 << run;
+            *level &= 3;
+        }
+    }
+    pairs::put(&levels, q);
+}
+
+#[inline(always)]
+fn put_scales(scales: &[u8; GROUPS], packed: &mut [u8; 12]) {
+    for j in 0..8 {
+        packed[j] = scales[j] & 15 | scales[j + 8] << 4;
+    }
+    for j in 0..4 {
+        let two = |k: usize| scales[j + 4 * k] >> 4 << (2 * k);
+        packed[8 + j] = two(0) | two(1) | two(2) | two(3);
+    }
+}
+
+#[inline(always)]
+fn get_scales(packed: &[u8; 12]) -> [u8; GROUPS] {
+    std::array::from_fn(|g| {
+        let low = packed[g % 8] >> (4 * (g / 8)) & 15;
+        low | (packed[8 + g % 4] >> (2 * (g / 4)) & 3) << 4
+    })
+}
+
+/// See [`rows::WHOLE_MAX`]. Four levels by 32 steps of a group lose half a step of f16 each.
+fn error_bound(weights: &[f32]) -> f32 {
+    rows::peak(weights) * rows::WHOLE_MAX + 128.0 * rows::F16_FLOOR
+}

@@ -1,0 +1,155 @@
+//! BPE models that were SentencePiece's: spaces are spelled `▁`, and bytes stand for what has no
+//! piece. The merges are put back into scores.
+
+use std::collections::BTreeMap;
+
+use super::{flag, items, merges, template, unknown, unknown_component, vocabulary};
+use crate::ir::tokenizer::spm::{SPACE, scores};
+use crate::ir::tokenizer::{
+    Class, Kind, Space, Spm, Tokenizer, by_text, check_merges, pre::hex_byte,
+};
+use crate::ir::{Error, Notes, Result, Value};
+
+/// What is done to the text.
+#[derive(Default)]
+struct Form {
+    /// Spaces are spelled otherwise.
+    replaces: bool,
+    /// That is done to the text as a whole, before tokens marked `normalized` are looked for.
+    early: bool,
+    space: Option<Space>,
+}
+
+/// Whether a model of type BPE was SentencePiece's.
+pub(super) fn is_spm(json: &Value, model: &Value) -> bool {
+    let kind = |key: &str| json.get(key).and_then(|part| part.get("type")?.as_text());
+    let starts_with_space = |part: &Value| {
+        let first = part.get("normalizers").and_then(items).and_then(<[Value]>::first);
+        first.unwrap_or(part).get("type").and_then(Value::as_text) == Some("Prepend")
+    };
+    flag(model, "byte_fallback")
+        || kind("pre_tokenizer") == Some("Metaspace")
+        || json.get("normalizer").is_some_and(starts_with_space)
+}
+
+/// Reads the tokenizer.
+///
+/// # Errors
+/// As the module above; Unsupported if no scores can stand for the merges.
+pub(super) fn read(json: &Value, model: &Value, notes: &mut Notes) -> Result<Tokenizer> {
+    if flag(model, "ignore_merges") {
+        return Err(Error::unsupported("ignore_merges with byte_fallback is not supported"));
+    }
+    let (mut tokens, mut added) = vocabulary(model, json.get("added_tokens"))?;
+    let ids = by_text(&tokens).map_err(|error| error.at("model.vocab"))?;
+    let merges = merges::read(model.get("merges"), &ids)
+        .and_then(|merges| check_merges(&merges).map(|()| merges))
+        .map_err(|error| error.at("model.merges"))?;
+    let unknown = unknown(model, &ids, notes);
+    drop(ids);
+    for (id, token) in (0..).zip(&mut tokens) {
+        let is_byte = flag(model, "byte_fallback") && hex_byte(&token.text).is_some();
+        if Some(id) == unknown {
+            token.class = Class::Unknown;
+        } else if is_byte && token.class == Class::Normal {
+            token.class = Class::Byte;
+        }
+    }
+    let form = form(json)?;
+    if !form.early {
+        added.iter_mut().for_each(|added| added.normalized = false);
+    }
+    if !tokens.iter().any(|token| token.class == Class::Byte) && !flag(model, "fuse_unk") {
+        return Err(Error::unsupported("neither byte_fallback nor fuse_unk: is not supported"));
+    }
+    decoder(json.get("decoder")).map_err(|error| error.at("decoder"))?;
+    let (prefix, suffix) = template::read(json.get("post_processor"), tokens.len())
+        .map_err(|error| error.at("post_processor"))?;
+    let scores = scores(&tokens, &merges).map_err(|error| error.at("model.merges"))?;
+    let kind = Kind::Spm(Spm { scores, unknown, space: form.space, squeeze: false });
+    let (special, chat_templates) = (BTreeMap::new(), Vec::new());
+    Ok(Tokenizer { kind, tokens, added, special, prefix, suffix, chat_templates })
+}
+
+fn form(json: &Value) -> Result<Form> {
+    let mut form = Form::default();
+    if let Some(value) = json.get("normalizer") {
+        normalizer(value, &mut form).map_err(|error| error.at("normalizer"))?;
+        form.early = true;
+    }
+    if let Some(value) = json.get("pre_tokenizer") {
+        cutting(value, &mut form).map_err(|error| error.at("pre_tokenizer"))?;
+    }
+    if !form.replaces {
+        return Err(Error::unsupported("byte_fallback without '▁' for a space is not supported"));
+    }
+    Ok(form)
+}
+
+fn normalizer(value: &Value, form: &mut Form) -> Result<()> {
+    let text = |key: &str| value.get(key).and_then(Value::as_text);
+    match text("type") {
+        Some("Sequence") => {
+            let list = value.get("normalizers").and_then(items);
+            let list = list.ok_or_else(|| Error::malformed("'normalizers' is not a list"))?;
+            list.iter().try_for_each(|one| normalizer(one, form))
+        }
+        Some("Prepend") if is_space(text("prepend")) && form.space.is_none() => {
+            form.space = Some(Space::default());
+            Ok(())
+        }
+        Some("Replace") if is_space(text("content")) && pattern(value) == Some(" ") => {
+            form.replaces = true;
+            Ok(())
+        }
+        kind => Err(unknown_component("normalizer", kind)),
+    }
+}
+
+fn cutting(value: &Value, form: &mut Form) -> Result<()> {
+    let text = |key: &str| value.get(key).and_then(Value::as_text);
+    match text("type") {
+        // There is nothing left to cut at.
+        Some("Split") if form.replaces && pattern(value) == Some(" ") => Ok(()),
+        Some("Metaspace") if is_space(text("replacement")) && form.space.is_none() => {
+            if value.get("split").is_none_or(|split| split.as_bool() != Some(false)) {
+                return Err(Error::unsupported("Metaspace that cuts at spaces is not supported"));
+            }
+            let old = value.get("add_prefix_space").and_then(Value::as_bool);
+            let usual = if old == Some(false) { "never" } else { "always" };
+            let space = |only_first| Some(Space { only_first, only_missing: true });
+            form.space = match text("prepend_scheme").unwrap_or(usual) {
+                "always" => space(false),
+                "first" => space(true),
+                "never" => None,
+                other => return Err(Error::malformed(format!("prepend_scheme '{other}'"))),
+            };
+            (form.replaces, form.early) = (true, false);
+            Ok(())
+        }
+        kind => Err(unknown_component("pre-tokenizer", kind)),
+    }
+}
+
+fn pattern(value: &Value) -> Option<&str> {
+    value.get("pattern")?.get("String")?.as_text()
+}
+
+fn is_space(text: Option<&str>) -> bool {
+    let mut buffer = [0; 4];
+    text == Some(SPACE.encode_utf8(&mut buffer))
+}
+
+/// Whatever is said here, pieces are joined, `▁` is a space, bytes are bytes.
+fn decoder(value: Option<&Value>) -> Result<()> {
+    let Some(value) = value else { return Ok(()) };
+    match value.get("type").and_then(Value::as_text) {
+        Some("Replace" | "ByteFallback" | "Fuse" | "Strip" | "Metaspace") => Ok(()),
+        Some("Sequence") => {
+            let list = value.get("decoders").and_then(items);
+            let list = list.ok_or_else(|| Error::malformed("'decoders' is not a list"))?;
+            list.iter().try_for_each(|one| decoder(Some(one)))
+        }
+        kind => Err(unknown_component("decoder", kind)),
+    }
+}

@@ -1,0 +1,231 @@
+//! `tokenizer.model`, the file of SentencePiece, and the files beside it.
+//!
+//! Read are BPE models whose text is not rewritten (`identity`), as those of Llama, Mistral and Gemma
+//! are; others are Unsupported, by name. Tokens that Hugging Face's files add are laid over the
+//! pieces as llama.cpp's converter does it.
+
+use std::collections::BTreeMap;
+
+use sentencepiece::{Kind as Model, Piece, Type};
+
+use super::tokenizer_json::{self as json, Files};
+use crate::ir::tokenizer::spm::{ADDED_SCORE, check_scores};
+use crate::ir::tokenizer::{
+    Added, Class, Kind, Role, Space, Spm, Token, Tokenizer, by_text, pre::hex_byte,
+};
+use crate::ir::{Error, Notes, Result, Value};
+
+const NAME: &str = "tokenizer.model";
+
+/// Reads a tokenizer; `files.tokenizer` are the bytes of tokenizer.model, `added_tokens` those of
+/// added_tokens.json.
+///
+/// # Errors
+/// Malformed with the field at fault; Unsupported naming what is not known here.
+pub fn read(files: &Files, added_tokens: Option<&[u8]>, notes: &mut Notes) -> Result<Tokenizer> {
+    let mut tokenizer = core(files.tokenizer).map_err(|error| error.at(NAME))?;
+    let trained = std::mem::take(&mut tokenizer.special);
+    let added = json::side(added_tokens, "added_tokens.json")?;
+    let config = json::side(files.tokenizer_config, "tokenizer_config.json")?;
+    let map = json::side(files.special_tokens_map, "special_tokens_map.json")?;
+    let generation = json::side(files.generation_config, "generation_config.json")?;
+    add_tokens(&mut tokenizer, &added, notes).map_err(|error| error.at("added_tokens.json"))?;
+    let decoder = config.get("added_tokens_decoder").unwrap_or(&Value::Null);
+    let place = "tokenizer_config.json: added_tokens_decoder";
+    add_tokens(&mut tokenizer, decoder, notes).map_err(|error| error.at(place))?;
+    by_text(&tokenizer.tokens).map_err(|error| error.at(NAME))?;
+    json::name_roles(&mut tokenizer, [&config, &map], notes);
+    json::number_roles(&mut tokenizer, files.config, &generation, notes);
+    for (role, id) in trained {
+        tokenizer.special.entry(role).or_insert(id);
+    }
+    // As transformers and llama.cpp have it for models that do not say.
+    tokenizer.prefix.extend(tokenizer.role(Role::Bos));
+    json::add_ends(&mut tokenizer, &config).map_err(|error| error.at("tokenizer_config.json"))?;
+    tokenizer.chat_templates = json::chat_templates(&config, files.chat_template)
+        .map_err(|error| error.at("tokenizer_config.json: chat_template"))?;
+    set_space(&mut tokenizer, &config);
+    Ok(tokenizer)
+}
+
+/// The scores of a tokenizer that was read from another file, if this file has the same pieces.
+///
+/// # Errors
+/// Malformed with the field at fault.
+pub fn scores(bytes: &[u8], tokens: &[Token]) -> Result<Option<Vec<f32>>> {
+    let model = sentencepiece::read(bytes).map_err(|error| Error::from(error).at(NAME))?;
+    let is_same = |(piece, token): (&Piece, &Token)| {
+        piece.kind != Type::Normal || token.class != Class::Normal || piece.text == token.text
+    };
+    let pieces = &model.pieces;
+    let all = pieces.len() <= tokens.len() && pieces.iter().zip(tokens).all(is_same);
+    let rest = tokens.iter().skip(pieces.len()).all(|token| token.class != Class::Normal);
+    if model.trainer.kind != Model::Bpe || !all || !rest {
+        return Ok(None);
+    }
+    let mut scores: Vec<f32> = pieces.iter().map(|piece| piece.score).collect();
+    scores.resize(tokens.len(), ADDED_SCORE);
+    check_scores(&scores).map_err(|error| error.at(NAME))?;
+    Ok(Some(scores))
+}
+
+/// What tokenizer.model alone says.
+fn core(bytes: &[u8]) -> Result<Tokenizer> {
+    let model = sentencepiece::read(bytes)?;
+    check_supported(&model)?;
+    let tokens: Vec<Token> = model.pieces.iter().map(token).collect();
+    by_text(&tokens)?;
+    let scores: Vec<f32> = model.pieces.iter().map(|piece| piece.score).collect();
+    check_scores(&scores)?;
+    check_bytes(&model, &tokens)?;
+    let mut unknowns = (0..).zip(&tokens).filter(|(_, token)| token.class == Class::Unknown);
+    let (Some((unknown, _)), None) = (unknowns.next(), unknowns.next()) else {
+        return Err(Error::malformed("expected one piece of type UNKNOWN"));
+    };
+    let normalizer = &model.normalizer;
+    let first = Space { only_first: true, only_missing: false };
+    let space = normalizer.add_dummy_prefix.then_some(first);
+    let squeeze = normalizer.remove_extra_whitespaces;
+    Ok(Tokenizer {
+        kind: Kind::Spm(Spm { scores, unknown: Some(unknown), space, squeeze }),
+        added: (0..).zip(&tokens).filter_map(|(id, token)| cut_out(id, token.class)).collect(),
+        special: roles(&model, &tokens, unknown),
+        tokens,
+        prefix: Vec::new(),
+        suffix: Vec::new(),
+        chat_templates: Vec::new(),
+    })
+}
+
+fn check_supported(model: &sentencepiece::Model) -> Result<()> {
+    let (trainer, normalizer) = (&model.trainer, &model.normalizer);
+    let what = match trainer.kind {
+        Model::Bpe if trainer.space_as_suffix => "spaces that follow their word",
+        Model::Bpe if !normalizer.escape_whitespaces => "spaces that are not spelled '▁'",
+        Model::Bpe if !normalizer.precompiled_charsmap.is_empty() => {
+            let name = &normalizer.name;
+            let text = format!("normalization by '{name}' is not supported, only identity");
+            return Err(Error::unsupported(text).at("normalizer_spec"));
+        }
+        Model::Bpe => return Ok(()),
+        Model::Unigram => "a model of type UNIGRAM",
+        Model::Word => "a model of type WORD",
+        Model::Char => "a model of type CHAR",
+    };
+    Err(Error::unsupported(format!("{what}: not supported")))
+}
+
+fn token(piece: &Piece) -> Token {
+    let class = match piece.kind {
+        Type::Normal => Class::Normal,
+        Type::Unknown => Class::Unknown,
+        Type::Control => Class::Control,
+        Type::UserDefined => Class::UserDefined,
+        Type::Unused => Class::Unused,
+        Type::Byte => Class::Byte,
+    };
+    Token { text: piece.text.clone(), class }
+}
+
+/// Bytes are tokens all, or none is: SentencePiece refuses what lies between.
+fn check_bytes(model: &sentencepiece::Model, tokens: &[Token]) -> Result<()> {
+    if let Some(id) = tokens.iter().position(|token| token.text.is_empty()) {
+        return Err(Error::malformed(format!("piece {id} is empty")));
+    }
+    let bytes: Vec<&Token> = tokens.iter().filter(|token| token.class == Class::Byte).collect();
+    if let Some(bad) = bytes.iter().find(|token| hex_byte(&token.text).is_none()) {
+        return Err(Error::malformed(format!("piece '{}' is no byte, as in <0x0A>", bad.text)));
+    }
+    let expected = if model.trainer.byte_fallback { 256 } else { 0 };
+    if bytes.len() != expected {
+        let found = format!("{} pieces of type BYTE, expected {expected}", bytes.len());
+        return Err(Error::malformed(found));
+    }
+    Ok(())
+}
+
+/// Control tokens are never found in a text by SentencePiece itself, but by those who parse
+/// special tokens; tokens that are never cut are looked for in the normalized text.
+fn cut_out(id: u32, class: Class) -> Option<Added> {
+    let special = match class {
+        Class::Control | Class::Unknown => true,
+        Class::UserDefined => false,
+        Class::Normal | Class::Unused | Class::Byte => return None,
+    };
+    let (lstrip, rstrip, single_word) = (false, false, false);
+    Some(Added { id, special, lstrip, rstrip, single_word, normalized: !special })
+}
+
+fn roles(model: &sentencepiece::Model, tokens: &[Token], unknown: u32) -> BTreeMap<Role, u32> {
+    let trainer = &model.trainer;
+    let ids =
+        [(Role::Bos, trainer.bos_id), (Role::Eos, trainer.eos_id), (Role::Pad, trainer.pad_id)];
+    let control = |(role, id): (Role, i32)| {
+        let id = u32::try_from(id).ok()?;
+        let token = tokens.get(id as usize)?;
+        (token.class == Class::Control).then_some((role, id))
+    };
+    ids.into_iter().filter_map(control).chain([(Role::Unk, unknown)]).collect()
+}
+
+/// Lays tokens over the pieces: `{"<pad>": 32000}`, or `{"32000": {"content": "<pad>", …}}`.
+fn add_tokens(tokenizer: &mut Tokenizer, list: &Value, notes: &mut Notes) -> Result<()> {
+    let Value::Map(list) = list else { return Ok(()) };
+    let bound = tokenizer.tokens.len() + list.len() + json::GAPS_MAX;
+    for (key, value) in list {
+        let (id, text) = match value.get("content") {
+            Some(text) => (key.parse::<u64>().ok(), text.as_text()),
+            None => (value.as_u64(), Some(key.as_str())),
+        };
+        let id = id.filter(|id| *id < bound as u64);
+        let (Some(id), Some(text)) = (id, text) else {
+            let found = format!("'{key}': {value:?}, expected a text and an id below {bound}");
+            return Err(Error::malformed(found));
+        };
+        add_token(tokenizer, id as u32, text, value, notes);
+    }
+    Ok(())
+}
+
+fn add_token(tokenizer: &mut Tokenizer, id: u32, text: &str, flags: &Value, notes: &mut Notes) {
+    let Kind::Spm(spm) = &mut tokenizer.kind else { return };
+    let (tokens, at) = (&mut tokenizer.tokens, id as usize);
+    for gap in tokens.len()..=at {
+        tokens.push(json::padding(gap));
+    }
+    spm.scores.resize(tokens.len(), ADDED_SCORE);
+    let flag = |key| json::flag(flags, key);
+    let special = flag("special") || json::looks_special(text);
+    let token = &mut tokens[at];
+    let steers = matches!(token.class, Class::Unknown | Class::Control);
+    if token.text != text && !matches!(token.class, Class::Unused) {
+        notes.odd(NAME, format!("token {id}, '{}', is '{text}' in the files beside", token.text));
+    }
+    if !(steers && token.text == text) {
+        let class = if special { Class::Control } else { Class::UserDefined };
+        *token = Token { text: text.to_owned(), class };
+        spm.scores[at] = ADDED_SCORE;
+    }
+    let (lstrip, rstrip) = (flag("lstrip"), flag("rstrip"));
+    let (single_word, normalized) = (flag("single_word"), flag("normalized"));
+    let new = Added { id, special, lstrip, rstrip, single_word, normalized };
+    match tokenizer.added.binary_search_by_key(&id, |added| added.id) {
+        Ok(at) => tokenizer.added[at] = new,
+        Err(at) => tokenizer.added.insert(at, new),
+    }
+}
+
+/// Hugging Face's configuration may say where spaces are put before a text.
+fn set_space(tokenizer: &mut Tokenizer, config: &Value) {
+    let Kind::Spm(spm) = &mut tokenizer.kind else { return };
+    match config.get("add_prefix_space").and_then(Value::as_bool) {
+        Some(false) => spm.space = None,
+        Some(true) if spm.space.is_none() => {
+            spm.space = Some(Space { only_first: true, only_missing: false });
+        }
+        _ => {}
+    }
+    if let (Some(space), true) = (&mut spm.space, json::flag(config, "legacy")) {
+        space.only_first = false;
+    }
+}
