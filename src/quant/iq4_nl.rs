@@ -150,7 +150,7 @@ fn nearest_level(x: f32) -> f32 {
 /// The numbers of the levels nearest to weights times `inverse`.
 #[inline(always)]
 pub(super) fn levels(x: &[f32; LEN], inverse: f32) -> [u8; LEN] {
-    x.map(|x| BORDERS.iter().map(|border| u8::from(!(inverse * x < *border))).sum())
+    x.map(|x| BORDERS.iter().map(|border| if inverse * x < *border { 0 } else { 1 }).sum())
 }
 
 /// As [`rows::SEARCH_MAX`]. It lies lower, because these levels may overshoot the peak, which then

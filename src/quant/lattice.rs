@@ -304,7 +304,7 @@ fn odd(level: u8) -> f32 {
 #[inline(always)]
 fn split(weights: &[f32; 8], counts: &[f32; 8], kind: Signs) -> ([f32; 8], u8) {
     let mut x = weights.map(|x| if x >= 0.0 { x } else { -x });
-    let minus = |(i, x): (usize, &f32)| u8::from(!(*x >= 0.0)) << i;
+    let minus = |(i, x): (usize, &f32)| if *x >= 0.0 { 0 } else { 1 << i };
     let mut signs: u8 = weights.iter().enumerate().map(minus).sum();
     if kind == Signs::Free {
         return (x, signs);

@@ -88,6 +88,7 @@ fn hold_codes_against_ggml(folder: &Path) -> usize {
 }
 
 fn same_numbers(block: &Block, bytes: &[u8], ggml: &[f32], what: &str) {
+    assert!(!ggml.is_empty(), "{what} {}: nothing decoded", block.name);
     for (isa, ours) in on_each(|| decode(block, bytes)) {
         // Of types of few bits, only the first rows are kept.
         assert!(!ggml.is_empty() && ours.len() >= ggml.len());
