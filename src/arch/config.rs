@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 
 use super::rename::is_tied;
-use super::{ARCHS, Arch, Bias, Default, Key, Part, Role as Tensors, scaling, tensor};
+use super::{ARCHS, Arch, Bias, Default, Key, Part, Role as Tensors, rope, scaling, tensor};
 use crate::ir::tokenizer::Role;
 use crate::ir::value::List;
 use crate::ir::{Config, Error, Field, Hyper, Model, Naming, Notes, Result, Scalar, Value};
@@ -44,6 +44,9 @@ pub fn hyper(arch: &Arch, model: &Model) -> Result<Hyper> {
         Naming::Gguf => hyper.scaling = scaling::from_gguf(arch, model)?,
     }
     check(&hyper)?;
+    if hyper.rope_theta.is_some() {
+        rope::frequencies(&hyper)?;
+    }
     Ok(hyper)
 }
 

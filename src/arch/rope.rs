@@ -11,6 +11,15 @@ use crate::ir::{Error, Hyper, Result, Scaling};
 /// Malformed if the hyper-parameters lack theta or dimensions, or scale by a wrong number of
 /// factors.
 pub fn frequencies(hyper: &Hyper) -> Result<(Vec<f32>, f32)> {
+    let (frequencies, multiplier) = unchecked(hyper)?;
+    if frequencies.iter().chain([&multiplier]).all(|x| x.is_finite()) {
+        return Ok((frequencies, multiplier));
+    }
+    let text = "rope theta and scaling give rotary frequencies that are not finite";
+    Err(Error::malformed(text))
+}
+
+fn unchecked(hyper: &Hyper) -> Result<(Vec<f32>, f32)> {
     let (Some(theta), Some(dims)) = (hyper.rope_theta, hyper.rope_dims) else {
         return Err(Error::malformed("the model has no rope theta or no rotary dimensions"));
     };

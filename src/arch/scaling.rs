@@ -13,6 +13,9 @@ pub(super) fn from_json(config: &Config, hyper: &Hyper) -> Result<Scaling> {
     let Some(rope) = said("rope_scaling").or_else(|| said("rope_parameters")) else {
         return Ok(Scaling::None);
     };
+    if !matches!(rope, Value::Map(_)) {
+        return Err(Error::malformed("config.json: rope scaling is no JSON object"));
+    }
     let kind = rope.get("rope_type").or_else(|| rope.get("type")).and_then(Value::as_text);
     let real = |key: &str| rope.get(key).and_then(Value::as_f64).map(|x| x as f32);
     let need = |key: &str| {

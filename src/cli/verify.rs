@@ -27,13 +27,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", group = "on")]
     text: Option<PathBuf>,
     /// The mean KLD of the logits may be at most this.
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", value_parser = tolerance)]
     max_kld: Option<f64>,
     /// The share of positions with the same likeliest token must be at least this.
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", value_parser = tolerance)]
     min_top1: Option<f64>,
     /// The NMSE of the logits may be at most this.
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", value_parser = tolerance)]
     max_nmse: Option<f64>,
     /// Write the report as JSON.
     #[arg(long, value_name = "FILE")]
@@ -86,6 +86,12 @@ impl Args {
             _ => Ok(None),
         }
     }
+}
+
+/// A tolerance is a number: nothing passes a NaN, and everything a negative one fails.
+fn tolerance(text: &str) -> std::result::Result<f64, String> {
+    let number = text.parse().ok().filter(|x: &f64| x.is_finite() && *x >= 0.0);
+    number.ok_or_else(|| "expected a number of 0 or more".to_owned())
 }
 
 /// Compares two models that have been read. Without ids, the built-in text where there is a

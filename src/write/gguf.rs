@@ -55,8 +55,17 @@ fn tokenizer(
     match (&model.tokenizer, &model.unread_tokenizer) {
         (Some(tokenizer), _) => {
             let embedding = model.tensors.get("token_embd.weight");
-            let rows = embedding.and_then(|tensor| tensor.shape().dims().first().copied());
-            let rows = rows.map_or(tokenizer.tokens.len(), |rows| rows as usize);
+            let rows =
+                embedding.map(|tensor| (tensor.shape().dims().first().copied(), tensor.bytes()));
+            let rows = match rows {
+                // Every row is padded to a token: as many as the file has bytes for, and no more.
+                Some((Some(rows), bytes)) if rows > bytes => {
+                    let text = format!("token_embd.weight: {rows} rows, but {bytes} bytes");
+                    return Err(Error::malformed(text));
+                }
+                Some((Some(rows), _)) => rows as usize,
+                _ => tokenizer.tokens.len(),
+            };
             tokenizer_gguf::entries(tokenizer, rows, options.pre.as_deref(), notes)
         }
         (None, Some(error)) => Err(error.clone()),

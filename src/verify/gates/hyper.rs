@@ -142,9 +142,14 @@ fn entries(reference: &Model, candidate: &Model, out: &mut Compared) {
     let mut seen = indexmap::IndexSet::new();
     for key in keys.filter(|key| !is_about_the_file(key)) {
         let (theirs, ours) = (reference.config.get(key), candidate.config.get(key));
-        if seen.insert(key) && theirs != ours {
-            let text = |value: Option<&Value>| value.map_or("none".into(), |v| format!("{v:?}"));
-            out.differs(key, text(theirs), text(ours));
+        if !seen.insert(key) || theirs == ours {
+            continue;
+        }
+        let text = |value: Option<&Value>| value.map_or("none".into(), |v| format!("{v:?}"));
+        let (theirs, ours) = (text(theirs), text(ours));
+        // A NaN is unequal to itself, but not to the same NaN in a copy of the file.
+        if theirs != ours {
+            out.differs(key, theirs, ours);
         }
     }
 }
