@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::arch::{self, Fate, Ledger};
 use crate::formats::Format;
-use crate::ir::{Error, Model, Notes, Result, Tally};
+use crate::ir::{Error, Fault, Model, Notes, Result, Tally};
 use crate::quant::{self, Types};
 use crate::store::{FileSink, Target};
 use crate::write::{ExecuteOptions, Layout, WriteOptions, execute};
@@ -74,7 +74,14 @@ pub fn convert(
         sync: job.sync,
         inputs: layout.blobs(),
     });
-    let losses = execute(&layout, Box::new(sink), how)?;
+    let losses = execute(&layout, Box::new(sink), how).map_err(|error| match error.fault {
+        // What is lost is of the source; all else is of the file that it names.
+        Fault::Loss => error.at(&origin),
+        _ => error,
+    })?;
+    for (name, tally) in losses.iter().filter(|(_, tally)| tally.clamped > 0) {
+        notes.lost(name, format!("{} values were clamped, as asked for", tally.clamped));
+    }
     Ok(Made { layout, ledger, losses })
 }
 

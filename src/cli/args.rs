@@ -153,6 +153,9 @@ pub(crate) struct Writing {
     /// GGUF's name of the pre-tokenizer, where it is not recognised by its structure.
     #[arg(long, value_name = "NAME")]
     pub(crate) pre: Option<String>,
+    /// Bring finite values within the range of their type, instead of refusing them.
+    #[arg(long)]
+    pub(crate) clamp: bool,
     /// Pack weights that are NaN or infinite, which a packing cannot hold.
     #[arg(long)]
     pub(crate) allow_nonfinite: bool,

@@ -78,6 +78,8 @@ impl Conversion {
         let mut notes = Notes::default();
         // A name that leads to no format is refused before anything is read.
         let mut job = self.job(types)?;
+        // A clamped value is a loss, which --strict refuses.
+        job.types.clamp = self.writing.clamp && !self.common.strict;
         if let Some(path) = &self.imatrix {
             let matrix = imatrix::read(&Blob::open(path, Access::Read)?, &self.reading.limits()?)?;
             job.types.importance = Some(Arc::new(matrix));

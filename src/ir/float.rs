@@ -18,6 +18,8 @@ pub struct Tally {
     pub first_nonfinite: Option<u64>,
     /// Values other than zero that became zero.
     pub flushed: u64,
+    /// Finite values that were brought within the range of their target, as asked for.
+    pub clamped: u64,
 }
 
 impl Tally {
@@ -29,6 +31,7 @@ impl Tally {
         self.nonfinite += other.nonfinite;
         self.first_nonfinite = first(self.first_nonfinite, other.first_nonfinite);
         self.flushed += other.flushed;
+        self.clamped += other.clamped;
     }
 
     /// Counts the values that a packing cannot hold; `start` is the index of the first value.

@@ -22,6 +22,13 @@ pub enum Op {
         /// A tensor of a plain dtype, as another machine wrote it.
         input: Tensor,
     },
+    /// Finite values brought within ±`limit`, as binary32.
+    Clamp {
+        /// Weights of any dtype that can be decoded.
+        input: Tensor,
+        /// The largest magnitude that stays.
+        limit: f32,
+    },
     /// Rows packed by a quantizer.
     Pack {
         /// Weights of any dtype that can be decoded.
@@ -57,6 +64,7 @@ impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cast { to, .. } => write!(f, "cast {to}"),
+            Self::Clamp { limit, .. } => write!(f, "clamp {limit:e}"),
             Self::SwapBytes { .. } => f.write_str("swap bytes"),
             Self::Pack { quantizer, importance, .. } => {
                 let with = if importance.is_some() { " by importance" } else { "" };
@@ -77,6 +85,7 @@ impl Op {
     pub fn inputs(&self) -> Vec<&Tensor> {
         match self {
             Self::Cast { input, .. }
+            | Self::Clamp { input, .. }
             | Self::SwapBytes { input }
             | Self::Pack { input, .. }
             | Self::Interleave { input, .. } => {
@@ -94,6 +103,7 @@ impl Op {
         match self {
             Self::Cast { input, to } if to.is_float() => Ok((*to, input.shape().clone())),
             Self::Cast { to, .. } => Err(Error::bug(format!("a cast to {to}"))),
+            Self::Clamp { input, .. } => Ok((DType::F32, input.shape().clone())),
             Self::SwapBytes { input } if input.dtype().is_packed() => {
                 // gguf-py writes blocks as they are; llama.cpp's converter swaps their scales.
                 let text = "packed blocks in big-endian order, of which writers have no common \
@@ -128,7 +138,9 @@ impl Op {
     /// See [`Tensor::granule`].
     pub fn granule(&self) -> u64 {
         match self {
-            Self::Cast { input, .. } | Self::SwapBytes { input } => input.granule(),
+            Self::Cast { input, .. } | Self::Clamp { input, .. } | Self::SwapBytes { input } => {
+                input.granule()
+            }
             Self::Pack { input, .. } => lcm(input.granule(), input.shape().columns()),
             Self::Interleave { input, heads, .. } => {
                 lcm(input.granule(), input.shape().count() / heads)
@@ -150,6 +162,20 @@ impl Op {
             Self::Cast { input, to } => {
                 with_floats(input, elements.clone(), scratch, |values, scratch| {
                     encode(*to, values, out, elements.start, &mut scratch.tally)
+                })
+            }
+            Self::Clamp { input, limit } if input.dtype() == DType::F64 => {
+                with_bytes(input, elements, scratch, |bytes, scratch| {
+                    let values = bytes.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b));
+                    scratch.tally.clamped += clamp(values, f64::from(*limit), out);
+                    Ok(())
+                })
+            }
+            Self::Clamp { input, limit } => {
+                with_floats(input, elements, scratch, |values, scratch| {
+                    let values = values.iter().copied().map(f64::from);
+                    scratch.tally.clamped += clamp(values, f64::from(*limit), out);
+                    Ok(())
                 })
             }
             Self::SwapBytes { input } => {
@@ -227,6 +253,18 @@ fn pack(quantizer: &Quantizer, rows: &Rows<'_>, importance: Option<&[f32]>, out:
         (quantizer.pack)(values, columns, all.get(first..first + columns), packed);
         (at, left, out) = (at + len as u64, later, place);
     }
+}
+
+/// Writes values as binary32 within ±`limit`, and counts those that were beyond.
+fn clamp(values: impl Iterator<Item = f64>, limit: f64, out: &mut [u8]) -> u64 {
+    let mut clamped = 0;
+    for (place, x) in out.as_chunks_mut::<4>().0.iter_mut().zip(values) {
+        let beyond = x.is_finite() && x.abs() > limit;
+        clamped += u64::from(beyond);
+        let kept = if beyond { limit.copysign(x) } else { x };
+        *place = (kept as f32).to_le_bytes();
+    }
+    clamped
 }
 
 /// A scale is an f16 in every packing: weights beyond its range decode to infinity, or to NaN.

@@ -27,6 +27,8 @@ pub struct Types {
     pub leave_output: bool,
     /// Pack again what is packed already.
     pub allow_requantize: bool,
+    /// Bring finite values within the range of their target, instead of refusing them.
+    pub clamp: bool,
     /// How much each column counts, if it was measured.
     pub importance: Option<Arc<ImportanceMatrix>>,
 }
@@ -246,8 +248,12 @@ fn recast(name: &str, tensor: &Tensor, dtype: DType, types: &Types) -> Result<Te
     if from == dtype {
         return Ok(tensor.clone());
     }
+    let input = match (types.clamp, largest(dtype)) {
+        (true, Some(limit)) => Tensor::of(Op::Clamp { input: tensor.clone(), limit })?,
+        _ => tensor.clone(),
+    };
     let DType::Packed(block) = dtype else {
-        return Tensor::of(Op::Cast { input: tensor.clone(), to: dtype });
+        return Tensor::of(Op::Cast { input, to: dtype });
     };
     if from.is_packed() && !types.allow_requantize {
         return Err(Error::usage(format!(
@@ -260,5 +266,15 @@ fn recast(name: &str, tensor: &Tensor, dtype: DType, types: &Types) -> Result<Te
     })?;
     let matrix = types.importance.as_ref();
     let importance = matrix.map_or(Ok(None), |matrix| matrix.of(name, tensor.shape()))?;
-    Tensor::of(Op::Pack { input: tensor.clone(), quantizer, importance })
+    Tensor::of(Op::Pack { input, quantizer, importance })
+}
+
+/// The largest magnitude that a type surely holds. Scales of packings are binary16.
+fn largest(dtype: DType) -> Option<f32> {
+    match dtype {
+        DType::F16 | DType::Packed(_) => Some(half::f16::MAX.to_f32()),
+        DType::BF16 => Some(half::bf16::MAX.to_f32()),
+        DType::F32 => Some(f32::MAX),
+        _ => None,
+    }
 }

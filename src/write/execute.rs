@@ -93,7 +93,7 @@ fn refuse_losses(tallies: &[(String, Tally)], options: &ExecuteOptions<'_>) -> R
         let found = format!("{} finite values would become infinite", tally.overflowed);
         let first = tally.first_overflowed.unwrap_or(0);
         let others = others(overflows.count());
-        let advice = "choose a type of wider range, such as bf16 or f32";
+        let advice = "choose a type of wider range, such as bf16 or f32, or give --clamp";
         let found = format!("{found}, first element {first}{others}; {advice}");
         return Err(Error::loss(found).at(format_args!("tensor '{name}'")));
     }

@@ -141,3 +141,27 @@ fn a_gguf_beside_the_weights_is_not_the_directory() {
     let ran = remold!("verify", model, model.join("other.gguf"), "--quiet").ends(1);
     assert!(ran.stdout.contains("FAIL"), "a verdict has its reason\n{}", ran.told());
 }
+
+/// What overflows its type is refused with its count, or clamped and counted.
+#[test]
+fn overflow_is_clamped_if_asked_for() {
+    let dir = Dir::new();
+    let (source, target) = (dir.join("x.safetensors"), dir.join("x.gguf"));
+    let values = [70000.0f32, -1e30, 1.5, -0.0].repeat(16);
+    let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let mut header =
+        r#"{"x.weight":{"dtype":"F32","shape":[2,32],"data_offsets":[0,256]}}"#.to_owned();
+    header += &" ".repeat(header.len().next_multiple_of(8) - header.len());
+    let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &bytes].concat();
+    std::fs::write(&source, file).expect("a source");
+    for kind in ["f16", "q8_0"] {
+        let error = remold!("convert", source, target, "--type", kind).refuses(7);
+        assert!(error.contains("x.weight") && error.contains("--clamp"), "{error}");
+        assert!(!target.exists());
+        let ran =
+            remold!("convert", source, target, "--type", kind, "--clamp", "--overwrite").ends(0);
+        assert!(ran.stderr.contains("x.weight: 32 values were clamped"), "{}", ran.told());
+        std::fs::remove_file(&target).expect("the target");
+        remold!("convert", source, target, "--type", kind, "--clamp", "--strict").refuses(7);
+    }
+}
