@@ -115,6 +115,9 @@ pub static QUANTIZERS: &[&Quantizer] = &[
     &iq1_s::QUANTIZER,
 ];
 
+/// What ggml makes of activations, to multiply packed weights with; no file has such tensors.
+pub static ACTIVATIONS: &[&Quantizer] = &[&q8_1::QUANTIZER, &q8_k::QUANTIZER];
+
 /// The packing of a number of ggml's `enum ggml_type`.
 pub fn block_by_id(ggml_id: u32) -> Option<&'static Block> {
     BLOCKS.iter().copied().find(|block| block.ggml_id == ggml_id)

@@ -1,5 +1,5 @@
 //! Q8_1: 32 weights share a scale; each keeps a signed byte. ggml makes such blocks of activations,
-//! to multiply them with, and `ggml_quantize_chunk` makes none: they are read here, not written.
+//! to multiply them with; no file of llama.cpp has them.
 //!
 //! ```text
 //!   0        2                 4                          36
@@ -14,7 +14,7 @@
 
 use super::rows;
 use super::simd::dispatch;
-use crate::ir::{Block, Codec};
+use crate::ir::{Block, Codec, Quantizer};
 
 const LEN: usize = 32;
 const BYTES: usize = 2 + 2 + LEN;
@@ -28,8 +28,34 @@ pub(super) static BLOCK: Block = Block {
     codec: Some(Codec { decode, dot, error_bound }),
 };
 
+pub(super) static QUANTIZER: Quantizer = Quantizer { block: &BLOCK, pack };
+
+dispatch!(
+    fn pack(weights: &[f32], columns: usize, importance: Option<&[f32]>, out: &mut [u8])
+        = pack_blocks
+);
 dispatch!(fn decode(bytes: &[u8], weights: &mut [f32]) = decode_blocks);
 dispatch!(fn dot(bytes: &[u8], activations: &[f32]) -> f32 = dot_blocks);
+
+/// Importance changes nothing: there is one scale, and each weight is rounded to it.
+#[inline(always)]
+fn pack_blocks(weights: &[f32], _: usize, _: Option<&[f32]>, out: &mut [u8]) {
+    for (weights, out) in weights.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
+        encode(weights, out);
+    }
+}
+
+#[inline(always)]
+fn encode(weights: &[f32; LEN], out: &mut [u8; BYTES]) {
+    let d = rows::peak(weights) / 127.0;
+    let per_unit = rows::reciprocal(d);
+    let levels = weights.map(|x| rows::low_byte((x * per_unit).round()) as i8);
+    let sum: i32 = levels.iter().copied().map(i32::from).sum();
+    let [d0, d1, s0, s1, q @ ..] = out;
+    [*d0, *d1] = rows::put_f16(d);
+    [*s0, *s1] = rows::put_f16(sum as f32 * d);
+    *q = levels.map(|level| level as u8);
+}
 
 #[inline(always)]
 fn decode_blocks(bytes: &[u8], weights: &mut [f32]) {

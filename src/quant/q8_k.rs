@@ -1,5 +1,5 @@
 //! Q8_K: 256 weights share a scale; each keeps a signed byte. ggml makes such blocks of activations,
-//! to multiply them with, and `ggml_quantize_chunk` makes none: they are read here, not written.
+//! to multiply them with; no file of llama.cpp has them.
 //!
 //! ```text
 //!   0        4                260                    292
@@ -13,7 +13,7 @@
 
 use super::rows;
 use super::simd::dispatch;
-use crate::ir::{Block, Codec};
+use crate::ir::{Block, Codec, Quantizer};
 
 const LEN: usize = 256;
 const BYTES: usize = 4 + LEN + LEN / 16 * 2;
@@ -27,8 +27,44 @@ pub(super) static BLOCK: Block = Block {
     codec: Some(Codec { decode, dot, error_bound }),
 };
 
+pub(super) static QUANTIZER: Quantizer = Quantizer { block: &BLOCK, pack };
+
+dispatch!(
+    fn pack(weights: &[f32], columns: usize, importance: Option<&[f32]>, out: &mut [u8])
+        = pack_blocks
+);
 dispatch!(fn decode(bytes: &[u8], weights: &mut [f32]) = decode_blocks);
 dispatch!(fn dot(bytes: &[u8], activations: &[f32]) -> f32 = dot_blocks);
+
+/// Importance changes nothing: there is one scale, and each weight is rounded to it.
+#[inline(always)]
+fn pack_blocks(weights: &[f32], _: usize, _: Option<&[f32]>, out: &mut [u8]) {
+    for (weights, out) in weights.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
+        encode(weights, out);
+    }
+}
+
+/// The bits of `quantize_row_q8_K_ref`.
+#[inline(always)]
+fn encode(weights: &[f32; LEN], out: &mut [u8; BYTES]) {
+    let peak = rows::signed_peak(weights);
+    if peak == 0.0 {
+        out.fill(0);
+        return;
+    }
+    let per_unit = -127.0 / peak;
+    let levels = weights.map(|x| rows::nearest(per_unit * x).min(127) as i8);
+    let (d, rest) = out.split_at_mut(4);
+    let (q, sums) = rest.split_at_mut(LEN);
+    d.copy_from_slice(&(1.0 / per_unit).to_le_bytes());
+    for (place, level) in q.iter_mut().zip(levels) {
+        *place = level as u8;
+    }
+    for (place, levels) in sums.as_chunks_mut::<2>().0.iter_mut().zip(levels.as_chunks::<16>().0) {
+        let sum: i16 = levels.iter().copied().map(i16::from).sum();
+        *place = sum.to_le_bytes();
+    }
+}
 
 #[inline(always)]
 fn decode_blocks(bytes: &[u8], weights: &mut [f32]) {

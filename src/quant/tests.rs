@@ -146,10 +146,14 @@ fn noise_is_decoded_as_by_ggml() {
 }
 
 #[test]
-fn what_is_only_read_has_the_numbers_of_ggml() {
+fn activations_have_the_bytes_and_numbers_of_ggml() {
     let (weights, activations) = (floats(&fixtures().join("rows.f32")), gaussian(512 * 25, 6));
-    for block in [&q8_1::BLOCK, &q8_k::BLOCK] {
+    for quantizer in ACTIVATIONS {
+        let block = quantizer.block;
         let bytes = std::fs::read(fixtures().join(format!("rows.{}", block.name))).unwrap();
+        for (isa, packed) in on_each(|| pack(quantizer, &weights, 512, None)) {
+            same_blocks(block, &packed, &bytes, &format!("{} {isa:?}", block.name));
+        }
         let expected = floats(&fixtures().join(format!("rows.{}.f32", block.name)));
         assert_eq!(expected.len(), weights.len());
         for (isa, ours) in on_each(|| decode(block, &bytes)) {
