@@ -109,6 +109,10 @@ fn rename(model: Model, job: &Job, notes: &mut Notes) -> Result<(Model, Ledger)>
                 let config = arch::untranslated(&model, job.to.naming, notes);
                 return Ok(kept(Model { config, naming: job.to.naming, ..model }));
             }
+            if job.types.all.is_some() {
+                let text = "the family is not known: names and shapes alone choose the types";
+                notes.chosen(&model.origin, text);
+            }
             Ok(kept(model))
         }
     }
