@@ -193,7 +193,7 @@ impl Plan {
         let (middle, scale) = match self.middle {
             Middle::Peak => (peak, peak / (2.0 * top - 1.0)),
             Middle::Fitted => {
-                let scale = positive(&x, counts, lattice.top + 1);
+                let scale = search::positive(&x, counts, lattice.top + 1, &mut [0; G]);
                 (scale * top, scale)
             }
         };
@@ -316,75 +316,6 @@ fn split(weights: &[f32; 8], counts: &[f32; 8], kind: Signs) -> ([f32; 8], u8) {
         signs ^= 1 << least;
     }
     (x, signs & 127)
-}
-
-/// The scale of levels `0..=top` for magnitudes, some of which may be below zero by the sign they
-/// got. `make_qp_quants` of ggml, whose levels are bytes: below zero, they wrap.
-#[inline(always)]
-fn positive<const G: usize>(x: &[f32; G], counts: &[f32; G], top: i32) -> f32 {
-    let peak = x.iter().fold(0.0f32, |peak, x| if peak > *x { peak } else { *x });
-    if peak < search::ZERO_MAX {
-        return 0.0;
-    }
-    let error = |inverse: f32, level: &dyn Fn(i32) -> f32| {
-        let scale = 1.0 / inverse;
-        x.iter().zip(counts).fold(0.0, |sum: f32, (x, count)| {
-            let off = x - scale * level(rows::nearest(inverse * x));
-            sum + count * off * off
-        })
-    };
-    let mut inverse = top as f32 / peak;
-    let mut least = error(inverse, &|l| f32::from(l as u8));
-    for t in [-4i8, -3, -2, -1, 1, 2, 3, 4] {
-        let tried = (0.1 * f32::from(t) + top as f32) / peak;
-        let error = error(tried, &|l| l.min(top) as f32);
-        if error < least {
-            (least, inverse) = (error, tried);
-        }
-    }
-    let mut levels = [0u8; G];
-    let (mut xl, mut l2) = (0.0f32, 0.0f32);
-    for i in 0..G {
-        let level = rows::nearest(inverse * x[i]).min(top);
-        levels[i] = level as u8;
-        xl += counts[i] * x[i] * level as f32;
-        l2 += counts[i] * level as f32 * level as f32;
-    }
-    for _ in 0..5 {
-        if !improve(x, counts, top, &mut levels, (&mut xl, &mut l2)) {
-            break;
-        }
-    }
-    if l2 > 0.0 { xl / l2 } else { 0.0 }
-}
-
-/// Moves single levels to where the scale of all others wants them, if that is better.
-#[inline(always)]
-fn improve<const G: usize>(
-    x: &[f32; G],
-    counts: &[f32; G],
-    top: i32,
-    levels: &mut [u8; G],
-    (xl, l2): (&mut f32, &mut f32),
-) -> bool {
-    let mut changed = false;
-    for i in 0..G {
-        let (old, count) = (f32::from(levels[i]), counts[i]);
-        let (mut other_xl, mut other_l2) = (*xl - count * x[i] * old, *l2 - count * old * old);
-        if other_xl > 0.0 && other_l2 > 0.0 {
-            let level = rows::nearest(x[i] * other_l2 / other_xl).min(top);
-            if level != i32::from(levels[i]) {
-                other_xl += count * x[i] * level as f32;
-                other_l2 += count * level as f32 * level as f32;
-                if other_xl * other_xl * *l2 > *xl * *xl * other_l2 {
-                    levels[i] = level as u8;
-                    (*xl, *l2) = (other_xl, other_l2);
-                    changed = true;
-                }
-            }
-        }
-    }
-    changed
 }
 
 /// The scale of a block, rounded, and the steps of its groups, which stand for odd numbers up to
