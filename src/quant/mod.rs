@@ -50,7 +50,7 @@ mod tq1_0;
 mod tq2_0;
 mod trits;
 
-pub use apply::{Mixture, Types, apply, dtype_by_name};
+pub use apply::{Mixture, Types, apply, dtype_by_name, sizes};
 pub use importance::{ImportanceMatrix, require_importance};
 
 use crate::ir::{Block, DType, Quantizer};
