@@ -148,6 +148,8 @@ fn hyper_json(hyper: &Hyper) -> Json {
         let value = match hyper.get(field)? {
             Scalar::Count(n) => json!(n),
             Scalar::Real(x) => lenient(&Value::F32(x)),
+            Scalar::Flag(yes) => json!(yes),
+            other => json!(other.to_string()),
         };
         Some((field.text().replace(' ', "_"), value))
     });
