@@ -68,6 +68,8 @@ fn is_optional(field: Field) -> bool {
         LocalTheta,
         GateLimit,
         AttentionScale,
+        DecoderStart,
+        FirstPosition,
     ];
     optional.contains(&field)
 }
@@ -121,7 +123,8 @@ fn is_neutral(field: Field, x: f32) -> bool {
     }
 }
 
-/// GGUF's metadata for a model, but for what depends on the types chosen.
+/// GGUF's metadata for a model that has GGUF's tensors already, but for what depends on the types
+/// chosen.
 pub(super) fn to_gguf(
     arch: &'static Arch,
     model: &Model,
@@ -136,6 +139,9 @@ pub(super) fn to_gguf(
     }
     scaling::to_gguf(arch, &hyper.scaling, &mut entries, notes);
     (arch.hooks.to_gguf)(hyper, &mut entries);
+    if let Some(pooling) = super::pooling::from_modules(model)? {
+        entries.insert(format!("{}.pooling_type", arch.gguf), Value::U32(pooling.pool.gguf()));
+    }
     if !arch.in_llama_cpp {
         let text = "llama.cpp knows no such architecture: the file is for remold";
         notes.lost(arch.gguf, text);
@@ -166,12 +172,7 @@ fn add_ours(
     entries: &mut Entries,
     notes: &mut Notes,
 ) -> Result<()> {
-    let written = Model {
-        naming: Naming::Gguf,
-        config: Config { entries: entries.clone() },
-        tensors: indexmap::IndexMap::new(),
-        ..model.clone()
-    };
+    let written = Model { config: Config { entries: entries.clone() }, ..model.clone() };
     let read = self::hyper(find(&written).unwrap_or(arch), &written)?;
     for &field in Field::ALL {
         let (meant, implied) = (hyper.get(field), read.get(field));
@@ -301,7 +302,8 @@ fn check(hyper: &Hyper) -> Result<()> {
         rotary.is_multiple_of(2) && rotary <= size,
         format!("rotary dimensions {rotary} must be even and no more than the head size {size}"),
     )?;
-    rule(size > 0, format!("head size {size} must be at least 1"))?;
+    let attends = hyper.heads.is_some();
+    rule(size > 0 || !attends, format!("head size {size} must be at least 1"))?;
     let (experts, used) = (hyper.experts.unwrap_or(0), hyper.experts_used.unwrap_or(0));
     rule(
         used <= experts && (experts == 0 || used > 0),

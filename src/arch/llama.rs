@@ -25,6 +25,7 @@ pub(super) static LLAMA: Arch = Arch {
     optional_prefix: "model.",
     rows: &[ROWS],
     drops: DROPS,
+    forgets: &[],
     block: BlockShape { gguf_pairing: Pairing::Pairs, ..BlockShape::USUAL },
 };
 

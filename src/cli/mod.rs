@@ -5,6 +5,7 @@ mod bench;
 mod convert;
 mod diff;
 mod docs;
+mod embed;
 mod inspect;
 mod logits;
 mod quantize;
@@ -50,6 +51,7 @@ enum Command {
     Run(run::Args),
     Tokenize(tokenize::Args),
     Bench(bench::Args),
+    Embed(embed::Args),
     Completions(docs::CompletionsArgs),
     Man(docs::ManArgs),
 }
@@ -98,6 +100,7 @@ fn run(cli: Cli) -> Result<Outcome> {
         Command::Run(args) => args.run(),
         Command::Tokenize(args) => args.run(),
         Command::Bench(args) => args.run(),
+        Command::Embed(args) => args.run(),
         Command::Completions(args) => args.run(),
         Command::Man(args) => args.run(),
     }

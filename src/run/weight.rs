@@ -220,6 +220,12 @@ impl Linear {
         Ok(Self { weight: Weight::new(weight)?, bias })
     }
 
+    /// The same with another bias, if there is one.
+    pub(super) fn plus(mut self, bias: Option<Vec<f32>>) -> Self {
+        self.bias = bias.or(self.bias);
+        self
+    }
+
     /// W · x + b.
     ///
     /// # Errors

@@ -33,7 +33,7 @@ mod tests;
 
 pub use diff::{Diff, Difference, Unlike, diff};
 pub use gates::asked::Asked;
-pub use gates::logits::{Open, Runner, decoder};
+pub use gates::logits::{Open, Runner, machine};
 pub use metrics::{Gather, Metrics};
 pub use own::QuantizerFor;
 pub use report::{Bound, Finding, Gate, Kind, Report, TensorReport};
@@ -64,7 +64,7 @@ impl Default for Options<'_> {
             tokens: None,
             special: Vec::new(),
             asked: Asked::default(),
-            open: Some(&decoder),
+            open: Some(&machine),
             quantizer_for: crate::quant::quantizer_for,
         }
     }

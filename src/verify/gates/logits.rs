@@ -1,7 +1,7 @@
 //! The gate of logits: both models run on the same ids, each by its own conventions.
 
 use crate::ir::{Error, Fault, Hyper, Model, Result};
-use crate::run::{Cache, Decoder};
+use crate::run::{Cache, Decoder, Encoder, Machine, Seq2Seq};
 use crate::verify::metrics::{Gather, Metrics};
 use crate::verify::report::{Gate, number};
 use crate::verify::tokens;
@@ -21,6 +21,11 @@ pub trait Runner {
     /// The number of logits at each position.
     fn vocab(&self) -> usize;
 
+    /// Whether a text must be given whole, because positions see those after them.
+    fn is_whole(&self) -> bool {
+        false
+    }
+
     /// Forgets everything and makes room for a text of `len` ids.
     ///
     /// # Errors
@@ -37,18 +42,61 @@ pub trait Runner {
 /// Makes a model ready to run. A fault of Unsupported means that its family has no runner.
 pub type Open = dyn for<'m> Fn(&'m Model) -> Result<Box<dyn Runner + 'm>> + Sync;
 
-/// Makes a decoder ready to run.
+/// Makes a model ready to run.
 ///
 /// # Errors
-/// What [`Decoder::new`] says: Unsupported if the family has no runner.
-pub fn decoder(model: &Model) -> Result<Box<dyn Runner + '_>> {
-    let decoder = Decoder::new(model)?;
-    let cache = decoder.cache(0)?;
-    Ok(Box::new(Decoding { decoder, cache }))
+/// What [`Machine::new`] says: Unsupported if the family has no runner.
+pub fn machine(model: &Model) -> Result<Box<dyn Runner + '_>> {
+    Ok(match Machine::new(model)? {
+        Machine::Decoder(decoder) => {
+            let cache = decoder.cache(0)?;
+            Box::new(Decoding { decoder, cache })
+        }
+        Machine::Encoder(encoder) => encoder,
+        Machine::Seq2Seq(seq2seq) => seq2seq,
+    })
+}
+
+impl Runner for Encoder {
+    fn vocab(&self) -> usize {
+        self.width()
+    }
+
+    fn is_whole(&self) -> bool {
+        true
+    }
+
+    fn begin(&mut self, _: usize) -> Result<()> {
+        Ok(())
+    }
+
+    fn forward(&mut self, ids: &[u32]) -> Result<Vec<f32>> {
+        Self::forward(self, ids)
+    }
+}
+
+/// The text is what is read, and what is written after the first token.
+impl Runner for Seq2Seq {
+    fn vocab(&self) -> usize {
+        Self::vocab(self)
+    }
+
+    fn is_whole(&self) -> bool {
+        true
+    }
+
+    fn begin(&mut self, _: usize) -> Result<()> {
+        Ok(())
+    }
+
+    fn forward(&mut self, ids: &[u32]) -> Result<Vec<f32>> {
+        let written: Vec<u32> = [self.start()].iter().chain(ids).copied().take(ids.len()).collect();
+        Self::forward(self, &mut self.read(ids, written.len())?, &written)
+    }
 }
 
 struct Decoding {
-    decoder: Decoder,
+    decoder: Box<Decoder>,
     cache: Cache,
 }
 
@@ -121,6 +169,7 @@ pub(crate) fn run(plan: &Plan<'_>, open: &Open) -> Result<Ran> {
     let (mut gather, mut baseline) = (Gather::default(), Gather::default());
     let step = (HELD / (expected.max(1) * 4)).clamp(1, 64);
     for text in tokens::pieces(plan.hyper, plan.ids) {
+        let step = if reference.is_whole() { text.len() } else { step };
         reference.begin(text.len())?;
         own.as_mut().map_or(Ok(()), |own| own.begin(text.len()))?;
         if let Err(error) = candidate.begin(text.len()) {
