@@ -18,10 +18,11 @@ pub(super) static BERT: Arch = Arch {
     in_llama_cpp: true,
     hf: &["BertForMaskedLM", "BertForPreTraining"],
     model_type: "bert",
-    keys: &[KEYS],
+    keys: &[KEYS, HEAD_KEYS],
     hooks: HOOKS,
     expects: EXPECTS,
     ignored: &[],
+    unknown: &[Role::HeadDense, Role::HeadNorm, Role::Output, Role::OutputBias],
     tied: true,
     optional_prefix: "bert.",
     rows: &[BODY, HEAD],
@@ -31,13 +32,14 @@ pub(super) static BERT: Arch = Arch {
 };
 
 /// `BertModel`.
-pub(super) static BERT_MODEL: Arch = Arch { hf: &["BertModel"], rows: &[BODY], ..BERT };
+pub(super) static BERT_MODEL: Arch =
+    Arch { hf: &["BertModel"], keys: &[KEYS], rows: &[BODY], ..BERT };
 
 /// `RobertaForMaskedLM`, and XLM-RoBERTa and CamemBERT, which are the same.
 pub(super) static ROBERTA: Arch = Arch {
     hf: &["RobertaForMaskedLM", "XLMRobertaForMaskedLM", "CamembertForMaskedLM"],
     model_type: "roberta",
-    keys: &[KEYS, ROBERTA_KEYS],
+    keys: &[KEYS, ROBERTA_KEYS, ROBERTA_HEAD_KEYS],
     hooks: ROBERTA_HOOKS,
     optional_prefix: "roberta.",
     rows: &[ROBERTA_NAMES, ROBERTA_BODY, ROBERTA_HEAD],
@@ -47,6 +49,7 @@ pub(super) static ROBERTA: Arch = Arch {
 /// `RobertaModel`.
 pub(super) static ROBERTA_MODEL: Arch = Arch {
     hf: &["RobertaModel", "XLMRobertaModel", "CamembertModel"],
+    keys: &[KEYS, ROBERTA_KEYS],
     rows: &[ROBERTA_NAMES, ROBERTA_BODY],
     ..ROBERTA
 };
@@ -55,7 +58,7 @@ pub(super) static ROBERTA_MODEL: Arch = Arch {
 pub(super) static DISTILBERT: Arch = Arch {
     hf: &["DistilBertForMaskedLM"],
     model_type: "distilbert",
-    keys: &[DISTILBERT_KEYS],
+    keys: &[DISTILBERT_KEYS, HEAD_KEYS],
     hooks: Hooks { to_gguf: encoder, ..Hooks::NONE },
     expects: &[("sinusoidal_pos_embds", Expected::Flag(false))],
     optional_prefix: "distilbert.",
@@ -64,8 +67,12 @@ pub(super) static DISTILBERT: Arch = Arch {
 };
 
 /// `DistilBertModel`.
-pub(super) static DISTILBERT_MODEL: Arch =
-    Arch { hf: &["DistilBertModel"], rows: &[DISTILBERT_BODY], ..DISTILBERT };
+pub(super) static DISTILBERT_MODEL: Arch = Arch {
+    hf: &["DistilBertModel"],
+    keys: &[DISTILBERT_KEYS],
+    rows: &[DISTILBERT_BODY],
+    ..DISTILBERT
+};
 
 #[rustfmt::skip]
 static KEYS: &[Key] = &[
@@ -81,16 +88,24 @@ static KEYS: &[Key] = &[
     key(Field::FeedForward,      &["intermediate_size"],         "feed_forward_length",            Default::Is(Scalar::Count(3072))),
     key(Field::NormEpsilon,      &["layer_norm_eps"],            "attention.layer_norm_epsilon",   Default::Is(Scalar::Real(1e-12))),
     key(Field::Activation,       &["hidden_act"],                "",                               Default::Is(GELU)),
-    key(Field::HeadActivation,   &[],                            "",                               Default::Same(Field::Activation)),
     key(Field::TokenTypes,       &["type_vocab_size"],           "",                               Default::Is(Scalar::Count(2))),
     key(Field::PostNorm,         &[],                            "",                               Default::Is(Scalar::Flag(true))),
 ];
 
-/// The head has Φ's activation, whatever the layers have.
+#[rustfmt::skip]
+static HEAD_KEYS: &[Key] = &[
+    key(Field::HeadActivation,   &[],                            "",                               Default::Same(Field::Activation)),
+];
+
 #[rustfmt::skip]
 static ROBERTA_KEYS: &[Key] = &[
     key(Field::Vocab,            &["vocab_size"],                "vocab_size",                     Default::Is(Scalar::Count(50265))),
     key(Field::FirstPosition,    &[],                            "position_offset",                Default::None),
+];
+
+/// The head has Φ's activation, whatever the layers have.
+#[rustfmt::skip]
+static ROBERTA_HEAD_KEYS: &[Key] = &[
     key(Field::HeadActivation,   &[],                            "",                               Default::Is(GELU)),
 ];
 
@@ -108,7 +123,6 @@ static DISTILBERT_KEYS: &[Key] = &[
     key(Field::FeedForward,      &["hidden_dim"],                "feed_forward_length",            Default::Is(Scalar::Count(3072))),
     key(Field::NormEpsilon,      &[],                            "attention.layer_norm_epsilon",   Default::Is(Scalar::Real(1e-12))),
     key(Field::Activation,       &["activation"],                "",                               Default::Is(GELU)),
-    key(Field::HeadActivation,   &[],                            "",                               Default::Same(Field::Activation)),
     key(Field::PostNorm,         &[],                            "",                               Default::Is(Scalar::Flag(true))),
 ];
 

@@ -152,8 +152,23 @@ pub(super) fn to_gguf(
         let more = if *field == Field::SlidingWindow { " beyond the window" } else { "" };
         notes.lost(field.text(), format!("{text}{more}"));
     }
+    note_unknown(&super::Parts { arch, model, hyper }, notes)?;
     add_ours(arch, model, hyper, &mut entries, notes)?;
     Ok(entries)
+}
+
+/// Says which tensors llama.cpp does not know.
+fn note_unknown(parts: &super::Parts<'_>, notes: &mut Notes) -> Result<()> {
+    let mut names = Vec::new();
+    for role in parts.arch.unknown {
+        names.extend(parts.get(*role, Part::Weight, None)?.map(|named| named.name));
+    }
+    if !names.is_empty() {
+        let text = "llama.cpp has no such tensors with this architecture, and refuses the file; \
+                    for llama.cpp, leave them out of the source with --exclude";
+        notes.lost(names.join(", "), text);
+    }
+    Ok(())
 }
 
 /// Whether a field changes what the model computes: a window as long as the context does not.

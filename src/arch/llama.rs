@@ -21,6 +21,7 @@ pub(super) static LLAMA: Arch = Arch {
     hooks: Hooks::NONE,
     expects: &[("hidden_act", Expected::Word(&["silu", "swish"]))],
     ignored: &[],
+    unknown: &[],
     tied: false,
     optional_prefix: "model.",
     rows: &[ROWS],

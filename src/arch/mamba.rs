@@ -24,6 +24,7 @@ pub(super) static MAMBA: Arch = Arch {
     },
     expects: &[("hidden_act", Expected::Word(&["silu", "swish"]))],
     ignored: &[],
+    unknown: &[],
     tied: true,
     optional_prefix: "backbone.",
     rows: &[ROWS],

@@ -18,7 +18,7 @@ pub(super) static MODERNBERT: Arch = Arch {
     in_llama_cpp: true,
     hf: &["ModernBertForMaskedLM"],
     model_type: "modernbert",
-    keys: &[KEYS],
+    keys: &[KEYS, HEAD_KEYS],
     hooks: Hooks {
         from_json: layers_of_json,
         from_gguf: layers_of_gguf,
@@ -27,6 +27,7 @@ pub(super) static MODERNBERT: Arch = Arch {
     },
     expects: &[],
     ignored: &[],
+    unknown: &[Role::Output, Role::OutputBias],
     tied: true,
     optional_prefix: "model.",
     rows: &[BODY, HEAD],
@@ -57,6 +58,10 @@ static KEYS: &[Key] = &[
     key(Field::LocalTheta,       &["local_rope_theta", "rope_parameters.sliding_attention.rope_theta"],  "rope.freq_base_swa",    Default::Is(Scalar::Real(10_000.0))),
     key(Field::SlidingWindow,    &["local_attention"],                                           "attention.sliding_window",      Default::Is(Scalar::Count(128))),
     key(Field::Activation,       &["hidden_activation"],                                         "",                              Default::Is(GELU)),
+];
+
+#[rustfmt::skip]
+static HEAD_KEYS: &[Key] = &[
     key(Field::HeadActivation,   &["classifier_activation"],                                     "",                              Default::Is(GELU)),
 ];
 
@@ -132,6 +137,8 @@ fn layers_to_json(hyper: &Hyper, entries: &mut Entries) {
     }
     let window = hyper.sliding_window.map_or(Value::U64(128), Value::U64);
     entries.insert("local_attention".into(), window);
+    // What it would be where nothing is said may be beyond the vocabulary.
+    entries.insert("pad_token_id".into(), Value::Null);
     if let Some(every) = every(hyper) {
         entries.insert("global_attn_every_n_layers".into(), Value::U64(every));
     }

@@ -8,7 +8,7 @@ use super::check::{self, has_bias};
 use super::names::{Found, Place, dropped, forgotten, locate};
 use super::parts::{self, Named, Parts, siblings, unpacked};
 use super::{Arch, Fix, Form, Need, Part, Role, Row, config, hyper, is_tied, tensor};
-use crate::ir::op::Order;
+use crate::ir::op::{Order, Picked};
 use crate::ir::{
     Blob, Config, DType, Error, Field, Model, Naming, Notes, Op, Result, Shape, Tensor,
 };
@@ -157,10 +157,27 @@ impl Renaming<'_> {
         if found.row.fix == Fix::FromScaling {
             return Ok(Fate::Fused("the configuration's rope scaling".into()));
         }
+        if let (Fix::Skip(field), Naming::Gguf) = (found.row.fix, self.naming) {
+            self.note_padding(name, parts::count(hyper, field).unwrap_or(0), notes)?;
+        }
         match self.stands_for(name, &found)? {
             Some(other) => self.spare(name, &other, notes),
             None => self.becomes(&found),
         }
+    }
+
+    /// The row before the first position is that of padding: it is lost, unless it is zero.
+    fn note_padding(&self, name: &str, rows: u64, notes: &mut Notes) -> Result<()> {
+        let table = self.source.model.tensors.get(name).filter(|_| rows > 0);
+        let Some(table) = table else { return Ok(()) };
+        let picked = Picked { axis: 0, groups: 1, from: rows - 1, len: 1 };
+        let row = Tensor::of(Op::Pick { input: table.clone(), picked })?;
+        if row.to_floats()?.iter().any(|x| *x != 0.0) {
+            let text = "the row of padding has no place in the target, and is not zero: texts \
+                        that hold padding have other hidden states";
+            notes.lost(name, text);
+        }
+        Ok(())
     }
 
     /// The tensor that is used in place of this one, of the same role under another name.

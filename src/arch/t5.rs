@@ -21,6 +21,7 @@ pub(super) static T5: Arch = Arch {
     hooks: Hooks { from_json: options, from_gguf: gate, to_json: write_options, to_gguf: epsilons },
     expects: &[],
     ignored: &[],
+    unknown: &[],
     tied: true,
     optional_prefix: "",
     rows: &[ROWS, DECODER_ROWS],

@@ -24,6 +24,8 @@ pub struct Arch {
     pub expects: &'static [(&'static str, Expected)],
     /// Hyper-parameters that a GGUF states and llama.cpp does not apply.
     pub ignored: &'static [Field],
+    /// Tensors whose names in a GGUF are our own: llama.cpp refuses a file that has them.
+    pub unknown: &'static [Role],
     /// Whether the output matrix is the embedding where config.json does not say.
     pub tied: bool,
     /// A prefix of Hugging Face names that files of the bare model leave out.

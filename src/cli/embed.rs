@@ -56,7 +56,7 @@ impl Args {
         let limit = limit(&model, &encoder, pooling);
         let pool = run::pool(self.common.threads()?.get())?;
         let embed = |text: &String| -> Result<Embedded> {
-            let ids = cut(&model, tokens.encode(text, true, false)?, limit)?;
+            let ids = cut(&model, tokens.encode(text, true, true)?, limit)?;
             let hidden = encoder.hidden(&ids)?;
             let vector = run::pooled(&hidden, encoder.features(), pooling);
             Ok(Embedded { tokens: ids.len(), vector })

@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::grouped;
-use crate::arch::{self, Arch};
+use crate::arch::{self, Arch, Plan};
 use crate::cli::report;
 use crate::ir::{Hyper, Model, Naming, Notes};
 use crate::quant;
@@ -39,7 +39,7 @@ impl Memory {
         let model = renamed.as_ref().map_or(model, |(model, _)| model);
         let known = model.naming == Naming::Gguf && !model.tensors.is_empty();
         Self {
-            cache_per_token: cache_per_token(hyper),
+            cache_per_token: cache_per_token(family, hyper),
             tokens: hyper.context.unwrap_or(TOKENS).min(TOKENS),
             types: if known { quant::sizes(model) } else { Vec::new() },
             parameters: model.tensors.values().map(|tensor| tensor.shape().count()).sum(),
@@ -89,8 +89,13 @@ impl Memory {
     }
 }
 
-/// Each layer keeps a key and a value for each of their heads.
-fn cache_per_token(hyper: &Hyper) -> Option<u64> {
+/// Each layer of a decoder keeps a key and a value for each of their heads.
+fn cache_per_token(family: Option<&'static Arch>, hyper: &Hyper) -> Option<u64> {
+    let layers = match family?.block.plan {
+        Plan::Decoder => hyper.layers,
+        Plan::Encoder => None,
+        Plan::EncoderDecoder => hyper.decoder_layers,
+    };
     let sizes = hyper.key_dim?.checked_add(hyper.value_dim?)?;
-    hyper.layers?.checked_mul(hyper.kv_heads?)?.checked_mul(sizes)?.checked_mul(ELEMENT)
+    layers?.checked_mul(hyper.kv_heads?)?.checked_mul(sizes)?.checked_mul(ELEMENT)
 }
