@@ -106,6 +106,7 @@ pub(super) fn attention(parts: &Parts<'_>, layer: u64) -> Result<Attention> {
         scale: scale / by_layer,
         cap: hyper.attention_cap,
         slopes: hyper.alibi.map(|bias| slopes(heads, bias)).unwrap_or_default(),
+        alibi: parts.arch.block.alibi,
         sinks: sinks.unwrap_or_default(),
     })
 }
