@@ -6,6 +6,7 @@
 //! names of our own, and llama.cpp loads only files without them. RoBERTa's rows of positions
 //! before the first that is used have no place in a GGUF.
 
+use super::llama::LLAMA;
 use super::table::{
     Arch, Bias, BlockShape, Default, Entries, Expected, Fix, Hooks, Key, Need, Norm, Plan, Role,
     Row, at, key, row,
@@ -29,6 +30,7 @@ pub(super) static BERT: Arch = Arch {
     drops: DROPS,
     forgets: FORGETS,
     block: BLOCK,
+    ..LLAMA
 };
 
 /// `BertModel`.

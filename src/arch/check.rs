@@ -71,6 +71,9 @@ fn is_needed(arch: &Arch, parts: &Parts<'_>, row: &Row, part: Part, layer: u64) 
         Need::Sparse => hyper.is_sparse(layer),
         Need::AfterFirst => layer > 0,
         Need::Where(flag) => hyper.get(flag) == Some(Scalar::Flag(true)),
+        Need::LowRank => hyper.query_rank.is_some(),
+        Need::FullRank => hyper.query_rank.is_none(),
+        Need::Serial => hyper.parallel.is_none(),
         Need::Optional => false,
     };
     match part {
@@ -142,6 +145,9 @@ fn expected(parts: &Parts<'_>, found: &Found) -> Result<Option<Vec<u64>>> {
             Fix::ByHead(_) => vec![heads, rows / heads, *columns],
             _ => vec![heads, *columns, rows / heads],
         };
+    }
+    if found.row.fix == Fix::Flat && naming == Naming::Gguf {
+        shape = vec![shape.iter().product()];
     }
     if found.home.transposed && is_matrix {
         let rank = shape.len();

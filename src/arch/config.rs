@@ -32,14 +32,14 @@ pub fn hyper(arch: &Arch, model: &Model) -> Result<Hyper> {
     }
     match model.naming {
         Naming::HuggingFace => {
-            (arch.hooks.from_json)(&model.config, &mut hyper)?;
             super::json::expect(arch, &model.config)?;
             hyper.scaling = scaling::from_json(arch, &model.config, &hyper)?;
+            (arch.hooks.from_json)(&model.config, &mut hyper)?;
         }
         Naming::Gguf => {
+            hyper.scaling = scaling::from_gguf(arch, model)?;
             (arch.hooks.from_gguf)(model, &mut hyper)?;
             said_by_us(arch, model, &mut hyper)?;
-            hyper.scaling = scaling::from_gguf(arch, model)?;
         }
     }
     tidy(&mut hyper);
@@ -103,6 +103,12 @@ fn tidy(hyper: &mut Hyper) {
     }
     if hyper.experts.is_none() {
         hyper.sparse = None;
+    }
+    if hyper.embedding_width == hyper.hidden {
+        hyper.embedding_width = None;
+    }
+    if hyper.latent_epsilon == hyper.norm_epsilon {
+        hyper.latent_epsilon = None;
     }
     if hyper.route_groups.is_none_or(|groups| groups <= 1) {
         hyper.route_groups = None;

@@ -18,6 +18,7 @@ pub(super) static LLAMA: Arch = Arch {
     hf: &["LlamaForCausalLM"],
     model_type: "llama",
     keys: &[KEYS],
+    when: |_| true,
     hooks: Hooks::NONE,
     expects: &[("hidden_act", Expected::Word(&["silu", "swish"]))],
     ignored: &[],

@@ -3,6 +3,7 @@
 //! Hugging Face stores the logarithm of the decay (`A_log`), GGUF the decay itself, −eˣ; and the
 //! convolution has a dimension of one element that GGUF leaves out.
 
+use super::llama::LLAMA;
 use super::table::{
     Arch, Bias, BlockShape, Default, Entries, Expected, Fix, Hooks, Key, Need, Role, Row, at, key,
     row,
@@ -31,6 +32,7 @@ pub(super) static MAMBA: Arch = Arch {
     drops: &[],
     forgets: &[],
     block: BlockShape::USUAL,
+    ..LLAMA
 };
 
 #[rustfmt::skip]

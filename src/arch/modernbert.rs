@@ -6,6 +6,7 @@
 
 use super::bert::head_size;
 use super::layers;
+use super::llama::LLAMA;
 use super::table::{
     Arch, Bias, BlockShape, Default, Entries, Fix, Groups, Hooks, Key, Need, Norm, Plan, Role, Row,
     at, key, part, row,
@@ -34,6 +35,7 @@ pub(super) static MODERNBERT: Arch = Arch {
     drops: &[],
     forgets: &[],
     block: BlockShape { norm: Norm::Layer, plan: Plan::Encoder, ..BlockShape::USUAL },
+    ..LLAMA
 };
 
 /// `ModernBertModel`.

@@ -373,7 +373,8 @@ impl Renaming<'_> {
                 parts::skip(tensor, rows, self.naming)
             }
             Fix::NegativeExp | Fix::WithoutMiddle => Ok(tensor),
-            Fix::Add(_) | Fix::ByHead(_) | Fix::ByHeadTransposed(_) => Ok(tensor),
+            Fix::Flat if self.naming == Naming::Gguf => parts::flat(tensor),
+            Fix::Add(_) | Fix::ByHead(_) | Fix::ByHeadTransposed(_) | Fix::Flat => Ok(tensor),
         }
     }
 

@@ -76,8 +76,9 @@ impl Role {
             // Some families have rows before the first position.
             Self::Positions => return None,
             Self::Query | Self::DecoderQuery | Self::CrossQuery => {
-                vec![of_heads(heads, hyper.key_dim)?, hyper.query_rank.unwrap_or(hidden)]
+                vec![of_heads(heads, hyper.key_dim)?, hidden]
             }
+            Self::QueryUp => vec![of_heads(heads, hyper.key_dim)?, hyper.query_rank?],
             Self::Key | Self::DecoderKey | Self::CrossKey => {
                 vec![of_heads(hyper.kv_heads, hyper.key_dim)?, hidden]
             }

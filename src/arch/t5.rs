@@ -5,6 +5,7 @@
 //! layer of each has for all. Scores are not scaled. The first version multiplies what its head
 //! sees by the root of 1 / hidden size, which llama.cpp does not.
 
+use super::llama::LLAMA;
 use super::table::{
     Arch, Bias, BlockShape, Default, Entries, Fix, Home, Hooks, Key, Need, Plan, Role, Row, at,
     key, row,
@@ -28,6 +29,7 @@ pub(super) static T5: Arch = Arch {
     drops: &[],
     forgets: &[],
     block: BlockShape { plan: Plan::EncoderDecoder, ..BlockShape::USUAL },
+    ..LLAMA
 };
 
 /// `T5EncoderModel`.

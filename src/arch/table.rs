@@ -18,6 +18,9 @@ pub struct Arch {
     /// The hyper-parameters, as each side spells them. A key replaces one of the same field in an
     /// earlier part, for a family that is nearly another.
     pub keys: &'static [&'static [Key]],
+    /// Whether a model of these names is of this family: where two share all of them, the first
+    /// that says so.
+    pub when: fn(&Model) -> bool,
     /// What keys alone do not say.
     pub hooks: Hooks,
     /// config.json's keys that must have one of these values, if present.
@@ -175,6 +178,8 @@ pub enum Role {
     /// From the stream to the rank of keys and values, and to the key's rotary dimensions.
     KeyValueDown,
     KeyValueDownNorm,
+    /// From the rank of queries to each head's.
+    QueryUp,
     /// From the rank to each head's keys.
     KeyUp,
     /// From the rank to each head's values.
@@ -413,6 +418,8 @@ pub enum Fix {
     WithoutMiddle,
     /// Hugging Face has rows before the first that is used; the field counts them.
     Skip(Field),
+    /// GGUF has the one row as a vector.
+    Flat,
     /// GGUF stores as a tensor what config.json says in numbers.
     FromScaling,
 }
@@ -441,6 +448,12 @@ pub enum Need {
     AfterFirst,
     /// In models of which the flag is set.
     Where(Field),
+    /// Where queries are made of a narrow vector.
+    LowRank,
+    /// Where they are not.
+    FullRank,
+    /// Where attention and feed-forward follow each other.
+    Serial,
     /// Never.
     Optional,
 }
@@ -478,6 +491,8 @@ pub struct BlockShape {
     pub query_norm: QueryNorm,
     /// The row of the first position in the table of learned positions.
     pub first_position: usize,
+    /// How ALiBi's biases are computed, where there are any.
+    pub alibi: Alibi,
 }
 
 impl BlockShape {
@@ -490,6 +505,7 @@ impl BlockShape {
         gguf_pairing: Pairing::Halves,
         query_norm: QueryNorm::Head,
         first_position: 0,
+        alibi: Alibi::Exact,
     };
 
     /// Which dimensions of a head rotate together in a model with these names.
@@ -540,6 +556,15 @@ pub enum QueryNorm {
     EachHead,
     /// Over all heads together.
     Whole,
+}
+
+/// How ALiBi's biases are computed: <https://arxiv.org/abs/2108.12409>.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alibi {
+    /// Added to the scores, in full.
+    Exact,
+    /// Added before the multiplier of scores, rounded to bf16.
+    Rounded,
 }
 
 /// Which dimensions of a head rotate together.

@@ -13,6 +13,7 @@ use super::batch::{Batch, zeros};
 use super::cache::Head;
 use super::kernels::{self, CHUNK, LANES, Matrix, Visible};
 use super::relative::RelativeBias;
+use crate::arch::Alibi;
 use crate::ir::Result;
 
 /// Multiplications below which a task costs more to hand out than to do.
@@ -58,6 +59,8 @@ pub(super) struct Attention {
     /// What a head's scores lose with each position of distance, if it is ALiBi's:
     /// <https://arxiv.org/abs/2108.12409>.
     pub(super) slopes: Vec<f32>,
+    /// How they are added.
+    pub(super) alibi: Alibi,
     /// What is added to scores by distance, if the model learned it.
     pub(super) relative: Option<RelativeBias>,
     /// A score for each head that takes from the weights of all positions, if there are any.
@@ -105,12 +108,18 @@ impl Attention {
         head.keys.len() / self.key_size
     }
 
-    /// A score out of a product, for a key that lies so many positions before the query.
-    fn score(&self, head: usize, product: f32, distance: i64) -> f32 {
+    /// A score out of a product, of a query and a key at these positions.
+    fn score(&self, head: usize, product: f32, query: usize, key: usize) -> f32 {
+        let slope = self.slopes.get(head).copied().unwrap_or(0.0);
+        if self.alibi == Alibi::Rounded {
+            let rounded = |x: f32| half::bf16::from_f32(x).to_f32();
+            return (product + rounded(rounded(slope) * key as f32)) * self.scale;
+        }
         let scaled = product * self.scale;
         let capped = self.cap.map_or(scaled, |cap| cap * libm::tanhf(scaled / cap));
-        let learned = self.relative.as_ref().map_or(0.0, |bias| bias.of(head, -distance));
-        capped + learned - self.slopes.get(head).map_or(0.0, |slope| slope * distance as f32)
+        let after = key as i64 - query as i64;
+        let learned = self.relative.as_ref().map_or(0.0, |bias| bias.of(head, after));
+        capped + learned + slope * after as f32
     }
 
     fn apply_to_one(
@@ -136,7 +145,7 @@ impl Attention {
             }
             if !self.is_plain() {
                 for (score, position) in scores.iter_mut().zip(seen.clone()) {
-                    *score = self.score(i, *score, start as i64 - position as i64);
+                    *score = self.score(i, *score, start, position);
                 }
             }
             let (scale, sink) = self.rest(i);
@@ -219,7 +228,7 @@ impl Attention {
         for (row, position) in scores.iter_mut().zip(first..) {
             for (score, query) in row.iter_mut().zip(start..) {
                 // A key that is not seen has a score all the same.
-                *score = self.score(head, *score, query as i64 - position as i64);
+                *score = self.score(head, *score, query, position);
             }
         }
     }

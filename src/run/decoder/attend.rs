@@ -165,6 +165,7 @@ pub(super) fn attention(parts: &Parts<'_>, layer: u64) -> Result<Attention> {
         cap: hyper.attention_cap,
         relative: None,
         slopes: hyper.alibi.map(|bias| slopes(heads, bias)).unwrap_or_default(),
+        alibi: parts.arch.block.alibi,
         sinks: sinks.unwrap_or_default(),
     })
 }
