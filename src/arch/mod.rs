@@ -154,9 +154,12 @@ fn has_tensors(arch: &Arch, model: &Model) -> bool {
     outside.into_iter().all(has)
 }
 
-/// Whether the output matrix is the embedding: config.json says so, a GGUF leaves it out.
+/// Whether the output matrix is the embedding: config.json says so, a GGUF leaves it out, and so
+/// does either side of a family that may do without.
 pub fn is_tied(arch: &Arch, model: &Model) -> bool {
+    let may_lack = arch.row(Role::Output).is_some_and(|row| row.need == Need::Optional);
     match model.naming {
+        _ if may_lack => tensor(arch, model, Role::Output, Part::Weight, None).is_none(),
         Naming::HuggingFace => {
             let said = model.config.get("tie_word_embeddings").and_then(Value::as_bool);
             said.unwrap_or(arch.tied)

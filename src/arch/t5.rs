@@ -150,7 +150,6 @@ fn write_options(hyper: &Hyper, entries: &mut Entries) {
     entries.insert("dense_act_fn".into(), text(activation));
     entries.insert("is_gated_act".into(), Value::Bool(gated));
     let scaled = hyper.logit_scale.is_some();
-    entries.insert("tie_word_embeddings".into(), Value::Bool(scaled));
     entries.insert("scale_decoder_outputs".into(), Value::Bool(scaled));
     entries.insert("is_encoder_decoder".into(), Value::Bool(hyper.decoder_layers.is_some()));
     entries.insert("decoder_start_token_id".into(), Value::U64(hyper.decoder_start.unwrap_or(0)));

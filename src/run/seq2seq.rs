@@ -63,7 +63,7 @@ impl Seq2Seq {
             embedding: weight::find(&parts, Role::Embedding, None)?,
             layers: layers.map(|layer| Layer::find(&parts, layer)).collect::<Result<_>>()?,
             norm: norm(&parts, Role::DecoderOutputNorm, None)?,
-            output: Output::stored(&parts)?,
+            output: Output::find(&parts)?,
             heads: count(&hyper, Field::KvHeads)?,
         })
     }

@@ -26,22 +26,7 @@ impl Output {
     pub(in crate::run) fn find(parts: &Parts<'_>) -> Result<Self> {
         let tied = arch::is_tied(parts.arch, parts.model);
         let role = if tied { Role::Embedding } else { Role::Output };
-        Self::of(parts, Linear::find(parts, role, None)?)
-    }
-
-    /// The model's own output matrix, if there is one, else the embedding, whatever the
-    /// configuration says.
-    ///
-    /// # Errors
-    /// As [`Self::find`].
-    pub(in crate::run) fn stored(parts: &Parts<'_>) -> Result<Self> {
-        match Linear::find_optional(parts, Role::Output, None)? {
-            Some(matrix) => Self::of(parts, matrix),
-            None => Self::of(parts, Linear::find(parts, Role::Embedding, None)?),
-        }
-    }
-
-    fn of(parts: &Parts<'_>, matrix: Linear) -> Result<Self> {
+        let matrix = Linear::find(parts, role, None)?;
         let Hyper { logit_scale, logit_divisor, logit_cap, .. } = *parts.hyper;
         let bias = weight::find_vector(parts, Role::OutputBias, Part::Weight, None)?;
         Ok(Self {
