@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+use super::graph::Program;
 use super::tokenizer::Tokenizer;
 use super::{Blob, Error, Result, Tensor, Value};
 
@@ -45,6 +46,8 @@ pub struct Model {
     pub config: Config,
     /// The tensors, in the order of the file.
     pub tensors: IndexMap<String, Tensor>,
+    /// The computation, if the file says it; models of a known family need none.
+    pub graph: Option<Arc<Program>>,
     /// The tokenizer, if the files hold one.
     pub tokenizer: Option<Tokenizer>,
     /// Why a tokenizer that the files do hold was not read.

@@ -49,6 +49,7 @@ pub fn read(source: &dyn Source, limits: &Limits, notes: &mut Notes) -> Result<M
         tensors,
         tokenizer,
         unread_tokenizer,
+        graph: None,
         side_files: Vec::new(),
     })
 }

@@ -61,6 +61,7 @@ pub fn model(
         tensors,
         tokenizer,
         unread_tokenizer,
+        graph: None,
         side_files,
     })
 }

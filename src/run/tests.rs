@@ -70,6 +70,7 @@ fn load(name: &str, access: Access) -> Case {
             config: Config { entries },
             tensors,
             tokenizer: None,
+            graph: None,
             unread_tokenizer: None,
             side_files: Vec::new(),
         },

@@ -25,6 +25,7 @@ fn hyper(entries: &str) -> Hyper {
         config: Config { entries },
         tensors: IndexMap::new(),
         tokenizer: None,
+        graph: None,
         unread_tokenizer: None,
         side_files: Vec::new(),
     };

@@ -48,6 +48,7 @@ pub(super) fn reference(dtype: DType, like: Like) -> Model {
         config: config(like),
         tensors,
         tokenizer: None,
+        graph: None,
         unread_tokenizer: None,
         side_files: Vec::new(),
     }
