@@ -7,6 +7,7 @@ mod diff;
 mod docs;
 mod inspect;
 mod logits;
+mod perplexity;
 mod quantize;
 mod report;
 mod run;
@@ -50,6 +51,7 @@ enum Command {
     Run(run::Args),
     Tokenize(tokenize::Args),
     Bench(bench::Args),
+    Perplexity(perplexity::Args),
     Completions(docs::CompletionsArgs),
     Man(docs::ManArgs),
 }
@@ -98,6 +100,7 @@ fn run(cli: Cli) -> Result<Outcome> {
         Command::Run(args) => args.run(),
         Command::Tokenize(args) => args.run(),
         Command::Bench(args) => args.run(),
+        Command::Perplexity(args) => args.run(),
         Command::Completions(args) => args.run(),
         Command::Man(args) => args.run(),
     }

@@ -18,4 +18,4 @@ pub use edits::Edits;
 pub use execute::{ExecuteOptions, execute};
 pub use layout::{Checksum, FilePlan, Layout, Part};
 pub use options::{Split, WriteOptions};
-pub use progress::{Bar, Progress, Silent};
+pub use progress::{Bar, Progress, Silent, Unit};
