@@ -5,6 +5,7 @@ mod bench;
 mod convert;
 mod diff;
 mod docs;
+mod imatrix;
 mod inspect;
 mod logits;
 mod perplexity;
@@ -52,6 +53,7 @@ enum Command {
     Tokenize(tokenize::Args),
     Bench(bench::Args),
     Perplexity(perplexity::Args),
+    Imatrix(imatrix::Args),
     Completions(docs::CompletionsArgs),
     Man(docs::ManArgs),
 }
@@ -101,6 +103,7 @@ fn run(cli: Cli) -> Result<Outcome> {
         Command::Tokenize(args) => args.run(),
         Command::Bench(args) => args.run(),
         Command::Perplexity(args) => args.run(),
+        Command::Imatrix(args) => args.run(),
         Command::Completions(args) => args.run(),
         Command::Man(args) => args.run(),
     }

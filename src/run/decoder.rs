@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use super::attention::Attention;
 use super::batch::{Batch, grow};
 use super::cache::{self, Cache, Head};
+use super::inputs::Inputs;
 use super::kernels::{self, LANES};
 use super::rope::{Angles, Rope};
 use super::weight::{self, Linear, Weight};
@@ -72,6 +73,17 @@ impl<'m> Decoder<'m> {
             kv_heads: count(&hyper, Field::KvHeads)?,
             hyper,
         })
+    }
+
+    /// Has what goes into the matrices of all layers counted, and, if `head`, what goes into the
+    /// output matrix.
+    pub fn watch(&mut self, inputs: &'m Inputs, head: bool) {
+        for layer in &mut self.layers {
+            layer.matrices().into_iter().for_each(|matrix| matrix.watch(inputs));
+        }
+        if head {
+            self.head.watch(inputs);
+        }
     }
 
     /// The number of token ids, and of logits for each position.
@@ -216,6 +228,7 @@ impl<'m> Decoder<'m> {
         grow(logits, x.tokens * vocab)?;
         logits.resize(start + x.tokens * vocab, 0.0);
         let step = self.head.steps(HEAD_ROWS);
+        self.head.count(x);
         for first in (0..vocab).step_by(step) {
             let rows = first..vocab.min(first + step);
             let part = self.head.product(rows.clone(), x)?;
@@ -227,6 +240,11 @@ impl<'m> Decoder<'m> {
 }
 
 impl<'m> Layer<'m> {
+    fn matrices(&mut self) -> [&mut Linear<'m>; 7] {
+        let Self { query, key, value, output, gate, up, down, .. } = self;
+        [query, key, value, output, gate, up, down]
+    }
+
     fn find(arch: &Arch, model: &'m Model, layer: u64) -> Result<Self> {
         let linear = |role| Linear::find(arch, model, role, Some(layer));
         let norm = |role| weight::find_vector(arch, model, role, Some(layer));

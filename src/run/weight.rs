@@ -6,6 +6,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::batch::{Batch, zeros};
+use super::inputs::Inputs;
 use super::kernels::{self, LANES, Matrix};
 use crate::arch::{self, Arch, Part, Role};
 use crate::ir::{Error, Model, Result, Scratch, Tensor, float};
@@ -26,6 +27,7 @@ pub(super) struct Weight<'m> {
     /// Rows that can be made without making more: see [`Tensor::granule`].
     step: usize,
     dot: Option<Dot>,
+    inputs: Option<&'m Inputs>,
 }
 
 impl<'m> Weight<'m> {
@@ -38,7 +40,19 @@ impl<'m> Weight<'m> {
         let (rows, columns) = (tensor.shape().rows() as usize, tensor.shape().columns() as usize);
         let step = rows_of(tensor.granule(), tensor.shape().columns()).min(rows.max(1) as u64);
         let dot = quant::dot(tensor.dtype());
-        Ok(Self { name, tensor, rows, columns, step: step as usize, dot })
+        Ok(Self { name, tensor, rows, columns, step: step as usize, dot, inputs: None })
+    }
+
+    /// Has what goes into this matrix counted.
+    pub(super) fn watch(&mut self, inputs: &'m Inputs) {
+        self.inputs = Some(inputs);
+    }
+
+    /// Counts what goes into this matrix, if somebody wants to know.
+    pub(super) fn count(&self, x: &Batch) {
+        if let Some(inputs) = self.inputs {
+            inputs.add(self.name, (0, 1), x);
+        }
     }
 
     /// One row as floats.
@@ -191,11 +205,17 @@ impl<'m> Linear<'m> {
         Ok(Self { weight: find(arch, model, role, layer)?, bias })
     }
 
+    /// Has what goes into this layer counted.
+    pub(super) fn watch(&mut self, inputs: &'m Inputs) {
+        self.weight.watch(inputs);
+    }
+
     /// W · x + b.
     ///
     /// # Errors
     /// As [`Weight::product`].
     pub(super) fn apply(&self, x: &Batch) -> Result<Batch> {
+        self.weight.count(x);
         let mut out = self.weight.product(0..self.weight.rows, x)?;
         if let Some(bias) = &self.bias {
             let (lanes, len) = (out.lanes(), out.panel_len());
