@@ -1,6 +1,7 @@
 //! `remold imatrix`: how much the columns of each matrix matter on a text.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::args::{Common, ModelPath, Reading, text_chunks};
 use super::{Outcome, report};
@@ -58,7 +59,7 @@ impl Args {
     }
 
     fn measure(&self, model: &Model, chunks: &[Chunk], notes: &mut Notes) -> Result<Vec<Entry>> {
-        let inputs = Inputs::default();
+        let inputs = Arc::<Inputs>::default();
         let mut decoder = Decoder::new(model)?;
         decoder.watch(&inputs, self.process_output);
         let progress = report::progress(Unit::Chunks, self.common.quiet);
@@ -72,7 +73,6 @@ impl Args {
         });
         progress.finish();
         ran?;
-        drop(decoder);
         let entry = |(name, sums): (String, run::Sums)| {
             let unseen = sums.counts.iter().filter(|count| **count == 0).count();
             if unseen > 0 {
@@ -89,7 +89,7 @@ impl Args {
                 }
             }
         };
-        inputs.into_sums().into_iter().map(entry).collect()
+        inputs.sums().into_iter().map(entry).collect()
     }
 }
 
