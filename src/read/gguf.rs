@@ -47,6 +47,7 @@ pub fn read(source: &dyn Source, limits: &Limits, notes: &mut Notes) -> Result<M
         naming: Naming::Gguf,
         config,
         tensors,
+        refused: IndexMap::new(),
         tokenizer,
         unread_tokenizer,
         side_files: Vec::new(),

@@ -3,10 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use indexmap::IndexMap;
 use torch::Dtype;
 
-use super::hub;
+use super::hub::{self, Weights};
 use crate::ir::{Blob, DType, Error, Limits, Model, Notes, Op, Result, Shape, Tensor, View};
 use crate::store::Source;
 
@@ -31,19 +30,19 @@ pub fn probe(source: &dyn Source) -> Result<bool> {
 /// Reads the tensors, and what lies beside them.
 ///
 /// # Errors
-/// What the container says; Unsupported for what is not a plain view of bytes.
+/// What the container says.
 pub fn read(source: &dyn Source, limits: &Limits, notes: &mut Notes) -> Result<Model> {
-    let tensors = match source.entry() {
+    let weights = match source.entry() {
         Some(name) if name.ends_with(".index.json") => sharded(source, name, limits, notes)?,
         Some(name) => file(&source.open(name)?, limits, notes)?,
         None if source.find(INDEX)?.is_some() => sharded(source, INDEX, limits, notes)?,
         None => file(&source.open(SINGLE)?, limits, notes)?,
     };
-    hub::model("pytorch", tensors, source, limits, notes)
+    hub::model("pytorch", weights, source, limits, notes)
 }
 
-/// Every tensor of one checkpoint, in the order of its pickle.
-fn file(blob: &Arc<Blob>, limits: &Limits, notes: &mut Notes) -> Result<IndexMap<String, Tensor>> {
+/// The weights of one checkpoint, in the order of its pickle.
+fn file(blob: &Arc<Blob>, limits: &Limits, notes: &mut Notes) -> Result<Weights> {
     let place = |error: Error| error.at("pytorch").at(blob.name());
     let options = torch::Options { skip_objects: limits.skip_objects };
     let checkpoint = torch::read(&**blob, &options).map_err(|error| place(error.into()))?;
@@ -54,24 +53,28 @@ fn file(blob: &Arc<Blob>, limits: &Limits, notes: &mut Notes) -> Result<IndexMap
     for note in &checkpoint.notes {
         notes.odd(blob.name(), note.as_str());
     }
-    let mut tensors = IndexMap::with_capacity(checkpoint.tensors.len());
+    let refused = checkpoint.refused.into_iter().map(|tensor| (tensor.name, tensor.what));
+    let mut weights = Weights { refused: refused.collect(), ..Weights::default() };
     for info in checkpoint.tensors {
         let name = info.name.clone();
         let named = |error: Error| place(error.at(format!("tensor '{name}'")));
-        let mut tensor = tensor(blob, info).map_err(named)?;
+        let Some(dtype) = dtype(info.dtype) else {
+            weights.refused.insert(name, format!("of type {}", info.dtype.name()));
+            continue;
+        };
+        let mut tensor = tensor(blob, dtype, info).map_err(named)?;
         if swap {
             tensor = Tensor::of(Op::SwapBytes { input: tensor }).map_err(named)?;
         }
-        if tensors.insert(name.clone(), tensor).is_some() {
+        if weights.tensors.insert(name.clone(), tensor).is_some() {
             return Err(named(Error::malformed("stands twice")));
         }
     }
-    Ok(tensors)
+    Ok(weights)
 }
 
 /// In place where the elements lie side by side, else gathered when they are asked for.
-fn tensor(blob: &Arc<Blob>, info: torch::TensorInfo) -> Result<Tensor> {
-    let dtype = dtype(info.dtype)?;
+fn tensor(blob: &Arc<Blob>, dtype: DType, info: torch::TensorInfo) -> Result<Tensor> {
     let shape = Shape::new(info.shape.clone())?;
     match info.contiguous() {
         Some(span) => Tensor::span(dtype, shape, Arc::clone(blob), span.start),
@@ -97,18 +100,19 @@ impl View for Strided {
     }
 }
 
-/// The tensors of all shards; index and shards must agree.
+/// The weights of all shards; index and shards must agree.
 fn sharded(
     source: &dyn Source,
     index_name: &str,
     limits: &Limits,
     notes: &mut Notes,
-) -> Result<IndexMap<String, Tensor>> {
+) -> Result<Weights> {
     hub::sharded(source, index_name, limits, notes, &mut |blob, notes| file(blob, limits, notes))
 }
 
-fn dtype(dtype: Dtype) -> Result<DType> {
-    Ok(match dtype {
+/// The type of the elements, if it is one that is read.
+fn dtype(dtype: Dtype) -> Option<DType> {
+    Some(match dtype {
         Dtype::F64 => DType::F64,
         Dtype::F32 => DType::F32,
         Dtype::F16 => DType::F16,
@@ -124,9 +128,6 @@ fn dtype(dtype: Dtype) -> Result<DType> {
         Dtype::U16 => DType::U16,
         Dtype::U8 => DType::U8,
         Dtype::Bool => DType::Bool,
-        other => {
-            let text = format!("dtype {} is not read by this version; --exclude it", other.name());
-            return Err(Error::unsupported(text));
-        }
+        Dtype::F8E4M3Fnuz | Dtype::F8E5M2Fnuz | Dtype::F8E8M0Fnu => return None,
     })
 }

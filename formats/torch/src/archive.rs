@@ -30,6 +30,7 @@ pub(crate) fn read(source: &dyn ReadAt, options: &Options) -> Result<Checkpoint>
     let reader = Reader { source, options, archive: &archive, root };
     let mut checkpoint = Checkpoint {
         tensors: Vec::new(),
+        refused: Vec::new(),
         storages: Vec::new(),
         notes: Vec::new(),
         byteorder: reader.byteorder()?,
@@ -99,8 +100,7 @@ impl Reader<'_> {
         let storages = pickle.storages.iter().map(|stated| self.storage(&part, stated));
         let storages = storages.collect::<Result<Vec<_>>>()?;
         let named = names::name(&pickle, part.prefix)?;
-        checkpoint.notes.extend(named.notes.iter().cloned());
-        plan::add(&mut checkpoint.tensors, &pickle, &storages, named)?;
+        plan::add(checkpoint, &pickle, &storages, named)?;
         checkpoint.storages.extend(storages);
         Ok(())
     }
@@ -124,10 +124,9 @@ impl Reader<'_> {
             let rule = "is stated as a view, which only files before 1.6 have";
             return Err(Error::invalid(stated.at, what, rule));
         }
-        let Some(len) = stated.element.bytes().and_then(|bytes| stated.count.checked_mul(bytes))
-        else {
-            let feature = format!("{} elements of {:?}", stated.count, stated.element);
-            return Err(Error::unsupported(stated.at, what, feature));
+        let Some(len) = stated.count.checked_mul(stated.element.bytes()) else {
+            let rule = format!("its {} elements do not fit in 64 bits", stated.count);
+            return Err(Error::invalid(stated.at, what, rule));
         };
         if stated.meta {
             let (key, offset) = (stated.key.clone(), 0);
