@@ -72,7 +72,7 @@ pub(super) fn to_gguf(
                     beyond the window its logits differ";
         notes.lost("sliding window", text);
     }
-    scaling::to_gguf(arch, &hyper.scaling, &mut entries, notes);
+    scaling::to_gguf(arch, hyper, &mut entries, notes);
     Ok(entries)
 }
 
@@ -123,7 +123,7 @@ pub(super) fn to_json(
         *set = Value::Bool(has || *set == Value::Bool(true));
     }
     entries.insert("tie_word_embeddings".into(), Value::Bool(is_tied(model)));
-    if let Some(scaling) = scaling::to_json(hyper)? {
+    if let Some(scaling) = scaling::to_json(arch, model, hyper)? {
         entries.insert("rope_scaling".into(), Value::Map(scaling));
     }
     if let Some(tokenizer) = &model.tokenizer {
