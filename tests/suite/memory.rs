@@ -148,11 +148,14 @@ fn large_gguf(path: &Path) {
     scattered(path, &[(0, plan.header)], plan.len);
 }
 
+/// Writes a large file of one format.
+type Writer = fn(&Path);
+
 /// What lies in a file is not read to say what it is.
 #[test]
 fn a_listing_needs_little_memory() {
     let dir = Dir::new();
-    let writers: [(&str, fn(&Path)); 3] =
+    let writers: [(&str, Writer); 3] =
         [("x.pt", large_checkpoint), ("x.safetensors", large_safetensors), ("x.gguf", large_gguf)];
     for (name, write) in writers {
         let path = dir.join(name);
