@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+use super::graph::Program;
 use super::tokenizer::Tokenizer;
 use super::{Blob, Error, Result, Tensor, Value};
 
@@ -48,6 +49,8 @@ pub struct Model {
     /// The tensors that the file holds and that cannot be had, each with what it is: `a sparse
     /// tensor`. A user may leave them out; else [`Model::require_tensors`] refuses the model.
     pub refused: IndexMap<String, String>,
+    /// The computation, if the file says it; models of a known family need none.
+    pub graph: Option<Arc<Program>>,
     /// The tokenizer, if the files hold one.
     pub tokenizer: Option<Tokenizer>,
     /// Why a tokenizer that the files do hold was not read.

@@ -52,6 +52,7 @@ pub fn read(source: &dyn Source, limits: &Limits, notes: &mut Notes) -> Result<M
         refused,
         tokenizer,
         unread_tokenizer,
+        graph: None,
         side_files: Vec::new(),
     })
 }

@@ -78,6 +78,7 @@ pub fn model(
         refused,
         tokenizer,
         unread_tokenizer,
+        graph: None,
         side_files,
     })
 }

@@ -71,6 +71,7 @@ fn load(name: &str, access: Access) -> Case {
             tensors,
             refused: indexmap::IndexMap::new(),
             tokenizer: None,
+            graph: None,
             unread_tokenizer: None,
             side_files: Vec::new(),
         },

@@ -26,6 +26,7 @@ fn hyper(entries: &str) -> Hyper {
         tensors: IndexMap::new(),
         refused: IndexMap::new(),
         tokenizer: None,
+        graph: None,
         unread_tokenizer: None,
         side_files: Vec::new(),
     };

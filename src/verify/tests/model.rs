@@ -49,6 +49,7 @@ pub(super) fn reference(dtype: DType, like: Like) -> Model {
         tensors,
         refused: IndexMap::new(),
         tokenizer: None,
+        graph: None,
         unread_tokenizer: None,
         side_files: Vec::new(),
     }
