@@ -145,7 +145,7 @@ fn sized(c: &mut Cursor<'_>, stated: &Stated) -> Result<Storage> {
     };
     let offset = c.offset();
     c.skip(len, format!("storage {}", quoted(&stated.key)))?;
-    Ok(Storage { key: stated.key.clone(), offset, len, crc: None })
+    Ok(Storage { key: stated.key.clone(), offset, len, crc: None, deflated: None })
 }
 
 /// The storage that the value means: a whole one, or a part of it.
@@ -162,7 +162,8 @@ fn storage(placed: &BTreeMap<&str, Arc<Storage>>, stated: &Stated) -> Result<Arc
     match within.and_then(|(start, len)| Some((start, len, wire::fits(start, len, whole.len)?))) {
         Some((start, len, _)) => {
             let offset = whole.offset.saturating_add(start);
-            Ok(Arc::new(Storage { key: stated.key.clone(), offset, len, crc: None }))
+            let key = stated.key.clone();
+            Ok(Arc::new(Storage { key, offset, len, crc: None, deflated: None }))
         }
         None => invalid("a view of it reaches past its end"),
     }

@@ -14,8 +14,8 @@
 //! storage; one that is the same view as an earlier one is a tied weight.
 //!
 //! Source: `torch/serialization.py` of PyTorch 2 and 1.5; there is no specification. Refused: the
-//! tar container of 2016, deflated entries. Sparse, quantized, complex and meta tensors are listed
-//! apart from those that are read.
+//! tar container of 2016. Sparse, quantized, complex and meta tensors are listed apart from those
+//! that are read.
 //!
 //! This crate reads and writes the container: zip alone is written. It converts no element and
 //! names no model.
@@ -29,6 +29,7 @@ mod archive;
 mod crc;
 mod dtype;
 mod globals;
+mod inflate;
 mod legacy;
 mod names;
 mod pickle;
