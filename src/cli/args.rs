@@ -74,17 +74,29 @@ impl Reading {
     /// state: for whoever uses all of them.
     ///
     /// # Errors
-    /// What the format's reader says.
+    /// What the format's reader says; Unsupported for tensors that cannot be had.
     pub(crate) fn intact(&self, path: &Path, access: Access, notes: &mut Notes) -> Result<Model> {
         let limits = Limits { checksums: true, ..self.limits()? };
-        self.read(path, access, &limits, notes)
+        let model = self.read(path, access, &limits, notes)?;
+        model.require_tensors()?;
+        Ok(model)
     }
 
     /// Reads the model at `path`; the weights stay where they are.
     ///
     /// # Errors
-    /// What the format's reader says.
+    /// What the format's reader says; Unsupported for tensors that cannot be had.
     pub(crate) fn model(&self, path: &Path, access: Access, notes: &mut Notes) -> Result<Model> {
+        let model = self.listed(path, access, notes)?;
+        model.require_tensors()?;
+        Ok(model)
+    }
+
+    /// Reads the model at `path`, with tensors that cannot be had: for whoever only lists them.
+    ///
+    /// # Errors
+    /// What the format's reader says.
+    pub(crate) fn listed(&self, path: &Path, access: Access, notes: &mut Notes) -> Result<Model> {
         self.read(path, access, &self.limits()?, notes)
     }
 

@@ -22,6 +22,7 @@ mod judge;
 mod logits;
 mod memory;
 mod perplexity;
+mod scaling;
 mod sentencepiece;
 mod tokenizer;
 mod tokenizer_files;
