@@ -4,12 +4,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use indexmap::IndexMap;
-use remold::ir::tokenizer::{Added, Bpe, Kind, Tokenizer, names};
+use remold::ir::tokenizer::{Added, Bpe, Kind, Token, Tokenizer, names};
 use remold::ir::value::List;
 use remold::ir::{Fault, Notes, Value};
-use remold::read::{tokenizer_gguf, tokenizer_json};
+use remold::read::{tokenizer_gguf, tokenizer_json, tokenizer_model};
 use remold::run::tokens::{Encoder, Stream};
 use remold::write;
+use sentencepiece::Type;
+
+use crate::vocabulary::through_json;
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tokenizer")
@@ -355,22 +358,50 @@ fn llama_cpps_vocabularies_give_its_ids() {
     for name in ["gpt-2", "starcoder", "deepseek-llm", "llama-spm", "phi-3", "bert-bge"] {
         let path = folder.join(format!("ggml-vocab-{name}.gguf"));
         let tokenizer = tokenizer_gguf::read(&metadata(&path)).expect("reads").expect("has one");
-        let encoder = Encoder::new(&tokenizer).expect("fits together");
         let beside = |ending: &str| {
             let path = folder.join(format!("ggml-vocab-{name}.gguf.{ending}"));
             std::fs::read_to_string(path).expect("UTF-8")
         };
         let (inputs, outputs) = (beside("inp"), beside("out"));
         let inputs: Vec<_> = inputs.split("\n__ggml_vocab_test__\n").collect();
-        for (text, expected) in inputs.iter().zip(outputs.lines()) {
-            let ids = encoder.encode(text, false, false).expect("encodes");
-            let expected: Vec<u32> =
-                expected.split_whitespace().map(|id| id.parse().expect("an id")).collect();
-            assert_eq!(ids, expected, "{name}: {text:?}");
-            cases += 1;
+        for (form, tokenizer) in forms(tokenizer, name) {
+            let encoder = Encoder::new(&tokenizer).expect("fits together");
+            for (text, expected) in inputs.iter().zip(outputs.lines()) {
+                let ids = encoder.encode(text, false, false).expect("encodes");
+                let expected: Vec<u32> =
+                    expected.split_whitespace().map(|id| id.parse().expect("an id")).collect();
+                assert_eq!(ids, expected, "{name}, {form}: {text:?}");
+                cases += 1;
+            }
         }
     }
-    assert_eq!(cases, 6 * 46);
+    assert_eq!(cases, (6 + 6 + 1) * 46);
+}
+
+/// The vocabulary of a GGUF file as it is, as tokenizer.json, and of SentencePiece's own as
+/// tokenizer.model; `fixtures/make/spm.py` shows that the library writes that too.
+fn forms(held: Tokenizer, name: &str) -> Vec<(&'static str, Tokenizer)> {
+    let json = through_json(&held, &format!("vocab-{name}"), &mut Notes::default());
+    let mut forms = vec![("tokenizer.json", json)];
+    if let ("llama-spm", Kind::Spm(spm)) = (name, &held.kind) {
+        let piece = |(token, score): (&Token, &f32)| {
+            let kinds = [Type::Normal, Type::Unknown, Type::Control, Type::UserDefined];
+            let kinds = [kinds.as_slice(), &[Type::Unused, Type::Byte]].concat();
+            let kind = kinds[token.class as usize - 1];
+            sentencepiece::Piece { text: token.text.clone(), score: *score, kind }
+        };
+        let mut model = sentencepiece::Model::default();
+        model.pieces = held.tokens.iter().zip(&spm.scores).map(piece).collect();
+        model.trainer.kind = sentencepiece::Kind::Bpe;
+        model.trainer.byte_fallback = true;
+        model.normalizer.remove_extra_whitespaces = false;
+        let bytes = sentencepiece::write(&model);
+        let files = tokenizer_json::Files { tokenizer: &bytes, ..Default::default() };
+        let read = tokenizer_model::read(&files, None, &mut Notes::default()).expect("reads");
+        forms.push(("tokenizer.model", read));
+    }
+    forms.push(("GGUF", held));
+    forms
 }
 
 /// The ids are those of llama.cpp and of Hugging Face's library, which agree about them.
