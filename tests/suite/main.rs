@@ -27,3 +27,5 @@ mod sentencepiece;
 mod tokenizer;
 mod tokenizer_files;
 mod torch;
+mod unigram;
+mod vocabulary;
