@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::float::{encode, narrow_f64};
+use super::float::{all_within, encode, narrow_f64};
 use super::{DType, Error, Quantizer, Result, Scratch, Shape, Tensor};
 
 /// One step of a recipe.
@@ -276,7 +276,7 @@ fn count_overflow(
     scratch: &mut Scratch,
 ) -> Result<()> {
     let Some(codec) = quantizer.block.codec else { return Ok(()) };
-    if weights.iter().all(|x| x.abs() <= 65504.0) {
+    if all_within(weights, 65504.0) {
         return Ok(());
     }
     let mut decoded = scratch.take_floats(weights.len())?;

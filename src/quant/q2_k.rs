@@ -22,6 +22,9 @@ const GROUP: usize = 16;
 const GROUPS: usize = LEN / GROUP;
 const BYTES: usize = GROUPS + LEN / 4 + 2 + 2;
 
+/// The scales that are tried where importance is known.
+const FINE: Tries = Tries::fine(TOP);
+
 /// The greatest level.
 const TOP: f32 = 3.0;
 
@@ -62,12 +65,10 @@ impl Packing<LEN, BYTES> for Rows {
 
     #[inline(always)]
     fn search(weights: &[f32; LEN], importance: &[f32; LEN], _: f32, out: &mut [u8; BYTES]) {
-        const TRIES: Tries =
-            Tries { first: -0.9, step: 0.05, count: 37, top: TOP, errors: Errors::Squared };
         let square = groups::squares(weights) / LEN as f32;
         let x = turned::<GROUP, GROUPS>(weights);
         let counts = groups::counts(&x, &turned(importance), &[square; GROUPS]);
-        let found = affine(&x, &counts, &TRIES);
+        let found = affine(&x, &counts, &FINE);
         let sums = groups::sums(&counts);
         let (mut scales, mut lows) = ([0; GROUPS], [0; GROUPS]);
         let d = search::positive(&found.scale, &sums, 15, &mut scales);

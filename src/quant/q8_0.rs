@@ -49,7 +49,7 @@ impl Packing<LEN, BYTES> for Rows {
         [*d0, *d1] = rows::put_f16(d);
         for (q, x) in q.iter_mut().zip(weights) {
             // ggml rounds halves away from zero, before `d` loses bits to f16.
-            *q = rows::low_byte((x * per_unit).round());
+            *q = rows::low_byte_of_nearest(x * per_unit);
         }
     }
 
