@@ -19,10 +19,10 @@ use super::simd::dispatch;
 use super::{pairs, search};
 use crate::ir::{Block, Codec, Quantizer};
 
-const LEN: usize = 256;
-const GROUP: usize = 16;
-const GROUPS: usize = LEN / GROUP;
-const BYTES: usize = LEN / 8 + LEN / 4 + 12 + 2;
+pub(super) const LEN: usize = 256;
+pub(super) const GROUP: usize = 16;
+pub(super) const GROUPS: usize = LEN / GROUP;
+pub(super) const BYTES: usize = LEN / 8 + LEN / 4 + 12 + 2;
 
 pub(super) static BLOCK: Block = Block {
     name: "q3_k",
@@ -128,7 +128,7 @@ fn put_by_peak(
 }
 
 #[inline(always)]
-fn put(
+pub(super) fn put(
     weights: &[f32; LEN],
     mut levels: [u8; LEN],
     scales: [u8; GROUPS],

@@ -16,8 +16,8 @@ use super::simd::dispatch;
 use super::{nibbles, rows};
 use crate::ir::{Block, Codec, Quantizer};
 
-const LEN: usize = 32;
-const BYTES: usize = 4 + LEN / 2;
+pub(super) const LEN: usize = 32;
+pub(super) const BYTES: usize = 4 + LEN / 2;
 
 /// The scales that are tried where importance is known.
 const FINE: Tries = Tries::fine(15.0);
@@ -82,7 +82,7 @@ impl Packing<LEN, BYTES> for Rows {
 }
 
 #[inline(always)]
-fn put((scale, low): (f32, f32), levels: [u8; LEN], out: &mut [u8; BYTES]) {
+pub(super) fn put((scale, low): (f32, f32), levels: [u8; LEN], out: &mut [u8; BYTES]) {
     let [d0, d1, m0, m1, q @ ..] = out;
     [*d0, *d1] = rows::put_f16(scale);
     [*m0, *m1] = rows::put_f16(low);

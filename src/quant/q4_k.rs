@@ -17,7 +17,7 @@ use super::simd::dispatch;
 use super::super_block::{self, Chosen, GROUP, LEN};
 use crate::ir::{Block, Codec, Quantizer};
 
-const BYTES: usize = 16 + LEN / 2;
+pub(super) const BYTES: usize = 16 + LEN / 2;
 
 pub(super) static BLOCK: Block = Block {
     name: "q4_k",
@@ -83,7 +83,7 @@ impl Packing<LEN, BYTES> for Rows {
 }
 
 #[inline(always)]
-fn put(chosen: &Chosen, out: &mut [u8; BYTES]) {
+pub(super) fn put(chosen: &Chosen, out: &mut [u8; BYTES]) {
     let (head, q) = out.split_at_mut(16);
     head.copy_from_slice(&chosen.head);
     let pairs = chosen.levels.as_chunks::<{ 2 * GROUP }>().0;

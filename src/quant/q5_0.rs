@@ -16,8 +16,8 @@ use super::simd::dispatch;
 use super::{nibbles, rows};
 use crate::ir::{Block, Codec, Quantizer};
 
-const LEN: usize = 32;
-const BYTES: usize = 2 + 4 + LEN / 2;
+pub(super) const LEN: usize = 32;
+pub(super) const BYTES: usize = 2 + 4 + LEN / 2;
 
 pub(super) static BLOCK: Block = Block {
     name: "q5_0",
@@ -79,7 +79,7 @@ impl Packing<LEN, BYTES> for Rows {
 }
 
 #[inline(always)]
-fn put(d: f32, levels: [u8; LEN], out: &mut [u8; BYTES]) {
+pub(super) fn put(d: f32, levels: [u8; LEN], out: &mut [u8; BYTES]) {
     let [d0, d1, h0, h1, h2, h3, q @ ..] = out;
     [*d0, *d1] = rows::put_f16(d);
     [*h0, *h1, *h2, *h3] = nibbles::put_fifth(&levels);

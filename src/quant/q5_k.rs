@@ -18,7 +18,7 @@ use super::simd::dispatch;
 use super::super_block::{self, Chosen, GROUP, LEN};
 use crate::ir::{Block, Codec, Quantizer};
 
-const BYTES: usize = 16 + LEN / 8 + LEN / 2;
+pub(super) const BYTES: usize = 16 + LEN / 8 + LEN / 2;
 
 pub(super) static BLOCK: Block = Block {
     name: "q5_k",
@@ -83,7 +83,7 @@ impl Packing<LEN, BYTES> for Rows {
 }
 
 #[inline(always)]
-fn put(chosen: &Chosen, out: &mut [u8; BYTES]) {
+pub(super) fn put(chosen: &Chosen, out: &mut [u8; BYTES]) {
     let (head, rest) = out.split_at_mut(16);
     head.copy_from_slice(&chosen.head);
     let (high, q) = rest.split_at_mut(GROUP);

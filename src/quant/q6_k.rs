@@ -20,12 +20,12 @@ use super::simd::dispatch;
 use super::{rows, search};
 use crate::ir::{Block, Codec, Quantizer};
 
-const LEN: usize = 256;
-const GROUP: usize = 16;
-const GROUPS: usize = LEN / GROUP;
+pub(super) const LEN: usize = 256;
+pub(super) const GROUP: usize = 16;
+pub(super) const GROUPS: usize = LEN / GROUP;
 /// Levels lie from −32 to 31.
 const HALF: f32 = 32.0;
-const BYTES: usize = 128 + 64 + GROUPS + 2;
+pub(super) const BYTES: usize = 128 + 64 + GROUPS + 2;
 
 pub(super) static BLOCK: Block = Block {
     name: "q6_k",
@@ -115,7 +115,7 @@ fn encode_counted(weights: &[f32; LEN], counts: &[f32; LEN], out: &mut [u8; BYTE
 }
 
 #[inline(always)]
-fn put(levels: &[u8; LEN], scales: &[i8; GROUPS], d: [u8; 2], out: &mut [u8; BYTES]) {
+pub(super) fn put(levels: &[u8; LEN], scales: &[i8; GROUPS], d: [u8; 2], out: &mut [u8; BYTES]) {
     let (low, rest) = out.split_at_mut(128);
     let (high, rest) = rest.split_at_mut(64);
     let halves = low.chunks_exact_mut(64).zip(high.chunks_exact_mut(32));

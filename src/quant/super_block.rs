@@ -96,7 +96,7 @@ fn finish(
 }
 
 #[inline(always)]
-fn head(d: f32, m: f32, scales: &[u8; GROUPS], lows: &[u8; GROUPS]) -> [u8; HEAD] {
+pub(super) fn head(d: f32, m: f32, scales: &[u8; GROUPS], lows: &[u8; GROUPS]) -> [u8; HEAD] {
     let mut head = [0; HEAD];
     let [d0, d1, m0, m1, packed @ ..] = &mut head;
     [*d0, *d1] = rows::put_f16(d);
