@@ -375,6 +375,92 @@ pub(super) fn descend<const N: usize, const G: usize>(x: &Lanes<N, G>) -> ([f32;
     (scale, levels.map(|levels| from_fn(|g| if zero[g] { 0.0 } else { levels[g] + 4.0 })))
 }
 
+/// As [`search::positive`], of the groups in all lanes: x ≈ scale · level, levels `0..=top`.
+#[inline(always)]
+pub(super) fn positive<const N: usize, const G: usize>(
+    x: &Lanes<N, G>,
+    counts: &Lanes<N, G>,
+    top: f32,
+) -> [f32; G] {
+    let mut peak = [0.0; G];
+    for x in x {
+        for g in 0..G {
+            peak[g] = if peak[g] > x[g] { peak[g] } else { x[g] };
+        }
+    }
+    let inverse = best_inverse(x, counts, top, &peak);
+    let (mut xl, mut l2, mut levels) = ([0.0; G], [0.0; G], [[0.0; G]; N]);
+    for i in 0..N {
+        for g in 0..G {
+            let l = nearest(inverse[g] * x[i][g]).min(top as i32);
+            // A byte, in ggml: what is below zero wraps.
+            levels[i][g] = (l & 255) as f32;
+            let (l, count) = (l as f32, counts[i][g]);
+            xl[g] += count * x[i][g] * l;
+            l2[g] += count * l * l;
+        }
+    }
+    for _ in 0..5 {
+        let mut changed = 0;
+        for i in 0..N {
+            for g in 0..G {
+                let (x, w, old) = (x[i][g], counts[i][g], levels[i][g]);
+                let (xl_left, l2_left) = (xl[g] - w * x * old, l2[g] - w * old * old);
+                let level = nearest(x * l2_left / xl_left).min(top as i32);
+                let new = level as f32;
+                let (xl_new, l2_new) = (xl_left + w * x * new, l2_left + w * new * new);
+                // `&`, not `&&`: the lanes go one way.
+                let better = (xl_left > 0.0)
+                    & (l2_left > 0.0)
+                    & (new != old)
+                    & (xl_new * xl_new * l2[g] > xl[g] * xl[g] * l2_new);
+                levels[i][g] = if better { (level & 255) as f32 } else { old };
+                xl[g] = if better { xl_new } else { xl[g] };
+                l2[g] = if better { l2_new } else { l2[g] };
+                changed |= u32::from(better);
+            }
+        }
+        if changed == 0 {
+            break;
+        }
+    }
+    let fitted = |g: usize| if l2[g] > 0.0 { xl[g] / l2[g] } else { 0.0 };
+    from_fn(|g| if peak[g] < ZERO_MAX { 0.0 } else { fitted(g) })
+}
+
+/// The levels per unit with the least error, of nine, in each lane.
+#[inline(always)]
+fn best_inverse<const N: usize, const G: usize>(
+    x: &Lanes<N, G>,
+    counts: &Lanes<N, G>,
+    top: f32,
+    peak: &[f32; G],
+) -> [f32; G] {
+    let (mut best, mut least) = ([0.0; G], [0.0; G]);
+    for step in [0, -4, -3, -2, -1, 1, 2, 3, 4] {
+        let (mut inverse, mut scale, mut error) = ([0.0; G], [0.0; G], [0.0; G]);
+        for g in 0..G {
+            inverse[g] = (0.1 * step as f32 + top) / peak[g];
+            scale[g] = 1.0 / inverse[g];
+        }
+        for i in 0..N {
+            for g in 0..G {
+                let l = nearest(inverse[g] * x[i][g]);
+                // The first is not bounded, but a byte.
+                let l = if step == 0 { l & 255 } else { l.min(top as i32) };
+                let off = x[i][g] - scale[g] * l as f32;
+                error[g] += counts[i][g] * off * off;
+            }
+        }
+        for g in 0..G {
+            let better = (step == 0) | (error[g] < least[g]);
+            best[g] = if better { inverse[g] } else { best[g] };
+            least[g] = if better { error[g] } else { least[g] };
+        }
+    }
+    best
+}
+
 /// Small numbers for the groups' scales, and the unit that the greatest is `top` of.
 #[inline(always)]
 pub(super) fn by_peak<const GROUPS: usize>(
