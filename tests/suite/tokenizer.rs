@@ -390,8 +390,8 @@ fn forms(held: Tokenizer, name: &str) -> Vec<(&'static str, Tokenizer)> {
             let kind = kinds[token.class as usize - 1];
             sentencepiece::Piece { text: token.text.clone(), score: *score, kind }
         };
-        let mut model = sentencepiece::Model::default();
-        model.pieces = held.tokens.iter().zip(&spm.scores).map(piece).collect();
+        let pieces = held.tokens.iter().zip(&spm.scores).map(piece).collect();
+        let mut model = sentencepiece::Model { pieces, ..Default::default() };
         model.trainer.kind = sentencepiece::Kind::Bpe;
         model.trainer.byte_fallback = true;
         model.normalizer.remove_extra_whitespaces = false;
