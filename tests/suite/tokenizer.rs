@@ -38,7 +38,7 @@ fn folders() -> Vec<PathBuf> {
     let mut folders: Vec<_> = entries.map(|entry| entry.expect("entry").path()).collect();
     folders.retain(|path| path.join("tokenizer.json").exists());
     folders.sort();
-    assert_eq!(folders.len(), 11, "fixtures are missing: this test would prove less");
+    assert_eq!(folders.len(), 17, "fixtures are missing: this test would prove less");
     folders
 }
 
