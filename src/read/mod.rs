@@ -6,9 +6,12 @@ pub mod hub;
 pub mod imatrix;
 pub mod safetensors;
 pub mod tokenizer;
+mod tokenizer_beside;
 pub mod tokenizer_gguf;
 pub mod tokenizer_json;
 pub mod tokenizer_model;
+mod tokenizer_ranks;
+mod tokenizer_text;
 pub mod torch;
 
 use crate::formats::{FORMATS, Format};

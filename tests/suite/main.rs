@@ -28,4 +28,5 @@ mod tokenizer;
 mod tokenizer_files;
 mod torch;
 mod unigram;
+mod vocabularies;
 mod vocabulary;
