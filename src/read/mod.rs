@@ -5,6 +5,7 @@ pub mod gguf;
 pub mod hub;
 pub mod imatrix;
 pub mod safetensors;
+pub mod tokenizer;
 pub mod tokenizer_gguf;
 pub mod tokenizer_json;
 pub mod tokenizer_model;

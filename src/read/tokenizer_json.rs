@@ -10,13 +10,16 @@
 //!
 //! Format: <https://github.com/huggingface/tokenizers>, 0.23, whose own reader is laxer: refused
 //! here are keys, ids and merges that come twice, and an added token on another's id.
-//! Read are the byte-level BPE models, and those that were SentencePiece's BPE; other kinds are
-//! Unsupported, by name.
+//! Read are BPE models, byte-level or SentencePiece's, Unigram and WordPiece; other kinds are Unsupported,
+//! by name.
 
 mod merges;
+mod normal;
 mod spm;
 mod steps;
 mod template;
+mod unigram;
+mod wordpiece;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -75,7 +78,11 @@ pub(super) fn side(bytes: Option<&[u8]>, name: &str) -> Result<Value> {
 /// What tokenizer.json alone says.
 fn core(json: &Value, notes: &mut Notes) -> Result<Tokenizer> {
     let model = json.get("model").ok_or_else(|| Error::malformed("'model' is missing"))?;
-    check_kind(model)?;
+    match model.get("type").and_then(Value::as_text) {
+        Some("Unigram") => return unigram::read(json, model),
+        Some("WordPiece") => return wordpiece::read(json, model, notes),
+        _ => check_kind(model)?,
+    }
     if spm::is_spm(json, model) {
         return spm::read(json, model, notes);
     }
@@ -86,11 +93,8 @@ fn core(json: &Value, notes: &mut Notes) -> Result<Tokenizer> {
         .map_err(|error| error.at("model.merges"))?;
     let (prefix, suffix) = template::read(json.get("post_processor"), tokens.len())
         .map_err(|error| error.at("post_processor"))?;
-    let steps =
-        steps::read(json.get("pre_tokenizer")).map_err(|error| error.at("pre_tokenizer"))?;
-    let nfc = normalizer(json.get("normalizer")).map_err(|error| error.at("normalizer"))?;
-    decoder(json.get("decoder")).map_err(|error| error.at("decoder"))?;
-    let mut pre = Pre { name: None, nfc, steps };
+    decoder(json.get("decoder"), &["ByteLevel"]).map_err(|error| error.at("decoder"))?;
+    let mut pre = pre(json)?;
     let ignore_merges = flag(model, "ignore_merges");
     pre.name = names::find(&pre, ignore_merges).map(str::to_owned);
     let unknown = unknown(model, &ids, notes);
@@ -99,6 +103,14 @@ fn core(json: &Value, notes: &mut Notes) -> Result<Tokenizer> {
     let kind = Kind::Bpe(Bpe { merges, ignore_merges, unknown, fuse_unknown, pre });
     let (special, chat_templates) = (BTreeMap::new(), Vec::new());
     Ok(Tokenizer { kind, tokens, added, special, prefix, suffix, chat_templates })
+}
+
+/// How text is rewritten, and how it is cut.
+fn pre(json: &Value) -> Result<Pre> {
+    let normal = normal::read(json.get("normalizer")).map_err(|error| error.at("normalizer"))?;
+    let steps = steps::read(json.get("pre_tokenizer"));
+    let steps = steps.map_err(|error| error.at("pre_tokenizer"))?;
+    Ok(Pre { name: None, normal, steps })
 }
 
 pub(super) fn flag(value: &Value, key: &str) -> bool {
@@ -136,20 +148,11 @@ fn vocabulary(model: &Value, added: Option<&Value>) -> Result<(Vec<Token>, Vec<A
     let Some(Value::Map(vocab)) = model.get("vocab") else {
         return Err(Error::malformed("model.vocab is not a map"));
     };
-    let added = added.map(|list| items(list).ok_or_else(|| Error::malformed("not a list")));
-    let added = added.transpose().map_err(|error| error.at("added_tokens"))?.unwrap_or(&[]);
-    let mut slots = Slots { bound: vocab.len() + added.len() + GAPS_MAX, slots: Vec::new() };
+    let mut slots = Slots { bound: vocab.len() + GAPS_MAX, slots: Vec::new() };
     for (text, id) in vocab {
         slots.put(id, text, Class::Normal).map_err(|error| error.at("model.vocab"))?;
     }
-    let mut flags = BTreeMap::new();
-    for token in added {
-        let read = slots.put_added(token).map_err(|error| error.at("added_tokens"))?;
-        if let Some(first) = flags.insert(read.id, read) {
-            return Err(Error::malformed(format!("id {} comes twice", first.id)).at("added_tokens"));
-        }
-    }
-    Ok((slots.fill(), flags.into_values().collect()))
+    slots.finish(added).map_err(|error| error.at("added_tokens"))
 }
 
 /// Tokens by id, while they come in any order.
@@ -198,6 +201,21 @@ impl Slots {
         Ok(Added { id, special, lstrip, rstrip, single_word, normalized })
     }
 
+    /// Lays the added tokens over the others.
+    fn finish(mut self, added: Option<&Value>) -> Result<(Vec<Token>, Vec<Added>)> {
+        let added = added.map(|list| items(list).ok_or_else(|| Error::malformed("not a list")));
+        let added = added.transpose()?.unwrap_or(&[]);
+        self.bound += added.len();
+        let mut flags = BTreeMap::new();
+        for token in added {
+            let read = self.put_added(token)?;
+            if let Some(first) = flags.insert(read.id, read) {
+                return Err(Error::malformed(format!("id {} comes twice", first.id)));
+            }
+        }
+        Ok((self.fill(), flags.into_values().collect()))
+    }
+
     fn fill(self) -> Vec<Token> {
         let filled = |(id, slot): (usize, Option<Token>)| slot.unwrap_or_else(|| padding(id));
         self.slots.into_iter().enumerate().map(filled).collect()
@@ -228,29 +246,17 @@ fn unknown(model: &Value, ids: &HashMap<&str, u32>, notes: &mut Notes) -> Option
     id
 }
 
-/// Whether text is brought into form C.
-fn normalizer(value: Option<&Value>) -> Result<bool> {
-    let Some(value) = value else { return Ok(false) };
-    match value.get("type").and_then(Value::as_text) {
-        Some("NFC") => Ok(true),
-        Some("Sequence") => {
-            let list = value.get("normalizers").and_then(items);
-            let list = list.ok_or_else(|| Error::malformed("'normalizers' is not a list"))?;
-            list.iter().try_fold(false, |nfc, one| Ok(normalizer(Some(one))? || nfc))
-        }
-        kind => Err(unknown_component("normalizer", kind)),
-    }
-}
-
-fn decoder(value: Option<&Value>) -> Result<()> {
+/// Checks that a decoder is made of components that are known for a kind of tokenizer: what they do
+/// follows from the kind.
+fn decoder(value: Option<&Value>, known: &[&str]) -> Result<()> {
     let Some(value) = value else { return Ok(()) };
     match value.get("type").and_then(Value::as_text) {
-        Some("ByteLevel") => Ok(()),
         Some("Sequence") => {
             let list = value.get("decoders").and_then(items);
             let list = list.ok_or_else(|| Error::malformed("'decoders' is not a list"))?;
-            list.iter().try_for_each(|one| decoder(Some(one)))
+            list.iter().try_for_each(|one| decoder(Some(one), known))
         }
+        Some(kind) if known.contains(&kind) => Ok(()),
         kind => Err(unknown_component("decoder", kind)),
     }
 }

@@ -30,6 +30,13 @@ pub enum Op {
         /// A tensor of a plain dtype, as another machine wrote it.
         input: Tensor,
     },
+    /// The same blocks, the bytes of each of their numbers in the opposite order.
+    SwapWords {
+        /// A tensor of blocks, as another machine wrote it.
+        input: Tensor,
+        /// Where a block has numbers.
+        words: &'static [Word],
+    },
     /// Finite values brought within ±`limit`, as binary32.
     Clamp {
         /// Weights of any dtype that can be decoded.
@@ -93,6 +100,9 @@ pub enum Op {
     },
 }
 
+/// A number within a block: offset and length, in bytes.
+pub type Word = (usize, usize);
+
 /// The direction of [`Op::Interleave`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
@@ -109,6 +119,7 @@ impl fmt::Display for Op {
             Self::Cast { to, .. } => write!(f, "cast {to}"),
             Self::Clamp { limit, .. } => write!(f, "clamp {limit:e}"),
             Self::SwapBytes { .. } => f.write_str("swap bytes"),
+            Self::SwapWords { .. } => f.write_str("swap words of blocks"),
             Self::Pack { quantizer, importance, .. } => {
                 let with = if importance.is_some() { " by importance" } else { "" };
                 write!(f, "pack {}{with}", quantizer.block.name)
@@ -140,6 +151,7 @@ impl Op {
             Self::Cast { input, .. }
             | Self::Clamp { input, .. }
             | Self::SwapBytes { input }
+            | Self::SwapWords { input, .. }
             | Self::Pack { input, .. }
             | Self::Interleave { input, .. }
             | Self::Add { input, .. }
@@ -170,20 +182,19 @@ impl Op {
     /// The dtype and shape that the step makes.
     ///
     /// # Errors
-    /// Malformed if parts do not fit, or a head is not a whole, even number of rows; Unsupported for packed blocks in
-    /// another byte order; Bug if a cast aims at a packing.
+    /// Malformed if parts do not fit, or a head is not a whole, even number of rows; Bug if a cast aims
+    /// at a packing, or bytes are swapped that are no plain elements.
     pub fn result(&self) -> Result<(DType, Shape)> {
         match self {
             Self::Cast { input, to } if to.is_float() => Ok((*to, input.shape().clone())),
             Self::Cast { to, .. } => Err(Error::bug(format!("a cast to {to}"))),
             Self::Clamp { input, .. } => Ok((DType::F32, input.shape().clone())),
             Self::SwapBytes { input } if input.dtype().is_packed() => {
-                // gguf-py writes blocks as they are; llama.cpp's converter swaps their scales.
-                let text = "packed blocks in big-endian order, of which writers have no common \
-                            layout; convert the file with llama.cpp's gguf_convert_endian.py";
-                Err(Error::unsupported(format!("{}: {text}", input.dtype())))
+                Err(Error::bug(format!("the bytes of a block of {} swapped", input.dtype())))
             }
-            Self::SwapBytes { input } => Ok((input.dtype(), input.shape().clone())),
+            Self::SwapBytes { input } | Self::SwapWords { input, .. } => {
+                Ok((input.dtype(), input.shape().clone()))
+            }
             Self::Pack { input, quantizer, importance } => {
                 let counted = importance.as_ref().map_or(1, |all| all.len() as u64);
                 let matrices = matrices(input.shape(), importance.as_deref());
@@ -227,6 +238,7 @@ impl Op {
             Self::Cast { input, .. }
             | Self::Clamp { input, .. }
             | Self::SwapBytes { input }
+            | Self::SwapWords { input, .. }
             | Self::Add { input, .. }
             | Self::Reshape { input, .. } => input.granule(),
             Self::Pick { input, picked } => picked.granule(input),
@@ -273,6 +285,13 @@ impl Op {
                 input.read(elements, out, scratch)?;
                 let width = input.dtype().block_bytes() as usize;
                 out.chunks_exact_mut(width).for_each(<[u8]>::reverse);
+                Ok(())
+            }
+            Self::SwapWords { input, words } => {
+                input.read(elements, out, scratch)?;
+                for block in out.chunks_exact_mut(input.dtype().block_bytes() as usize) {
+                    words.iter().for_each(|&(at, len)| block[at..at + len].reverse());
+                }
                 Ok(())
             }
             Self::Pack { input, quantizer, importance } => {

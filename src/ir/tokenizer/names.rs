@@ -173,7 +173,7 @@ impl Row {
         let same = |(ours, theirs): (&&str, &&Step)| match theirs {
             Step::Split(split) => split.is_isolated_at(ours),
             Step::Bytes => ours.is_empty(),
-            Step::PrefixSpace => false,
+            Step::PrefixSpace | Step::Metaspace(_) => false,
         };
         steps.len() == self.steps.len() && self.steps.iter().zip(&steps).all(same)
     }
@@ -227,6 +227,7 @@ impl std::fmt::Display for Step {
         match self {
             Self::PrefixSpace => f.write_str("PrefixSpace"),
             Self::Bytes => f.write_str("ByteLevel"),
+            Self::Metaspace(_) => f.write_str("Metaspace"),
             Self::Split(split) => {
                 let invert = if split.invert { ", inverted" } else { "" };
                 write!(f, "Split({}, {:?}{invert})", split.pattern.text(), split.keep)
@@ -248,7 +249,7 @@ mod tests {
         assert_eq!(names.len(), count, "a name is in two rows");
         for row in ROWS {
             let steps = row.steps().expect("our own patterns compile");
-            let pre = Pre { name: None, nfc: false, steps };
+            let pre = Pre { name: None, normal: Vec::new(), steps };
             assert_eq!(find(&pre, row.ignore_merges), Some(row.names[0]));
         }
     }
@@ -260,7 +261,7 @@ mod tests {
             r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
         );
         let steps = vec![Step::Split(Split::isolated(pattern).expect("compiles")), Step::Bytes];
-        let pre = Pre { name: None, nfc: true, steps };
+        let pre = Pre { name: None, normal: Vec::new(), steps };
         assert_eq!(find(&pre, true), Some("llama-bpe"));
         assert_eq!(find(&pre, false), Some("dbrx"));
     }
@@ -268,7 +269,7 @@ mod tests {
     #[test]
     fn without_a_name_the_steps_and_the_option_are_shown() {
         let steps = vec![Step::Split(Split::isolated("[xyz]").expect("compiles")), Step::Bytes];
-        let pre = Pre { name: None, nfc: false, steps };
+        let pre = Pre { name: None, normal: Vec::new(), steps };
         let error = recognise(&pre, false, None).expect_err("unknown").to_string();
         assert!(error.contains("Split([xyz], Isolated) → ByteLevel"), "{error}");
         assert!(error.contains("--pre NAME"), "{error}");
