@@ -84,7 +84,7 @@ pub(super) fn from_json(arch: &Arch, config: &Config, hyper: &Hyper) -> Result<S
 }
 
 /// `get_mscale`: the longer the context, the sharper the attention.
-fn yarn_attention(factor: f32, scale: f32) -> f32 {
+pub(super) fn yarn_attention(factor: f32, scale: f32) -> f32 {
     if factor <= 1.0 {
         return 1.0;
     }
@@ -92,7 +92,7 @@ fn yarn_attention(factor: f32, scale: f32) -> f32 {
 }
 
 /// `_compute_longrope_parameters`: the longer the context, the sharper the attention.
-fn long_attention(factor: f64, original: u64) -> f32 {
+pub(super) fn long_attention(factor: f64, original: u64) -> f32 {
     if factor <= 1.0 {
         return 1.0;
     }
@@ -160,7 +160,7 @@ pub(super) fn from_gguf(arch: &Arch, model: &Model) -> Result<Scaling> {
                 beta_fast: real("yarn_beta_fast").unwrap_or(32.0),
                 beta_slow: real("yarn_beta_slow").unwrap_or(1.0),
                 attention_factor: adjust * yarn_attention(factor, 1.0),
-                truncate: true,
+                truncate: model.config.get(TRUNCATE).and_then(Value::as_bool).unwrap_or(true),
             })
         }
         (kind, factors) => {
@@ -170,6 +170,10 @@ pub(super) fn from_gguf(arch: &Arch, model: &Model) -> Result<Scaling> {
         }
     }
 }
+
+/// The names under which metadata has what GGUF has no word for.
+const TRUNCATE: &str = "remold.rope_yarn_truncate";
+const DYNAMIC: &str = "remold.rope_dynamic_factor";
 
 /// The names of the numbers behind `rope_freqs.weight`, for those that cannot be found again from
 /// it. They are for config.json alone: the tensor says how the model is run.
@@ -190,9 +194,6 @@ fn llama3_from_gguf(model: &Model) -> Option<Scaling> {
         original: original.and_then(Value::as_u64)?,
     })
 }
-
-/// The name under which metadata has a scaling that GGUF has no word for.
-const DYNAMIC: &str = "remold.rope_dynamic_factor";
 
 pub(super) fn to_gguf(
     arch: &Arch,
@@ -243,6 +244,7 @@ pub(super) fn to_gguf(
                 notes.lost("rope scaling", text);
             }
             if !truncate {
+                entries.insert(TRUNCATE.into(), Value::Bool(false));
                 let text = "truncate = false: GGUF cannot say it; its readers round the ramp";
                 notes.lost("rope scaling", text);
             }
