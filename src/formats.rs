@@ -39,6 +39,7 @@ pub static FORMATS: &[Format] = &[
     Format { name: "gguf",        about: "GGUF of ggml and llama.cpp",                   extensions: &["gguf"],        directory: false, probe: read::gguf::probe,        read: Some(read::gguf::read),        layout: Some(write::gguf::layout),        naming: Naming::Gguf },
     Format { name: "safetensors", about: "safetensors: a file, shards, a hub directory", extensions: &["safetensors"], directory: true,  probe: read::safetensors::probe, read: Some(read::safetensors::read), layout: Some(write::safetensors::layout), naming: Naming::HuggingFace },
     Format { name: "pytorch",     about: "PyTorch checkpoints, executed by nobody",      extensions: &["pt", "pth", "bin", "ckpt"], directory: true, probe: read::torch::probe, read: Some(read::torch::read), layout: Some(write::torch::layout), naming: Naming::HuggingFace },
+    Format { name: "onnx",        about: "ONNX: a graph of operators and its weights",   extensions: &["onnx"],        directory: false, probe: read::onnx::probe,        read: Some(read::onnx::read),        layout: None,                             naming: Naming::HuggingFace },
 ];
 
 /// The format called `name`.

@@ -12,6 +12,7 @@
 //!
 //! Operators and versions: <https://onnx.ai/onnx/operators/>.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -31,7 +32,17 @@ pub struct Program {
     /// What is run.
     pub graph: Graph,
     /// The file that this was read from: what a change does not touch is written as it was read.
-    pub original: Option<Arc<Blob>>,
+    pub original: Option<Arc<Original>>,
+}
+
+/// The file that a program was read from, and what was found where.
+#[derive(Debug)]
+pub struct Original {
+    /// The file.
+    pub blob: Arc<Blob>,
+    /// Tensors by the place of their messages: the name that each has in the model, and how its
+    /// elements were read.
+    pub tensors: BTreeMap<u64, (String, Tensor)>,
 }
 
 /// Nodes in an order in which each comes after those whose values it reads.
@@ -60,6 +71,8 @@ pub struct Port {
     pub name: String,
     /// What it is.
     pub kind: Kind,
+    /// Where in the program's original it lies.
+    pub span: Option<Range<u64>>,
 }
 
 /// What a value is.
@@ -73,6 +86,8 @@ pub enum Kind {
     Sequence(Box<Kind>),
     /// A value, or none.
     Optional(Box<Kind>),
+    /// A map, a sparse tensor, or what only its domain knows: nothing here computes with it.
+    Other,
 }
 
 /// What the elements of a value are.
@@ -120,6 +135,8 @@ pub struct Node {
     pub domain: String,
     /// The operator.
     pub op: String,
+    /// Tells functions of one name apart; empty for all else.
+    pub overload: String,
     /// The values that it reads; an empty name is an input left out.
     pub inputs: Vec<String>,
     /// The values that it makes; an empty name is an output nobody wants.

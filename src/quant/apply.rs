@@ -129,7 +129,7 @@ fn keep_for_gguf(
         let dtype = match tensor.dtype() {
             kept if from_gguf || !kept.is_float() => kept,
             _ if assigned == DType::F32 => DType::F32,
-            DType::F8E4M3 | DType::F8E5M2 => {
+            small if small.is_small_float() => {
                 notes.chosen(name.as_str(), "GGUF has no 8-bit floats; bf16 holds them exactly");
                 DType::BF16
             }
