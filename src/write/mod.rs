@@ -6,6 +6,7 @@ pub mod gguf;
 mod hub;
 pub mod json;
 pub mod layout;
+pub mod onnx;
 pub mod options;
 pub mod progress;
 pub mod safetensors;
