@@ -193,6 +193,8 @@ impl Facts {
             let value = match self.hyper.get(field)? {
                 crate::ir::Scalar::Count(n) => json!(n),
                 crate::ir::Scalar::Real(x) => lenient(&Value::F32(x)),
+                crate::ir::Scalar::Flag(yes) => json!(yes),
+                other => json!(other.to_string()),
             };
             Some((field.text().replace(' ', "_"), value))
         });

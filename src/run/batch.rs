@@ -47,6 +47,32 @@ impl Batch {
         }
     }
 
+    /// Multiplies every value.
+    pub(super) fn scale(&mut self, by: f32) {
+        self.data.iter_mut().for_each(|x| *x *= by);
+    }
+
+    /// Some features of every token.
+    ///
+    /// # Errors
+    /// Limit if the memory is not to be had.
+    pub(super) fn features(&self, range: std::ops::Range<usize>) -> Result<Self> {
+        let mut out = Self::zeros(range.len(), self.tokens)?;
+        out.paste(0, self, range);
+        Ok(out)
+    }
+
+    /// Copies features of a batch of as many tokens to those from `first` on.
+    pub(super) fn paste(&mut self, first: usize, from: &Self, range: std::ops::Range<usize>) {
+        debug_assert_eq!(self.tokens, from.tokens);
+        let (lanes, len, from_len) = (self.lanes(), self.panel_len(), from.panel_len());
+        let panels = self.data.chunks_mut(len).zip(from.data.chunks(from_len));
+        for (to, from) in panels {
+            let from = &from[range.start * lanes..range.end * lanes];
+            to[first * lanes..][..from.len()].copy_from_slice(from);
+        }
+    }
+
     /// Copies the features of `token` from `first` on.
     pub(super) fn get(&self, token: usize, first: usize, out: &mut [f32]) {
         let lanes = self.lanes();

@@ -47,12 +47,12 @@ pub fn decoder(model: &Model) -> Result<Box<dyn Runner + '_>> {
     Ok(Box::new(Decoding { decoder, cache }))
 }
 
-struct Decoding<'m> {
-    decoder: Decoder<'m>,
+struct Decoding {
+    decoder: Decoder,
     cache: Cache,
 }
 
-impl Runner for Decoding<'_> {
+impl Runner for Decoding {
     fn vocab(&self) -> usize {
         self.decoder.vocab()
     }
