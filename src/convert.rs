@@ -7,7 +7,7 @@ use crate::formats::Format;
 use crate::ir::{Error, Fault, Model, Notes, Result, Tally};
 use crate::quant::{self, Types};
 use crate::store::{FileSink, Target};
-use crate::transform::{self, Narrow};
+use crate::transform::{self, Constants, Narrow};
 use crate::write::{ExecuteOptions, Layout, WriteOptions, execute};
 
 /// What is to be made of a model that has been read.
@@ -109,6 +109,9 @@ fn rewrite(
     write: &mut WriteOptions,
     notes: &mut Notes,
 ) -> Result<(Model, Ledger)> {
+    let known = arch::find(&model).is_some();
+    let constants = if known { Constants::Drop } else { Constants::Keep };
+    let model = transform::weights(model, constants, notes)?;
     let (model, ledger) = rename(model, job, notes)?;
     let model = quant::apply(model, &job.types, job.to.naming, &mut write.entries, notes)?;
     Ok((model, ledger))

@@ -4,5 +4,5 @@
 mod graph;
 mod select;
 
-pub use graph::{Narrow, narrow};
+pub use graph::{Constants, Narrow, narrow, weights};
 pub use select::{Selection, select};

@@ -4,5 +4,7 @@ mod narrow;
 mod precision;
 mod scope;
 mod signatures;
+mod weights;
 
 pub use narrow::{Narrow, narrow};
+pub use weights::{Constants, weights};
