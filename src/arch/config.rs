@@ -134,7 +134,7 @@ pub(super) fn to_gguf(
             entries.insert(format!("{}.{}", arch.gguf, key.gguf), to_value(key.field, value)?);
         }
     }
-    scaling::to_gguf(arch, &hyper.scaling, &mut entries, notes);
+    scaling::to_gguf(arch, hyper, &mut entries, notes);
     (arch.hooks.to_gguf)(hyper, &mut entries);
     if !arch.in_llama_cpp {
         let text = "llama.cpp knows no such architecture: the file is for remold";

@@ -174,16 +174,29 @@ pub(super) fn from_gguf(arch: &Arch, model: &Model) -> Result<Scaling> {
 /// The name under which metadata has a scaling that GGUF has no word for.
 const DYNAMIC: &str = "remold.rope_dynamic_factor";
 
+/// The numbers behind `rope_freqs.weight`, where they cannot be found again from it. llama.cpp
+/// has no such keys: the tensor alone says how the model is run.
+fn llama3_from_gguf(arch: &Arch, model: &Model) -> Option<Scaling> {
+    let get = |key: &str| model.config.get(&format!("{}.rope.scaling.llama3.{key}", arch.gguf));
+    let real = |key: &str| get(key).and_then(Value::as_f64).map(|x| x as f32);
+    Some(Scaling::Llama3 {
+        factor: real("factor")?,
+        low_freq_factor: real("low_freq_factor")?,
+        high_freq_factor: real("high_freq_factor")?,
+        original: get("original_context_length").and_then(Value::as_u64)?,
+    })
+}
+
 pub(super) fn to_gguf(
     arch: &Arch,
-    scaling: &Scaling,
+    hyper: &Hyper,
     entries: &mut IndexMap<String, Value>,
     notes: &mut Notes,
 ) {
     let mut put = |key: &str, value: Value| {
         entries.insert(format!("{}.rope.scaling.{key}", arch.gguf), value);
     };
-    match *scaling {
+    match hyper.scaling {
         Scaling::Dynamic { factor } => {
             entries.insert(DYNAMIC.into(), Value::F32(factor));
             let text = "dynamic NTK: GGUF cannot say it; beyond the context, logits of llama.cpp \
@@ -195,8 +208,15 @@ pub(super) fn to_gguf(
             put("attn_factor", Value::F32(attention_factor));
             put("original_context_length", Value::U32(original.try_into().unwrap_or(u32::MAX)));
         }
-        // The last two are said by the tensor `rope_freqs.weight`.
-        Scaling::None | Scaling::Llama3 { .. } | Scaling::Factors(_) => {}
+        // The tensor `rope_freqs.weight` says it.
+        Scaling::None | Scaling::Factors(_) => {}
+        Scaling::Llama3 { .. } if rope::is_found_again(hyper) => {}
+        Scaling::Llama3 { factor, low_freq_factor, high_freq_factor, original } => {
+            put("llama3.factor", Value::F32(factor));
+            put("llama3.low_freq_factor", Value::F32(low_freq_factor));
+            put("llama3.high_freq_factor", Value::F32(high_freq_factor));
+            put("llama3.original_context_length", Value::U64(original));
+        }
         Scaling::Linear { factor } => {
             put("type", Value::Text("linear".into()));
             put("factor", Value::F32(factor));
@@ -224,14 +244,24 @@ pub(super) fn to_gguf(
     }
 }
 
-pub(super) fn to_json(hyper: &Hyper) -> Result<Option<IndexMap<String, Value>>> {
+pub(super) fn to_json(
+    arch: &Arch,
+    model: &Model,
+    hyper: &Hyper,
+) -> Result<Option<IndexMap<String, Value>>> {
     let named = |kind: &str, values: &[(&str, Value)]| {
         let kind = ("rope_type".to_owned(), Value::Text(kind.to_owned()));
         let values = values.iter().map(|(key, value)| ((*key).to_owned(), value.clone()));
         Some([kind].into_iter().chain(values).collect())
     };
     let scaling = match &hyper.scaling {
-        Scaling::Factors(factors) => &rope::llama3_of(hyper, factors)?,
+        Scaling::Factors(factors) => {
+            let stated = llama3_from_gguf(arch, model);
+            match stated.filter(|scaling| rope::gives(hyper, scaling, factors)) {
+                Some(stated) => &{ stated },
+                None => &rope::llama3_of(hyper, factors)?,
+            }
+        }
         other => other,
     };
     Ok(match *scaling {

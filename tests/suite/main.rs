@@ -21,6 +21,8 @@ mod interrupted;
 mod judge;
 mod logits;
 mod memory;
+mod perplexity;
+mod scaling;
 mod sentencepiece;
 mod tokenizer;
 mod tokenizer_files;

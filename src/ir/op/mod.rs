@@ -35,6 +35,13 @@ pub enum Op {
         /// A tensor of such integers.
         input: Tensor,
     },
+    /// The same blocks, the bytes of each of their numbers in the opposite order.
+    SwapWords {
+        /// A tensor of blocks, as another machine wrote it.
+        input: Tensor,
+        /// Where a block has numbers.
+        words: &'static [Word],
+    },
     /// Finite values brought within ±`limit`, as binary32.
     Clamp {
         /// Weights of any dtype that can be decoded.
@@ -98,6 +105,9 @@ pub enum Op {
     },
 }
 
+/// A number within a block: offset and length, in bytes.
+pub type Word = (usize, usize);
+
 /// The direction of [`Op::Interleave`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
@@ -115,6 +125,7 @@ impl fmt::Display for Op {
             Self::Clamp { limit, .. } => write!(f, "clamp {limit:e}"),
             Self::SwapBytes { .. } => f.write_str("swap bytes"),
             Self::Widen { .. } => f.write_str("widen i8"),
+            Self::SwapWords { .. } => f.write_str("swap words of blocks"),
             Self::Pack { quantizer, importance, .. } => {
                 let with = if importance.is_some() { " by importance" } else { "" };
                 write!(f, "pack {}{with}", quantizer.block.name)
@@ -147,6 +158,7 @@ impl Op {
             | Self::Clamp { input, .. }
             | Self::SwapBytes { input }
             | Self::Widen { input }
+            | Self::SwapWords { input, .. }
             | Self::Pack { input, .. }
             | Self::Interleave { input, .. }
             | Self::Add { input, .. }
@@ -177,20 +189,19 @@ impl Op {
     /// The dtype and shape that the step makes.
     ///
     /// # Errors
-    /// Malformed if parts do not fit, or a head is not a whole, even number of rows; Unsupported for packed blocks in
-    /// another byte order; Bug if a cast aims at a packing.
+    /// Malformed if parts do not fit, or a head is not a whole, even number of rows; Bug if a cast aims
+    /// at a packing, or bytes are swapped that are no plain elements.
     pub fn result(&self) -> Result<(DType, Shape)> {
         match self {
             Self::Cast { input, to } if to.is_float() => Ok((*to, input.shape().clone())),
             Self::Cast { to, .. } => Err(Error::bug(format!("a cast to {to}"))),
             Self::Clamp { input, .. } => Ok((DType::F32, input.shape().clone())),
             Self::SwapBytes { input } if input.dtype().is_packed() => {
-                // gguf-py writes blocks as they are; llama.cpp's converter swaps their scales.
-                let text = "packed blocks in big-endian order, of which writers have no common \
-                            layout; convert the file with llama.cpp's gguf_convert_endian.py";
-                Err(Error::unsupported(format!("{}: {text}", input.dtype())))
+                Err(Error::bug(format!("the bytes of a block of {} swapped", input.dtype())))
             }
-            Self::SwapBytes { input } => Ok((input.dtype(), input.shape().clone())),
+            Self::SwapBytes { input } | Self::SwapWords { input, .. } => {
+                Ok((input.dtype(), input.shape().clone()))
+            }
             Self::Widen { input } => match bits_of(input.dtype()) {
                 Some(_) => Ok((DType::I8, input.shape().clone())),
                 None => Err(Error::bug(format!("widening {}", input.dtype()))),
@@ -239,6 +250,7 @@ impl Op {
             | Self::Clamp { input, .. }
             | Self::SwapBytes { input }
             | Self::Widen { input }
+            | Self::SwapWords { input, .. }
             | Self::Add { input, .. }
             | Self::Reshape { input, .. } => input.granule(),
             Self::Pick { input, picked } => picked.granule(input),
@@ -291,6 +303,13 @@ impl Op {
                 widen(input.dtype(), bytes, out);
                 Ok(())
             }),
+            Self::SwapWords { input, words } => {
+                input.read(elements, out, scratch)?;
+                for block in out.chunks_exact_mut(input.dtype().block_bytes() as usize) {
+                    words.iter().for_each(|&(at, len)| block[at..at + len].reverse());
+                }
+                Ok(())
+            }
             Self::Pack { input, quantizer, importance } => {
                 with_floats(input, elements.clone(), scratch, |values, scratch| {
                     scratch.tally.count_nonfinite(values, elements.start);

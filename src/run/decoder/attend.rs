@@ -1,5 +1,7 @@
 //! Attention whose queries, keys and values are products with the stream.
 
+use std::sync::Arc;
+
 use super::norm::Norm;
 use super::{Step, count};
 use crate::arch::{Part, Parts, QueryNorm, Role};
@@ -7,6 +9,7 @@ use crate::ir::{Field, Hyper, Result};
 use crate::run::attention::Attention;
 use crate::run::batch::Batch;
 use crate::run::cache::{self, Head};
+use crate::run::inputs::Inputs;
 use crate::run::rope::Rope;
 use crate::run::weight::{self, Linear};
 
@@ -41,6 +44,12 @@ impl Attend {
             rope: rope(parts.hyper, layer),
             attention: attention(parts, layer)?,
         })
+    }
+
+    /// Has what goes into the matrices counted.
+    pub(super) fn watch(&mut self, inputs: &Arc<Inputs>) {
+        let Self { query, key, value, output, .. } = self;
+        [query, key, value, output].into_iter().for_each(|linear| linear.watch(inputs, (0, 1)));
     }
 
     /// What attention adds to the stream.

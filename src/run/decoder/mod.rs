@@ -7,10 +7,13 @@ mod latent;
 mod layer;
 mod norm;
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 
 use super::batch::{Batch, grow};
 use super::cache::Cache;
+use super::inputs::Inputs;
 use super::rope::{Angles, Rope};
 use super::weight::{self, Linear, Weight};
 use crate::arch::{self, Parts, Role};
@@ -82,6 +85,15 @@ impl Decoder {
             key_value_heads: layer::key_value_heads(&hyper)?,
             hyper,
         })
+    }
+
+    /// Has what goes into the matrices of all layers counted, and, if `head`, what goes into the
+    /// output matrix.
+    pub fn watch(&mut self, inputs: &Arc<Inputs>, head: bool) {
+        self.layers.iter_mut().for_each(|layer| layer.watch(inputs));
+        if head {
+            self.head.watch(inputs, (0, 1));
+        }
     }
 
     /// The number of token ids, and of logits for each position.
@@ -220,6 +232,7 @@ impl Decoder {
         grow(logits, x.tokens * vocab)?;
         logits.resize(start + x.tokens * vocab, 0.0);
         let step = self.head.weight.steps(HEAD_ROWS);
+        self.head.observe(x);
         for first in (0..vocab).step_by(step) {
             let rows = first..vocab.min(first + step);
             let part = self.head.rows(rows.clone(), x)?;
