@@ -102,6 +102,16 @@ fn retype(model: Model, job: &Job, notes: &mut Notes) -> Result<(Model, Ledger)>
     Ok(kept(model))
 }
 
+/// The weights of a model that may say what is computed, as if it did not.
+///
+/// # Errors
+/// Unsupported for constants that are no weights.
+pub fn weights(model: Model, notes: &mut Notes) -> Result<Model> {
+    let known = arch::find(&model).is_some();
+    let constants = if known { Constants::Drop } else { Constants::Keep };
+    transform::weights(model, constants, notes)
+}
+
 /// Weights under the target's names, in the types asked for.
 fn rewrite(
     model: Model,
@@ -109,9 +119,7 @@ fn rewrite(
     write: &mut WriteOptions,
     notes: &mut Notes,
 ) -> Result<(Model, Ledger)> {
-    let known = arch::find(&model).is_some();
-    let constants = if known { Constants::Drop } else { Constants::Keep };
-    let model = transform::weights(model, constants, notes)?;
+    let model = weights(model, notes)?;
     let (model, ledger) = rename(model, job, notes)?;
     let model = quant::apply(model, &job.types, job.to.naming, &mut write.entries, notes)?;
     Ok((model, ledger))
