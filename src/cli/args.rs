@@ -164,6 +164,12 @@ pub(crate) struct Writing {
     /// Cut the output into files of at most this many tensors.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) split_max_tensors: Option<u64>,
+    /// ONNX: weights of a KiB and more in a file beside the model, DST.data.
+    #[arg(long)]
+    pub(crate) external_data: bool,
+    /// ONNX with --type: inputs and outputs of the graph keep this type.
+    #[arg(long, value_name = "f32", value_parser = ["f32"])]
+    pub(crate) keep_io: Option<String>,
     /// GGUF's name of the pre-tokenizer, where it is not recognised by its structure.
     #[arg(long, value_name = "NAME")]
     pub(crate) pre: Option<String>,

@@ -21,6 +21,7 @@ mod interrupted;
 mod judge;
 mod logits;
 mod memory;
+mod onnx;
 mod perplexity;
 mod scaling;
 mod sentencepiece;
