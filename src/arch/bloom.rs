@@ -16,7 +16,6 @@ pub(super) static BLOOM: Arch = Arch {
     hf: &["BloomForCausalLM"],
     model_type: "bloom",
     keys: &[BLOOM_KEYS],
-    expects: &[],
     tied: true,
     optional_prefix: "transformer.",
     rows: &[BLOOM_ROWS],

@@ -23,7 +23,6 @@ pub(super) static COHERE: Arch = Arch {
     hf: &["CohereForCausalLM"],
     model_type: "cohere",
     keys: &[KEYS, COHERE_KEYS],
-    expects: &[],
     tied: true,
     rows: &[ROWS, HALVES, COHERE_ROWS],
     block: BlockShape {
@@ -42,7 +41,6 @@ pub(super) static GRANITE: Arch = Arch {
     hf: &["GraniteForCausalLM"],
     model_type: "granite",
     keys: &[KEYS, GRANITE_KEYS],
-    expects: &[],
     ..LLAMA
 };
 
@@ -58,7 +56,6 @@ pub(super) static SMOLLM3: Arch = Arch {
         to_json: smollm3_to_json,
         ..Hooks::NONE
     },
-    expects: &[],
     tied: true,
     ..LLAMA
 };
@@ -69,7 +66,6 @@ pub(super) static GLM4: Arch = Arch {
     hf: &["Glm4ForCausalLM"],
     model_type: "glm4",
     keys: &[KEYS, GLM4_KEYS],
-    expects: &[],
     rows: &[ROWS, FUSED_GATE, GLM4_ROWS],
     block: BlockShape {
         hf_pairing: Pairing::Pairs,

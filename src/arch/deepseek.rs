@@ -20,7 +20,6 @@ pub(super) static DEEPSEEK2: Arch = Arch {
     model_type: "deepseek_v2",
     keys: &[KEYS, MLA_KEYS, V2_KEYS],
     hooks: Hooks { from_json: v2_from_json, to_json: v2_to_json, from_gguf, to_gguf },
-    expects: &[],
     rows: &[ROWS, MLA_ROWS, DENSE, EXPERTS, SHARED],
     block: BlockShape {
         hf_pairing: Pairing::Pairs,

@@ -27,7 +27,6 @@ pub(super) static FALCON: Arch = Arch {
     model_type: "falcon",
     keys: &[FALCON_KEYS],
     hooks: Hooks { from_json, from_gguf, to_json, ..Hooks::NONE },
-    expects: &[],
     tied: true,
     optional_prefix: "transformer.",
     rows: &[FALCON_ROWS],

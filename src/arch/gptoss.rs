@@ -9,7 +9,7 @@ use super::table::{
     Arch, Bias, BlockShape, Default, Entries, Fix, Groups, Hooks, Key, Need, Role, Row, at, key,
     part, row,
 };
-use crate::ir::{Config, Field, Hyper, Model, Result, Routing, Scalar, Scaling};
+use crate::ir::{Config, Field, Hyper, Model, Result, Routing, Scalar, Scaling, Value};
 
 /// `GptOssForCausalLM`.
 pub(super) static GPT_OSS: Arch = Arch {
@@ -18,7 +18,6 @@ pub(super) static GPT_OSS: Arch = Arch {
     model_type: "gpt_oss",
     keys: &[KEYS, GPT_OSS_KEYS],
     hooks: Hooks { from_json, from_gguf, to_json, ..Hooks::NONE },
-    expects: &[],
     rows: &[ROWS, HALVES, GPT_OSS_ROWS],
     block: BlockShape::USUAL,
     ..LLAMA
@@ -80,6 +79,11 @@ fn from_gguf(_: &Model, hyper: &mut Hyper) -> Result<()> {
 
 fn to_json(hyper: &Hyper, entries: &mut Entries) {
     layers::write(hyper, entries);
+    // Where nothing is said, rotation is scaled.
+    if hyper.scaling == Scaling::None {
+        let plain = ("rope_type".to_owned(), Value::Text("default".into()));
+        entries.insert("rope_scaling".into(), Value::Map([plain].into_iter().collect()));
+    }
     entries.shift_remove("use_sliding_window");
     entries.shift_remove("max_window_layers");
 }

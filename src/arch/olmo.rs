@@ -18,7 +18,6 @@ pub(super) static OLMO: Arch = Arch {
     hf: &["OlmoForCausalLM"],
     model_type: "olmo",
     keys: &[KEYS, OLMO_KEYS],
-    expects: &[],
     rows: &[ROWS, NO_NORMS],
     block: BlockShape { norm: Norm::Plain, ..LLAMA.block },
     ..LLAMA
@@ -30,7 +29,6 @@ pub(super) static OLMO2: Arch = Arch {
     hf: &["Olmo2ForCausalLM"],
     model_type: "olmo2",
     keys: &[KEYS, OLMO2_KEYS],
-    expects: &[],
     rows: &[ROWS, HALVES, QUERY_NORMS, POST_NORMS],
     block: BlockShape { query_norm: QueryNorm::Whole, ..BlockShape::USUAL },
     ..LLAMA
@@ -42,7 +40,6 @@ pub(super) static OLMOE: Arch = Arch {
     hf: &["OlmoeForCausalLM"],
     model_type: "olmoe",
     keys: &[KEYS, EXPERT_KEYS, OLMOE_KEYS],
-    expects: &[],
     rows: &[ROWS, HALVES, QUERY_NORMS, NO_DENSE, EXPERTS],
     block: BlockShape { query_norm: QueryNorm::Whole, ..BlockShape::USUAL },
     ..LLAMA

@@ -5,10 +5,10 @@
 
 use super::llama::{HALVES, KEYS, LLAMA, ROWS, THETA};
 use super::table::{
-    Arch, Bias, BlockShape, Default, Expected, Fix, Groups, Hooks, Key, Need, Norm, Role, Row, at,
+    Arch, Bias, BlockShape, Default, Entries, Fix, Groups, Hooks, Key, Need, Norm, Role, Row, at,
     key, part, row,
 };
-use crate::ir::{Activation, Config, Field, Hyper, Result, Scalar, Scaling};
+use crate::ir::{Activation, Config, Field, Hyper, Result, Scalar, Scaling, Value};
 
 /// `PhiForCausalLM`.
 pub(super) static PHI: Arch = Arch {
@@ -16,7 +16,6 @@ pub(super) static PHI: Arch = Arch {
     hf: &["PhiForCausalLM"],
     model_type: "phi",
     keys: &[KEYS, PHI_KEYS],
-    expects: &[],
     rows: &[ROWS, HALVES, PHI_ROWS],
     block: BlockShape { norm: Norm::Layer, ..BlockShape::USUAL },
     ..LLAMA
@@ -28,8 +27,7 @@ pub(super) static PHI3: Arch = Arch {
     hf: &["Phi3ForCausalLM"],
     model_type: "phi3",
     keys: &[KEYS, PHI3_KEYS],
-    hooks: Hooks { from_json: usual_context, ..Hooks::NONE },
-    expects: &[("hidden_act", Expected::Word(&["silu", "swish"]))],
+    hooks: Hooks { from_json: usual_context, to_json: state_context, ..Hooks::NONE },
     ignored: &[Field::SlidingWindow],
     rows: &[ROWS, FUSED_QKV, FUSED_GATE],
     block: BlockShape::USUAL,
@@ -111,4 +109,11 @@ fn usual_context(config: &Config, hyper: &mut Hyper) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The context of the pretraining stands outside of the scaling, where it counts.
+fn state_context(hyper: &Hyper, entries: &mut Entries) {
+    if let Scaling::Long { original, .. } = hyper.scaling {
+        entries.insert("original_max_position_embeddings".into(), Value::U64(original));
+    }
 }

@@ -14,7 +14,6 @@ pub(super) static QWEN3: Arch = Arch {
     model_type: "qwen3",
     keys: &[KEYS, QWEN3_KEYS],
     hooks: Hooks { from_json: layers::last_windowed, to_json: layers::write, ..Hooks::NONE },
-    expects: &[],
     rows: &[ROWS, HALVES, QUERY_NORMS],
     block: BlockShape::USUAL,
     ..LLAMA

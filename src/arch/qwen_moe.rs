@@ -22,7 +22,6 @@ pub(super) static QWEN2_MOE: Arch = Arch {
     model_type: "qwen2_moe",
     keys: &[KEYS, EXPERT_KEYS, QWEN2_MOE_KEYS],
     hooks: Hooks { from_json: qwen2_from_json, to_json: qwen2_to_json, ..Hooks::NONE },
-    expects: &[],
     rows: &[ROWS, HALVES, BIASES, QKV_BIASES, DENSE, EXPERTS, SHARED],
     block: BlockShape::USUAL,
     ..LLAMA
@@ -40,7 +39,6 @@ pub(super) static QWEN3_MOE: Arch = Arch {
         from_gguf: routes_normalized,
         ..Hooks::NONE
     },
-    expects: &[],
     rows: &[ROWS, HALVES, QUERY_NORMS, DENSE, EXPERTS],
     block: BlockShape::USUAL,
     ..LLAMA

@@ -86,25 +86,64 @@ pub(super) fn factors(hyper: &Hyper) -> Result<Vec<(Role, Vec<f32>)>> {
     }
 }
 
-/// The numbers of config.json that give these divisors, found again by trying: the factor is the
-/// greatest divisor, the two others are what every Llama has, and the context is a power of two.
+/// All divisors that a scaling is stated by, one after the other.
+fn divisors(hyper: &Hyper) -> Result<Vec<f32>> {
+    Ok(factors(hyper)?.into_iter().flat_map(|(_, divisors)| divisors).collect())
+}
+
+/// Whether this scaling gives these divisors.
+pub(super) fn gives(hyper: &Hyper, scaling: &Scaling, expected: &[f32]) -> bool {
+    let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-5 * a.abs();
+    let tried = Hyper { scaling: scaling.clone(), ..hyper.clone() };
+    let made = divisors(&tried).unwrap_or_default();
+    made.len() == expected.len() && made.iter().zip(expected).all(close)
+}
+
+/// The numbers of config.json that give these divisors, found again: the factor is the greatest
+/// divisor, the low one is 1, and the two others are those of every Llama with a context that is
+/// a power of two, or what the divisors of the ramp say.
 ///
 /// # Errors
 /// Unsupported if none of them gives the divisors.
 pub(super) fn llama3_of(hyper: &Hyper, divisors: &[f32]) -> Result<Scaling> {
     let factor = divisors.iter().copied().fold(1.0, f32::max);
-    let close = |a: &f32, b: &f32| (a - b).abs() <= 1e-5 * a.abs();
-    for original in (5..21).map(|power| 1u64 << power) {
-        let (low_freq_factor, high_freq_factor) = (1.0, 4.0);
-        let scaling = Scaling::Llama3 { factor, low_freq_factor, high_freq_factor, original };
-        let tried = Hyper { scaling: scaling.clone(), ..hyper.clone() };
-        let made = factors(&tried)?.into_iter().flat_map(|(_, made)| made).collect::<Vec<f32>>();
-        if made.len() == divisors.len() && made.iter().zip(divisors).all(|(a, b)| close(a, b)) {
-            return Ok(scaling);
-        }
-    }
-    let text = "rope_freqs.weight holds divisors that config.json has no words for";
-    Err(Error::unsupported(text))
+    let plain = frequencies(&Hyper { scaling: Scaling::None, ..hyper.clone() }, 1)?.0;
+    let usual = (5..21).map(|power| (4.0, 1u64 << power));
+    let tried = usual.chain(of_the_ramp(&plain, divisors, factor));
+    let scalings = tried.map(|(high_freq_factor, original)| {
+        let low_freq_factor = 1.0;
+        Scaling::Llama3 { factor, low_freq_factor, high_freq_factor, original }
+    });
+    let found = { scalings }.find(|scaling| gives(hyper, scaling, divisors));
+    found.ok_or_else(|| {
+        let text = "rope_freqs.weight holds divisors that config.json has no words for";
+        Error::unsupported(text)
+    })
+}
+
+/// Whether a reader of the divisors alone finds the very numbers.
+pub(super) fn is_found_again(hyper: &Hyper) -> bool {
+    let found = divisors(hyper).and_then(|divisors| llama3_of(hyper, &divisors));
+    found.is_ok_and(|found| found == hyper.scaling)
+}
+
+/// The high factor and the context that a ramp has whose low factor is 1: on it, the share of a
+/// frequency that is kept is linear in the frequency, so two divisors say all.
+fn of_the_ramp(plain: &[f32], divisors: &[f32], factor: f32) -> Option<(f32, u64)> {
+    let least = 1.0 / f64::from(factor);
+    let shares = plain.iter().zip(divisors).map(|(&plain, &divisor)| {
+        let share = (1.0 / f64::from(divisor) - least) / (1.0 - least);
+        (f64::from(plain) / (2.0 * std::f64::consts::PI), share)
+    });
+    let ramp: Vec<_> = shares.filter(|(_, share)| (1e-4..0.9999).contains(share)).collect();
+    let (&(f, x), &(g, y)) = ramp.first().zip(ramp.last())?;
+    // share = frequency × original / (high - 1) - 1 / (high - 1)
+    let slope = (x - y) / (f - g);
+    let above = 1.0 / (f * slope - x);
+    let (high, original) = (1.0 + above, slope * above);
+    let sound = high.is_finite() && (1.0..=4e9).contains(&original);
+    // Written by people, so of few digits.
+    sound.then(|| (((high * 256.0).round() / 256.0) as f32, original.round() as u64))
 }
 
 /// `_compute_llama3_parameters`.

@@ -175,16 +175,36 @@ pub(super) fn from_gguf(arch: &Arch, model: &Model) -> Result<Scaling> {
 const TRUNCATE: &str = "remold.rope_yarn_truncate";
 const DYNAMIC: &str = "remold.rope_dynamic_factor";
 
+/// The names of the numbers behind `rope_freqs.weight`, for those that cannot be found again from
+/// it. They are for config.json alone: the tensor says how the model is run.
+const LLAMA3: [&str; 4] = [
+    "remold.rope_llama3.factor",
+    "remold.rope_llama3.low_freq_factor",
+    "remold.rope_llama3.high_freq_factor",
+    "remold.rope_llama3.original_context",
+];
+
+fn llama3_from_gguf(model: &Model) -> Option<Scaling> {
+    let [factor, low, high, original] = LLAMA3.map(|key| model.config.get(key));
+    let real = |value: Option<&Value>| value.and_then(Value::as_f64).map(|x| x as f32);
+    Some(Scaling::Llama3 {
+        factor: real(factor)?,
+        low_freq_factor: real(low)?,
+        high_freq_factor: real(high)?,
+        original: original.and_then(Value::as_u64)?,
+    })
+}
+
 pub(super) fn to_gguf(
     arch: &Arch,
-    scaling: &Scaling,
+    hyper: &Hyper,
     entries: &mut IndexMap<String, Value>,
     notes: &mut Notes,
 ) {
     let mut put = |key: &str, value: Value| {
         entries.insert(format!("{}.rope.scaling.{key}", arch.gguf), value);
     };
-    match *scaling {
+    match hyper.scaling {
         Scaling::Dynamic { factor } => {
             entries.insert(DYNAMIC.into(), Value::F32(factor));
             let text = "dynamic NTK: GGUF cannot say it; beyond the context, logits of llama.cpp \
@@ -196,8 +216,14 @@ pub(super) fn to_gguf(
             put("attn_factor", Value::F32(attention_factor));
             put("original_context_length", Value::U32(original.try_into().unwrap_or(u32::MAX)));
         }
-        // The last two are said by the tensor `rope_freqs.weight`.
-        Scaling::None | Scaling::Llama3 { .. } | Scaling::Factors(_) => {}
+        // The tensor `rope_freqs.weight` says it.
+        Scaling::None | Scaling::Factors(_) => {}
+        Scaling::Llama3 { .. } if rope::is_found_again(hyper) => {}
+        Scaling::Llama3 { factor, low_freq_factor, high_freq_factor, original } => {
+            let reals = [factor, low_freq_factor, high_freq_factor].map(Value::F32);
+            let values = reals.into_iter().chain([Value::U64(original)]);
+            entries.extend(LLAMA3.map(str::to_owned).into_iter().zip(values));
+        }
         Scaling::Linear { factor } => {
             put("type", Value::Text("linear".into()));
             put("factor", Value::F32(factor));
@@ -226,14 +252,20 @@ pub(super) fn to_gguf(
     }
 }
 
-pub(super) fn to_json(hyper: &Hyper) -> Result<Option<IndexMap<String, Value>>> {
+pub(super) fn to_json(model: &Model, hyper: &Hyper) -> Result<Option<IndexMap<String, Value>>> {
     let named = |kind: &str, values: &[(&str, Value)]| {
         let kind = ("rope_type".to_owned(), Value::Text(kind.to_owned()));
         let values = values.iter().map(|(key, value)| ((*key).to_owned(), value.clone()));
         Some([kind].into_iter().chain(values).collect())
     };
     let scaling = match &hyper.scaling {
-        Scaling::Factors(factors) => &rope::llama3_of(hyper, factors)?,
+        Scaling::Factors(factors) => {
+            let stated = llama3_from_gguf(model);
+            match stated.filter(|scaling| rope::gives(hyper, scaling, factors)) {
+                Some(stated) => &{ stated },
+                None => &rope::llama3_of(hyper, factors)?,
+            }
+        }
         other => other,
     };
     Ok(match *scaling {

@@ -19,7 +19,6 @@ pub(super) static STABLELM: Arch = Arch {
     hf: &["StableLmForCausalLM", "StableLMEpochForCausalLM"],
     model_type: "stablelm",
     keys: &[KEYS, STABLELM_KEYS],
-    expects: &[],
     rows: &[ROWS, HALVES, LAYER_NORMS, STABLELM_ROWS],
     block: BlockShape { norm: Norm::Layer, query_norm: QueryNorm::EachHead, ..BlockShape::USUAL },
     ..LLAMA
@@ -32,7 +31,6 @@ pub(super) static STARCODER2: Arch = Arch {
     model_type: "starcoder2",
     keys: &[KEYS, STARCODER2_KEYS],
     ignored: &[Field::SlidingWindow],
-    expects: &[],
     tied: true,
     rows: &[ROWS, LAYER_NORMS, STARCODER2_ROWS],
     block: BlockShape { norm: Norm::Layer, ..BlockShape::USUAL },
@@ -45,7 +43,6 @@ pub(super) static NEMOTRON: Arch = Arch {
     hf: &["NemotronForCausalLM"],
     model_type: "nemotron",
     keys: &[KEYS, NEMOTRON_KEYS],
-    expects: &[],
     rows: &[ROWS, HALVES, NEMOTRON_ROWS],
     block: BlockShape { norm: Norm::Layer, hf_norm_lacks: 1.0, ..BlockShape::USUAL },
     ..LLAMA

@@ -6,8 +6,10 @@ mod convert;
 mod diff;
 mod docs;
 mod embed;
+mod imatrix;
 mod inspect;
 mod logits;
+mod perplexity;
 mod quantize;
 mod report;
 mod run;
@@ -52,6 +54,8 @@ enum Command {
     Tokenize(tokenize::Args),
     Bench(bench::Args),
     Embed(embed::Args),
+    Perplexity(perplexity::Args),
+    Imatrix(imatrix::Args),
     Completions(docs::CompletionsArgs),
     Man(docs::ManArgs),
 }
@@ -101,6 +105,8 @@ fn run(cli: Cli) -> Result<Outcome> {
         Command::Tokenize(args) => args.run(),
         Command::Bench(args) => args.run(),
         Command::Embed(args) => args.run(),
+        Command::Perplexity(args) => args.run(),
+        Command::Imatrix(args) => args.run(),
         Command::Completions(args) => args.run(),
         Command::Man(args) => args.run(),
     }

@@ -9,6 +9,7 @@ pub mod dtype;
 pub mod dump;
 pub mod error;
 pub mod float;
+pub mod graph;
 pub mod hyper;
 mod json;
 pub mod limits;

@@ -9,10 +9,13 @@
 //! Each channel remembers the last inputs of its convolution and a small vector h. A token makes
 //! h ← e^(Δ·A) · h + Δ·B·u and gives y = C·h + D·u, where Δ, B and C depend on the token.
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 
 use super::batch::{Batch, zeros};
 use super::decoder::count;
+use super::inputs::Inputs;
 use super::math::{exp, silu, softplus};
 use super::weight::{self, Linear};
 use crate::arch::{Part, Parts, Role};
@@ -111,6 +114,12 @@ impl StateSpace {
             return Err(Error::malformed(text));
         }
         Ok(found)
+    }
+
+    /// Has what goes into the matrices counted.
+    pub(super) fn watch(&mut self, inputs: &Arc<Inputs>) {
+        let Self { input, selection, step, output, .. } = self;
+        [input, selection, step, output].into_iter().for_each(|x| x.watch(inputs, (0, 1)));
     }
 
     /// What the layer adds to the stream.

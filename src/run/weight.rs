@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::batch::{Batch, zeros};
+use super::inputs::{Inputs, Watch};
 use super::kernels::{self, LANES, Matrix};
 use crate::arch::{Named, Part, Parts, Role};
 use crate::ir::{Blob, Error, Op, Result, Scratch, Tensor, float};
@@ -27,6 +28,7 @@ pub(super) struct Weight {
     /// Rows that can be made without making more: see [`Tensor::granule`].
     step: usize,
     dot: Option<Dot>,
+    watch: Option<Watch>,
 }
 
 impl Weight {
@@ -41,7 +43,7 @@ impl Weight {
         let (rows, columns) = (tensor.shape().rows() as usize, tensor.shape().columns() as usize);
         let step = rows_of(tensor.granule(), tensor.shape().columns()).min(rows.max(1) as u64);
         let dot = quant::dot(tensor.dtype());
-        Ok(Self { name, tensor, rows, columns, step: step as usize, dot })
+        Ok(Self { name, tensor, rows, columns, step: step as usize, dot, watch: None })
     }
 
     /// One row as floats.
@@ -65,7 +67,7 @@ impl Weight {
     /// As [`Self::row`].
     pub(super) fn product(&self, rows: Range<usize>, x: &Batch) -> Result<Batch> {
         debug_assert_eq!(x.features, self.columns);
-        match x.tokens {
+        match x.lanes() {
             1 => self.product_with_one(rows, x),
             _ => self.product_with_panels(rows, x),
         }
@@ -133,7 +135,7 @@ impl Weight {
             let end = rows.end.min(start + task);
             with_scratch(|scratch| self.part(start..end, x_lanes, part, scratch))
         })?;
-        let mut out = Batch::zeros(rows.len(), x.tokens)?;
+        let mut out = x.like(rows.len())?;
         let len = out.panel_len();
         out.data.par_chunks_mut(len).enumerate().for_each(|(panel, out)| {
             let places = out.chunks_mut(task * LANES);
@@ -226,12 +228,26 @@ impl Linear {
         self
     }
 
+    /// Has what goes into this layer counted, as the inputs of one of several matrices of the
+    /// tensor.
+    pub(super) fn watch(&mut self, inputs: &Arc<Inputs>, (matrix, matrices): (usize, usize)) {
+        self.weight.watch = Watch::of(inputs, &self.weight.name, (matrix, matrices));
+    }
+
     /// W · x + b.
     ///
     /// # Errors
     /// As [`Weight::product`].
     pub(super) fn apply(&self, x: &Batch) -> Result<Batch> {
+        self.observe(x);
         self.rows(0..self.weight.rows, x)
+    }
+
+    /// Counts what goes into this layer, if somebody wants to know.
+    pub(super) fn observe(&self, x: &Batch) {
+        if let Some(watch) = &self.weight.watch {
+            watch.add(x);
+        }
     }
 
     /// The same of some rows: see [`Weight::product`].

@@ -43,7 +43,7 @@ pub(crate) struct Args {
 impl Args {
     pub(super) fn run(self) -> Result<Outcome> {
         let mut notes = Notes::default();
-        let model = self.reading.model(&self.path.model, Access::Read, &mut notes)?;
+        let model = self.reading.listed(&self.path.model, Access::Read, &mut notes)?;
         report::notes(&notes, self.common.quiet, self.common.strict)?;
         if self.dump {
             report::result(&dump(&model))?;
@@ -64,6 +64,8 @@ impl Args {
             .iter()
             .map(|(name, tensor)| self.tensor_json(name, tensor))
             .collect::<Result<_>>()?;
+        let refused: serde_json::Map<String, Json> =
+            model.refused.iter().map(|(name, what)| (name.clone(), json!(what))).collect();
         Ok(json!({
             "format": model.format,
             "version": model.version,
@@ -89,6 +91,7 @@ impl Args {
             "hyper_parameters": hyper_json(&about.hyper),
             "metadata": metadata,
             "tensors": tensors,
+            "refused": refused,
         }))
     }
 
@@ -119,6 +122,9 @@ impl Args {
                     line += &Stats::of(tensor).map_err(|error| error.at(name))?.text();
                 }
                 lines.push(line.trim_end().to_owned());
+            }
+            for (name, what) in &model.refused {
+                lines.push(format!("  {:<44} not read: {}", escape(name), escape(what)));
             }
         } else {
             lines.push(String::new());
@@ -196,6 +202,10 @@ fn lines(about: &Description, model: &Model) -> Vec<String> {
         .map(|share| format!("{} × {} ({})", share.name, share.tensors, report::size(share.bytes)));
     let types: Vec<String> = types.collect();
     lines.push(line("tensors", format!("{}: {}", model.tensors.len(), types.join(", "))));
+    if !model.refused.is_empty() {
+        let count = model.refused.len();
+        lines.push(line("not read", format!("{count} tensors; --tensors lists them")));
+    }
     lines.extend(about.memory.lines());
     lines
 }

@@ -30,6 +30,18 @@ pub enum Op {
         /// A tensor of a plain dtype, as another machine wrote it.
         input: Tensor,
     },
+    /// Integers of less than a byte, a byte each: i8.
+    Widen {
+        /// A tensor of such integers.
+        input: Tensor,
+    },
+    /// The same blocks, the bytes of each of their numbers in the opposite order.
+    SwapWords {
+        /// A tensor of blocks, as another machine wrote it.
+        input: Tensor,
+        /// Where a block has numbers.
+        words: &'static [Word],
+    },
     /// Finite values brought within ±`limit`, as binary32.
     Clamp {
         /// Weights of any dtype that can be decoded.
@@ -100,6 +112,9 @@ pub enum Op {
     },
 }
 
+/// A number within a block: offset and length, in bytes.
+pub type Word = (usize, usize);
+
 /// The direction of [`Op::Interleave`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
@@ -116,6 +131,8 @@ impl fmt::Display for Op {
             Self::Cast { to, .. } => write!(f, "cast {to}"),
             Self::Clamp { limit, .. } => write!(f, "clamp {limit:e}"),
             Self::SwapBytes { .. } => f.write_str("swap bytes"),
+            Self::Widen { .. } => f.write_str("widen i8"),
+            Self::SwapWords { .. } => f.write_str("swap words of blocks"),
             Self::Pack { quantizer, importance, .. } => {
                 let with = if importance.is_some() { " by importance" } else { "" };
                 write!(f, "pack {}{with}", quantizer.block.name)
@@ -149,6 +166,8 @@ impl Op {
             Self::Cast { input, .. }
             | Self::Clamp { input, .. }
             | Self::SwapBytes { input }
+            | Self::Widen { input }
+            | Self::SwapWords { input, .. }
             | Self::Pack { input, .. }
             | Self::Interleave { input, .. }
             | Self::Add { input, .. }
@@ -180,20 +199,23 @@ impl Op {
     /// The dtype and shape that the step makes.
     ///
     /// # Errors
-    /// Malformed if parts do not fit, or a head is not a whole, even number of rows; Unsupported for packed blocks in
-    /// another byte order; Bug if a cast aims at a packing.
+    /// Malformed if parts do not fit, or a head is not a whole, even number of rows; Bug if a cast
+    /// aims at a packing, or bytes are swapped that are no plain elements.
     pub fn result(&self) -> Result<(DType, Shape)> {
         match self {
             Self::Cast { input, to } if to.is_float() => Ok((*to, input.shape().clone())),
             Self::Cast { to, .. } => Err(Error::bug(format!("a cast to {to}"))),
             Self::Clamp { input, .. } => Ok((DType::F32, input.shape().clone())),
             Self::SwapBytes { input } if input.dtype().is_packed() => {
-                // gguf-py writes blocks as they are; llama.cpp's converter swaps their scales.
-                let text = "packed blocks in big-endian order, of which writers have no common \
-                            layout; convert the file with llama.cpp's gguf_convert_endian.py";
-                Err(Error::unsupported(format!("{}: {text}", input.dtype())))
+                Err(Error::bug(format!("the bytes of a block of {} swapped", input.dtype())))
             }
-            Self::SwapBytes { input } => Ok((input.dtype(), input.shape().clone())),
+            Self::SwapBytes { input } | Self::SwapWords { input, .. } => {
+                Ok((input.dtype(), input.shape().clone()))
+            }
+            Self::Widen { input } => match bits_of(input.dtype()) {
+                Some(_) => Ok((DType::I8, input.shape().clone())),
+                None => Err(Error::bug(format!("widening {}", input.dtype()))),
+            },
             Self::Pack { input, quantizer, importance } => {
                 let counted = importance.as_ref().map_or(1, |all| all.len() as u64);
                 let matrices = matrices(input.shape(), importance.as_deref());
@@ -239,6 +261,8 @@ impl Op {
             Self::Cast { input, .. }
             | Self::Clamp { input, .. }
             | Self::SwapBytes { input }
+            | Self::Widen { input }
+            | Self::SwapWords { input, .. }
             | Self::Add { input, .. }
             | Self::NegativeExp { input, .. }
             | Self::Reshape { input, .. } => input.granule(),
@@ -288,6 +312,17 @@ impl Op {
                 out.chunks_exact_mut(width).for_each(<[u8]>::reverse);
                 Ok(())
             }
+            Self::Widen { input } => with_bytes(input, elements, scratch, |bytes, _| {
+                widen(input.dtype(), bytes, out);
+                Ok(())
+            }),
+            Self::SwapWords { input, words } => {
+                input.read(elements, out, scratch)?;
+                for block in out.chunks_exact_mut(input.dtype().block_bytes() as usize) {
+                    words.iter().for_each(|&(at, len)| block[at..at + len].reverse());
+                }
+                Ok(())
+            }
             Self::Pack { input, quantizer, importance } => {
                 with_floats(input, elements.clone(), scratch, |values, scratch| {
                     scratch.tally.count_nonfinite(values, elements.start);
@@ -328,6 +363,29 @@ impl Op {
             Self::Transpose { input } => arrange::transpose(input, elements, out, scratch),
             Self::Reshape { input, .. } => input.read(elements, out, scratch),
         }
+    }
+}
+
+/// Bits of an integer of less than a byte, and whether it has a sign.
+fn bits_of(dtype: DType) -> Option<(usize, bool)> {
+    match dtype {
+        DType::I4 => Some((4, true)),
+        DType::U4 => Some((4, false)),
+        DType::I2 => Some((2, true)),
+        DType::U2 => Some((2, false)),
+        _ => None,
+    }
+}
+
+/// Elements side by side, from the lowest bit up, to a byte each.
+fn widen(dtype: DType, bytes: &[u8], out: &mut [u8]) {
+    let Some((bits, signed)) = bits_of(dtype) else { return };
+    for (i, place) in out.iter_mut().enumerate() {
+        // At the top of the byte, so that the way down fills up with the sign.
+        let above = bytes[i * bits / 8] << (8 - bits - i * bits % 8);
+        let shift = 8 - bits;
+        *place =
+            if signed { (above.cast_signed() >> shift).cast_unsigned() } else { above >> shift };
     }
 }
 

@@ -1,5 +1,7 @@
 //! Attention whose queries, keys and values are products with the stream.
 
+use std::sync::Arc;
+
 use super::norm::Norm;
 use super::{Step, count};
 use crate::arch::{Part, Parts, Plan, QueryNorm, Role};
@@ -7,6 +9,7 @@ use crate::ir::{Error, Field, Hyper, Result};
 use crate::run::attention::{Attention, Sight};
 use crate::run::batch::Batch;
 use crate::run::cache::{self, Head};
+use crate::run::inputs::Inputs;
 use crate::run::relative::{Buckets, RelativeBias};
 use crate::run::rope::Rope;
 use crate::run::weight::{self, Linear};
@@ -101,6 +104,12 @@ impl Attend {
         self.output.apply(&self.attention.apply(&self.query.apply(x)?, 0, heads)?)
     }
 
+    /// Has what goes into the matrices counted.
+    pub(super) fn watch(&mut self, inputs: &Arc<Inputs>) {
+        let Self { query, key, value, output, .. } = self;
+        [query, key, value, output].into_iter().for_each(|linear| linear.watch(inputs, (0, 1)));
+    }
+
     /// What attention adds to the stream.
     ///
     /// # Errors
@@ -114,15 +123,15 @@ impl Attend {
     ) -> Result<Batch> {
         let (mut query, mut key) = (self.query.apply(x)?, self.key.apply(x)?);
         let mut value = self.value.apply(x)?;
-        if let Some(clip) = self.clip {
-            for batch in [&mut query, &mut key, &mut value] {
-                batch.data.iter_mut().for_each(|x| *x = x.clamp(-clip, clip));
-            }
-        }
         let size = self.attention.key_size;
         for (norm, x) in [(&self.query_norm, &mut query), (&self.key_norm, &mut key)] {
             let over = if self.over == QueryNorm::Whole { x.features } else { size };
             norm.iter().for_each(|norm| norm.apply_by(x, over));
+        }
+        if let Some(clip) = self.clip {
+            for batch in [&mut query, &mut key, &mut value] {
+                batch.data.iter_mut().for_each(|x| *x = x.clamp(-clip, clip));
+            }
         }
         if let Some(kind) = self.rope {
             let (rope, angles) = (&ropes[kind], &step.angles[kind]);

@@ -1,5 +1,7 @@
 //! What comes before a head: the embedding and the layers.
 
+use std::sync::Arc;
+
 use super::layer::{self, Layer};
 use super::norm::Norm;
 use super::{Step, count};
@@ -7,6 +9,7 @@ use crate::arch::{Part, Parts, Role};
 use crate::ir::{Error, Field, Hyper, Naming, Result, Scaling};
 use crate::run::batch::Batch;
 use crate::run::cache::Cache;
+use crate::run::inputs::Inputs;
 use crate::run::rope::{Angles, Rope};
 use crate::run::weight::{self, Linear, Weight};
 
@@ -59,6 +62,11 @@ impl Body {
             key_value_heads: layer::key_value_heads(hyper)?,
             hyper: hyper.clone(),
         })
+    }
+
+    /// Has what goes into the matrices of all layers counted.
+    pub(in crate::run) fn watch(&mut self, inputs: &Arc<Inputs>) {
+        self.layers.iter_mut().for_each(|layer| layer.watch(inputs));
     }
 
     /// The features of a token after the last layer.

@@ -3,11 +3,14 @@
 //! Tokens that chose an expert are gathered and computed together; each token's results are
 //! added in the order of the experts' numbers, so that sums do not depend on who else is there.
 
+use std::sync::Arc;
+
 use super::count;
 use super::feed_forward::{Act, Dense};
 use crate::arch::{Part, Parts, Role};
 use crate::ir::{Field, Result, Routing};
 use crate::run::batch::Batch;
+use crate::run::inputs::Inputs;
 use crate::run::math::{exp, sigmoid};
 use crate::run::weight::{self, Linear};
 
@@ -60,6 +63,17 @@ impl Experts {
         })
     }
 
+    /// Has what goes into the matrices counted, each expert apart.
+    pub(super) fn watch(&mut self, inputs: &Arc<Inputs>) {
+        self.router.watch(inputs, (0, 1));
+        let experts = self.experts.len();
+        for (index, expert) in self.experts.iter_mut().enumerate() {
+            expert.watch(inputs, (index, experts));
+        }
+        self.shared.iter_mut().for_each(|shared| shared.watch(inputs, (0, 1)));
+        self.shared_router.iter_mut().for_each(|router| router.watch(inputs, (0, 1)));
+    }
+
     /// What the experts make of each token.
     ///
     /// # Errors
@@ -96,8 +110,10 @@ impl Experts {
 /// Adds what an expert makes of the tokens that chose it.
 fn add_expert(expert: &Dense, x: &Batch, tokens: &[(usize, f32)], out: &mut Batch) -> Result<()> {
     // One token among several is computed in a panel too, as it would be with others beside it.
-    let places = if x.tokens == 1 { 1 } else { tokens.len().max(2) };
-    let mut gathered = Batch::zeros(x.features, places)?;
+    let mut gathered = match x.tokens {
+        1 => Batch::zeros(x.features, 1)?,
+        _ => Batch::in_panels(x.features, tokens.len())?,
+    };
     let mut features = vec![0.0; x.features];
     for (place, (token, _)) in tokens.iter().enumerate() {
         x.get(*token, 0, &mut features);

@@ -1,11 +1,14 @@
 //! The feed-forward network: dense, or a choice of experts.
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 
 use super::experts::Experts;
 use crate::arch::{Parts, Role};
 use crate::ir::{Activation, Hyper, Result};
 use crate::run::batch::Batch;
+use crate::run::inputs::Inputs;
 use crate::run::kernels;
 use crate::run::math::sigmoid;
 use crate::run::weight::Linear;
@@ -23,6 +26,14 @@ impl FeedForward {
         }
         let dense = Dense::find(parts, layer, [Role::Gate, Role::Up, Role::Down])?;
         Ok(Self::Dense(Box::new(dense)))
+    }
+
+    /// Has what goes into the matrices counted.
+    pub(super) fn watch(&mut self, inputs: &Arc<Inputs>) {
+        match self {
+            Self::Dense(dense) => dense.watch(inputs, (0, 1)),
+            Self::Experts(experts) => experts.watch(inputs),
+        }
     }
 
     /// What it adds to the stream.
@@ -92,6 +103,15 @@ impl Dense {
             down: Linear::find(parts, down, Some(layer))?,
             act: Act::new(parts.hyper),
         })
+    }
+
+    /// Has what goes into the matrices counted, as those of one expert of several.
+    pub(super) fn watch(&mut self, inputs: &Arc<Inputs>, expert: (usize, usize)) {
+        let Self { gate, up, down, .. } = self;
+        [gate.as_mut(), Some(up), Some(down)]
+            .into_iter()
+            .flatten()
+            .for_each(|linear| linear.watch(inputs, expert));
     }
 
     /// What it makes of each token.

@@ -7,6 +7,8 @@
 //!             └─▶ rope ──────────── of all heads ───┘
 //! ```
 
+use std::sync::Arc;
+
 use super::attend::{attention, rope};
 use super::norm::Norm;
 use super::{Step, count};
@@ -15,6 +17,7 @@ use crate::ir::{Error, Field, Result};
 use crate::run::attention::Attention;
 use crate::run::batch::Batch;
 use crate::run::cache::{self, Head};
+use crate::run::inputs::Inputs;
 use crate::run::rope::Rope;
 use crate::run::weight::{self, Linear};
 
@@ -56,6 +59,14 @@ impl Latent {
             rope: rope(parts.hyper, layer),
             attention: attention(parts, layer)?,
         })
+    }
+
+    /// Has what goes into the matrices counted, but for those of each head: llama.cpp has them by
+    /// head, and its own runs multiply them with other things.
+    pub(super) fn watch(&mut self, inputs: &Arc<Inputs>) {
+        let Self { query_down, query, down, output, .. } = self;
+        query_down.iter_mut().for_each(|(down, _)| down.watch(inputs, (0, 1)));
+        [query, down, output].into_iter().for_each(|linear| linear.watch(inputs, (0, 1)));
     }
 
     /// What attention adds to the stream.

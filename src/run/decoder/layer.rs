@@ -6,6 +6,8 @@
 //!     ─▶ norm ─▶ feed-forward ─▶ norm? ─▶ +     ─▶ norm? ─▶ feed-forward ─▶ +
 //! ```
 
+use std::sync::Arc;
+
 use super::attend::{self, Attend};
 use super::feed_forward::FeedForward;
 use super::latent::Latent;
@@ -15,6 +17,7 @@ use crate::arch::{Parts, Role};
 use crate::ir::{Field, Hyper, Result};
 use crate::run::batch::Batch;
 use crate::run::cache::Kept;
+use crate::run::inputs::Inputs;
 use crate::run::rope::Rope;
 use crate::run::state_space::StateSpace;
 
@@ -77,6 +80,16 @@ impl Layer {
             residual_scale: hyper.residual_scale,
             normed_residual: hyper.normed_residual == Some(true),
         })
+    }
+
+    /// Has what goes into the matrices counted.
+    pub(super) fn watch(&mut self, inputs: &Arc<Inputs>) {
+        match &mut self.attention {
+            Attention::Plain(attention) => attention.watch(inputs),
+            Attention::Latent(attention) => attention.watch(inputs),
+            Attention::Space(space) => space.watch(inputs),
+        }
+        self.feed_forward.iter_mut().for_each(|network| network.watch(inputs));
     }
 
     /// The stream after this layer; its keys and values are added to `heads`.

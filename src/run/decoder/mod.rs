@@ -9,8 +9,11 @@ mod layer;
 mod norm;
 mod output;
 
+use std::sync::Arc;
+
 use super::batch::{Batch, grow};
 use super::cache::Cache;
+use super::inputs::Inputs;
 use super::rope::Angles;
 use crate::arch::{self, Arch, Parts, Plan};
 use crate::ir::{Error, Field, Hyper, Model, Result, Scalar};
@@ -52,6 +55,15 @@ impl Decoder {
         }
         let parts = Parts { arch, model, hyper: &hyper };
         Ok(Self { body: Body::new(&parts)?, output: Output::find(&parts)? })
+    }
+
+    /// Has what goes into the matrices of all layers counted, and, if `head`, what goes into the
+    /// output matrix.
+    pub fn watch(&mut self, inputs: &Arc<Inputs>, head: bool) {
+        self.body.watch(inputs);
+        if head {
+            self.output.watch(inputs);
+        }
     }
 
     /// The number of token ids, and of logits for each position.

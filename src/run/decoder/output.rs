@@ -1,10 +1,13 @@
 //! The last step: the logits of all ids, from the hidden state of each token.
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 
 use crate::arch::{self, Part, Parts, Role};
 use crate::ir::{Hyper, Result};
 use crate::run::batch::{Batch, grow};
+use crate::run::inputs::Inputs;
 use crate::run::weight::{self, Linear};
 
 /// Rows of the output matrix that are multiplied at once, which bounds the memory for activations.
@@ -47,6 +50,11 @@ impl Output {
         self.matrix.weight.columns
     }
 
+    /// Has what goes into the matrix counted.
+    pub(in crate::run) fn watch(&mut self, inputs: &Arc<Inputs>) {
+        self.matrix.watch(inputs, (0, 1));
+    }
+
     /// Appends the logits of each token.
     ///
     /// # Errors
@@ -56,6 +64,7 @@ impl Output {
         grow(logits, x.tokens * vocab)?;
         logits.resize(start + x.tokens * vocab, 0.0);
         let step = self.matrix.weight.steps(HEAD_ROWS);
+        self.matrix.observe(x);
         for first in (0..vocab).step_by(step) {
             let rows = first..vocab.min(first + step);
             let part = self.matrix.rows(rows.clone(), x)?;

@@ -40,7 +40,7 @@ fn to_every_packing() {
     for quantizer in quant::QUANTIZERS {
         let report = with_running(&good, &honest(&good, DType::Packed(quantizer.block)));
         assert_passes(&report);
-        assert!(report.logits.as_ref().is_some_and(|m| m.mean_kld > 0.0), "{quantizer:?}");
+        assert!(report.logits.as_ref().is_some_and(|m| m.kld.mean.value > 0.0), "{quantizer:?}");
     }
 }
 
@@ -69,7 +69,7 @@ fn outliers_may_be_clipped() {
         let sign = |i: u64| if i.is_multiple_of(2) { 0.02 } else { -0.02 };
         let values: Vec<f32> = (0..count).map(|i| (sign(i) * spread(1.0)) as f32).collect();
         let weights = super::model::tensor(DType::F32, vec![64, columns], &values);
-        for quantizer in quant::QUANTIZERS {
+        for quantizer in quant::QUANTIZERS.iter().chain(quant::BEST_QUANTIZERS) {
             if !columns.is_multiple_of(quantizer.block.len as u64) {
                 continue;
             }
@@ -123,7 +123,7 @@ fn the_same_bytes_are_exact_and_not_run() {
     let asked = Asked { max_kld: Some(0.0), ..Asked::default() };
     let report = compare(&good, &good.clone(), &Options { asked, ..Options::default() }).unwrap();
     assert_passes(&report);
-    assert_eq!(report.logits.map(|metrics| metrics.mean_kld), Some(0.0));
+    assert_eq!(report.logits.map(|metrics| metrics.kld.mean.value), Some(0.0));
 }
 
 /// What cannot be run is compared as far as it goes, and says so; what was asked of logits fails.
