@@ -1,8 +1,12 @@
 //! Hyper-parameters both ways: config.json in either dialect, GGUF's metadata, and [`Hyper`].
 
+use indexmap::IndexMap;
+
 use super::json::{Said, scalar};
 use super::{Arch, Default, Entries, Key, Part, Role, find, rope, scaling, tensor};
-use crate::ir::{Config, Error, Field, Hyper, Model, Naming, Notes, Result, Scalar, Value};
+use crate::ir::{
+    Config, Error, Field, Hyper, Model, Naming, Notes, Result, Scalar, ScalarKind, Tensor, Value,
+};
 
 /// What decides a model's computation, from its configuration and, where GGUF keeps it there,
 /// from its tensors.
@@ -127,16 +131,19 @@ fn is_neutral(field: Field, x: f32) -> bool {
     }
 }
 
-/// GGUF's metadata for a model, but for what depends on the types chosen.
+/// GGUF's metadata for a model of these tensors, but for what depends on the types chosen.
 pub(super) fn to_gguf(
     arch: &'static Arch,
     model: &Model,
+    tensors: &IndexMap<String, Tensor>,
     hyper: &Hyper,
     notes: &mut Notes,
 ) -> Result<Entries> {
     let mut entries = general(arch.gguf, model);
     for key in arch.keys().filter(|key| !key.gguf.is_empty()) {
-        if let Some(value) = hyper.get(key.field) {
+        // A flag that is off is said all the same: some readers demand it.
+        let off = (key.field.kind() == ScalarKind::Flag).then_some(Scalar::Flag(false));
+        if let Some(value) = hyper.get(key.field).or(off) {
             entries.insert(format!("{}.{}", arch.gguf, key.gguf), to_value(key.field, value)?);
         }
     }
@@ -152,7 +159,13 @@ pub(super) fn to_gguf(
         let more = if *field == Field::SlidingWindow { " beyond the window" } else { "" };
         notes.lost(field.text(), format!("{text}{more}"));
     }
-    add_ours(arch, model, hyper, &mut entries, notes)?;
+    let written = Model {
+        naming: Naming::Gguf,
+        config: Config { entries: entries.clone() },
+        tensors: tensors.clone(),
+        ..model.clone()
+    };
+    add_ours(arch, &written, hyper, &mut entries, notes)?;
     Ok(entries)
 }
 
@@ -164,21 +177,15 @@ fn differs(hyper: &Hyper, field: Field) -> bool {
     }
 }
 
-/// What readers of the metadata would not know is added under names of our own.
+/// What readers of the file as it is written would not know is added under names of our own.
 fn add_ours(
     arch: &'static Arch,
-    model: &Model,
+    written: &Model,
     hyper: &Hyper,
     entries: &mut Entries,
     notes: &mut Notes,
 ) -> Result<()> {
-    let written = Model {
-        naming: Naming::Gguf,
-        config: Config { entries: entries.clone() },
-        tensors: indexmap::IndexMap::new(),
-        ..model.clone()
-    };
-    let read = self::hyper(find(&written).unwrap_or(arch), &written)?;
+    let read = self::hyper(find(written).unwrap_or(arch), written)?;
     for &field in Field::ALL {
         let (meant, implied) = (hyper.get(field), read.get(field));
         if meant == implied {

@@ -79,7 +79,7 @@ fn map(source: &Parts<'_>, naming: Naming, notes: &mut Notes) -> Result<(Model, 
                 let tensor = floats(&name, &factors)?;
                 tensors.insert(name, tensor);
             }
-            Config { entries: config::to_gguf(arch, model, hyper, notes)? }
+            Config { entries: config::to_gguf(arch, model, &tensors, hyper, notes)? }
         }
         Naming::HuggingFace => Config { entries: config::to_json(arch, model, hyper)? },
     };
