@@ -178,7 +178,7 @@ pub(super) fn write(arch: &'static Arch, model: &Model, hyper: &Hyper) -> Result
     }
     write_presence(arch, model, hyper, &mut entries)?;
     entries.insert("tie_word_embeddings".into(), Value::Bool(is_tied(arch, model)));
-    if let Some(scaling) = scaling::to_json(arch, model, hyper)? {
+    if let Some(scaling) = scaling::to_json(model, hyper)? {
         entries.insert("rope_scaling".into(), Value::Map(scaling));
     }
     (arch.hooks.to_json)(hyper, &mut entries);

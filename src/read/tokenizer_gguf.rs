@@ -22,6 +22,9 @@ use crate::ir::{Error, Result, Value};
 const OLD_ROLES: &[(Role, &str)] =
     &[(Role::FimPre, "prefix"), (Role::FimSuf, "suffix"), (Role::FimMid, "middle")];
 
+/// Names of pre-tokenizers whose text is SentencePiece's.
+const SPELLED: &[&str] = &["gemma4", "granite-embed-multi-311m", "sarvam-moe"];
+
 /// Reads the tokenizer; nothing if the file has none.
 ///
 /// # Errors
@@ -31,7 +34,9 @@ pub fn read(entries: &IndexMap<String, Value>) -> Result<Option<Tokenizer>> {
     let Some(tokens) = tokens(&entries)? else { return Ok(None) };
     let special = roles(&entries, tokens.len())?;
     match entries.text("ggml.model")? {
+        Some("gpt2") if entries.is_spelled()? => spelled(&entries, tokens, special).map(Some),
         Some("gpt2") => gpt2(&entries, tokens, special).map(Some),
+        Some("gemma4") => spelled(&entries, tokens, special).map(Some),
         Some("llama") => llama(&entries, tokens, special).map(Some),
         Some("t5") => unigram::read(&entries, tokens, special).map(Some),
         Some("bert") => wordpiece::read(&entries, tokens, special).map(Some),
@@ -63,6 +68,12 @@ impl<'a> Entries<'a> {
 
     fn text(&self, key: &str) -> Result<Option<&'a str>> {
         self.get(key, "a text", Value::as_text)
+    }
+
+    /// Whether the merges are of pieces that spell spaces `▁`.
+    fn is_spelled(&self) -> Result<bool> {
+        let name = self.text("ggml.pre")?;
+        Ok(name.is_some_and(|name| SPELLED.contains(&name)))
     }
 
     fn truth(&self, key: &str) -> Result<Option<bool>> {
@@ -172,6 +183,27 @@ fn llama(
     let scores = scores(entries)?;
     usual_roles(&mut special, tokens.len(), &[(Role::Unk, 0), (Role::Bos, 1), (Role::Eos, 2)]);
     let spelling = Spelling { charsmap: None, ..spelling(entries, true)? };
+    let kind = Kind::Spm(Spm { scores, unknown: special.get(&Role::Unk).copied(), spelling });
+    whole(entries, kind, tokens, special, Ends { bos: true, eos: false })
+}
+
+/// SentencePiece's BPE with merges in place of scores, as Gemma 4 has it: spaces are spelled `▁`, and
+/// bytes stand for what has no piece.
+fn spelled(
+    entries: &Entries,
+    mut tokens: Vec<Token>,
+    special: BTreeMap<Role, u32>,
+) -> Result<Tokenizer> {
+    check_bytes(&tokens)?;
+    let place = |error: Error| error.at("tokenizer.ggml.merges");
+    let merges = merges(entries, &tokens).map_err(place)?;
+    for token in tokens.iter_mut().filter(|token| token.class == Class::Normal) {
+        if pre::hex_byte(&token.text).is_some() {
+            token.class = Class::Byte;
+        }
+    }
+    let scores = spm::scores(&tokens, &merges).map_err(place)?;
+    let spelling = Spelling { charsmap: None, ..spelling(entries, false)? };
     let kind = Kind::Spm(Spm { scores, unknown: special.get(&Role::Unk).copied(), spelling });
     whole(entries, kind, tokens, special, Ends { bos: true, eos: false })
 }

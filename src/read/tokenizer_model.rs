@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use sentencepiece::{Kind as Model, Piece, Type};
 
-use super::tokenizer_json::{self as json, Files};
+use super::tokenizer_beside::{Beside, Files, side};
+use super::tokenizer_json as json;
 use crate::ir::tokenizer::spm::{ADDED_SCORE, check_scores};
 use crate::ir::tokenizer::{
     Added, Charsmap, Class, Kind, Role, Space, Spelling, Spm, Text, Token, Tokenizer, Unigram,
@@ -26,26 +27,24 @@ const NAME: &str = "tokenizer.model";
 pub fn read(files: &Files, added_tokens: Option<&[u8]>, notes: &mut Notes) -> Result<Tokenizer> {
     let mut tokenizer = core(files.tokenizer).map_err(|error| error.at(NAME))?;
     let trained = std::mem::take(&mut tokenizer.special);
-    let added = json::side(added_tokens, "added_tokens.json")?;
-    let config = json::side(files.tokenizer_config, "tokenizer_config.json")?;
-    let map = json::side(files.special_tokens_map, "special_tokens_map.json")?;
-    let generation = json::side(files.generation_config, "generation_config.json")?;
+    let added = side(added_tokens, "added_tokens.json")?;
+    let beside = Beside::read(files)?;
     add_tokens(&mut tokenizer, &added, notes).map_err(|error| error.at("added_tokens.json"))?;
-    let decoder = config.get("added_tokens_decoder").unwrap_or(&Value::Null);
+    let decoder = beside.config.get("added_tokens_decoder").unwrap_or(&Value::Null);
     let place = "tokenizer_config.json: added_tokens_decoder";
     add_tokens(&mut tokenizer, decoder, notes).map_err(|error| error.at(place))?;
     by_text(&tokenizer.tokens).map_err(|error| error.at(NAME))?;
-    json::name_roles(&mut tokenizer, [&config, &map], notes);
-    json::number_roles(&mut tokenizer, files.config, &generation, notes);
+    beside.name_roles(&mut tokenizer, notes);
     for (role, id) in trained {
         tokenizer.special.entry(role).or_insert(id);
     }
     // As transformers and llama.cpp have it for models that do not say.
-    tokenizer.prefix.extend(tokenizer.role(Role::Bos));
-    json::add_ends(&mut tokenizer, &config).map_err(|error| error.at("tokenizer_config.json"))?;
-    tokenizer.chat_templates = json::chat_templates(&config, files.chat_template)
-        .map_err(|error| error.at("tokenizer_config.json: chat_template"))?;
-    set_space(&mut tokenizer, &config);
+    match &tokenizer.kind {
+        Kind::Unigram(_) => tokenizer.suffix.extend(tokenizer.role(Role::Eos)),
+        _ => tokenizer.prefix.extend(tokenizer.role(Role::Bos)),
+    }
+    beside.finish(&mut tokenizer)?;
+    set_space(&mut tokenizer, &beside.config);
     Ok(tokenizer)
 }
 
@@ -72,9 +71,6 @@ pub fn scores(bytes: &[u8], tokens: &[Token]) -> Result<Option<Vec<f32>>> {
 
 /// What tokenizer.model alone says.
 fn core(bytes: &[u8]) -> Result<Tokenizer> {
-    if is_tiktoken(bytes) {
-        return Err(Error::unsupported("a list of tiktoken's, not a model of SentencePiece's"));
-    }
     let model = sentencepiece::read(bytes)?;
     check_supported(&model)?;
     let tokens: Vec<Token> = model.pieces.iter().map(token).collect();
@@ -106,17 +102,6 @@ fn core(bytes: &[u8]) -> Result<Tokenizer> {
         suffix: Vec::new(),
         chat_templates: Vec::new(),
     })
-}
-
-/// Some models have tiktoken's list under this name: a token in base64 and its rank on each line.
-fn is_tiktoken(bytes: &[u8]) -> bool {
-    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let mut words = line.split(|byte| *byte == b' ');
-    let base64 = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=');
-    let token = words.next().is_some_and(|word| !word.is_empty() && word.iter().all(base64));
-    let rank =
-        words.next().is_some_and(|word| !word.is_empty() && word.iter().all(u8::is_ascii_digit));
-    token && rank && words.next().is_none()
 }
 
 fn check_supported(model: &sentencepiece::Model) -> Result<()> {
@@ -194,7 +179,7 @@ fn roles(model: &sentencepiece::Model, tokens: &[Token]) -> BTreeMap<Role, u32> 
 }
 
 /// Lays tokens over the pieces: `{"<pad>": 32000}`, or `{"32000": {"content": "<pad>", …}}`.
-fn add_tokens(tokenizer: &mut Tokenizer, list: &Value, notes: &mut Notes) -> Result<()> {
+pub(super) fn add_tokens(tokenizer: &mut Tokenizer, list: &Value, notes: &mut Notes) -> Result<()> {
     let Value::Map(list) = list else { return Ok(()) };
     let bound = tokenizer.tokens.len() + list.len() + json::GAPS_MAX;
     for (key, value) in list {

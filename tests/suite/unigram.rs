@@ -37,7 +37,7 @@ fn tokenizers_survive_the_way_to_files_and_back() {
         let tokenizer = fixtures.read(name);
         let mut notes = Notes::default();
         let again = through_json(&tokenizer, name, &mut notes);
-        assert_eq!(again, tokenizer, "{name}");
+        assert!(again == tokenizer, "{name}");
         assert!(notes.is_empty(), "{name}: {notes:?}");
     }
 }

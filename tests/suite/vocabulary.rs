@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use remold::ir::tokenizer::Tokenizer;
-use remold::ir::{Config, Notes};
+use remold::ir::{Config, Notes, Result, Value};
 use remold::read;
 use remold::run::tokens::Encoder;
 use remold::write;
@@ -38,6 +38,16 @@ impl Folder {
         let read = from_files(&self.0.join(name), &mut notes);
         assert!(notes.is_empty(), "{name}: {notes:?}");
         read
+    }
+
+    /// The tokenizer of a folder in which a file has other bytes.
+    pub(crate) fn read_with(&self, name: &str, file: &str, bytes: &[u8]) -> Result<Tokenizer> {
+        let folder = self.0.join(name);
+        let read = |name: &str| match name == file {
+            true => Some(bytes.to_vec()),
+            false => std::fs::read(folder.join(name)).ok(),
+        };
+        tokenizer(&read, &mut Notes::default())
     }
 
     /// Holds a tokenizer against what is expected under this name.
@@ -89,10 +99,19 @@ pub(crate) fn ids(value: &serde_json::Value) -> Vec<u32> {
 }
 
 pub(crate) fn from_files(folder: &Path, notes: &mut Notes) -> Tokenizer {
-    let file = |name: &str| Ok(std::fs::read(folder.join(name)).ok());
-    let read = read::tokenizer::read(&file, &Config::default(), notes);
-    let read = read.unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    read.expect("there is a tokenizer")
+    let read = tokenizer(&|name| std::fs::read(folder.join(name)).ok(), notes);
+    read.unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+}
+
+fn tokenizer(file: &dyn Fn(&str) -> Option<Vec<u8>>, notes: &mut Notes) -> Result<Tokenizer> {
+    let config = file("config.json");
+    let config = config.map(|bytes| Value::parse(&bytes).expect("JSON"));
+    let config = match config {
+        Some(Value::Map(entries)) => Config { entries },
+        _ => Config::default(),
+    };
+    let read = read::tokenizer::read(&|name| Ok(file(name)), &config, notes)?;
+    Ok(read.expect("there is a tokenizer"))
 }
 
 /// Written as a GGUF file's metadata, and read again; the rows beyond the tokens are taken away.

@@ -65,8 +65,8 @@ pub fn to_gguf(token: &Token, prefix: &str) -> String {
 pub fn from_gguf(token: &Token) -> String {
     match token.text.strip_prefix(PHANTOM) {
         _ if stays(token) => token.text.clone(),
-        Some(rest) => rest.to_owned(),
-        None => format!("{PREFIX}{}", token.text),
+        Some(rest) if !rest.is_empty() => rest.to_owned(),
+        _ => format!("{PREFIX}{}", token.text),
     }
 }
 
