@@ -209,7 +209,7 @@ const NONE: &str = "none";
 
 /// The name under which metadata has what GGUF has no key for.
 fn ours(field: Field) -> String {
-    format!("remold.{}", field.text().replace([' ', '-'], "_").replace('\'', ""))
+    format!("remold.{}", field.text().replace([' ', '-'], "_").to_lowercase())
 }
 
 fn said_by_us(arch: &Arch, model: &Model, hyper: &mut Hyper) -> Result<()> {
