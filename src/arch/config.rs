@@ -2,7 +2,9 @@
 
 use super::json::{Said, scalar};
 use super::{Arch, Default, Entries, Key, Part, Role, find, rope, scaling, tensor};
-use crate::ir::{Config, Error, Field, Hyper, Model, Naming, Notes, Result, Scalar, Value};
+use crate::ir::{
+    Config, Error, Field, Hyper, Model, Naming, Notes, Result, Scalar, ScalarKind, Value,
+};
 
 /// What decides a model's computation, from its configuration and, where GGUF keeps it there,
 /// from its tensors.
@@ -139,7 +141,9 @@ pub(super) fn to_gguf(
 ) -> Result<Entries> {
     let mut entries = general(arch.gguf, model);
     for key in arch.keys().filter(|key| !key.gguf.is_empty()) {
-        if let Some(value) = hyper.get(key.field) {
+        // A flag that is off is said all the same: some readers demand it.
+        let off = (key.field.kind() == ScalarKind::Flag).then_some(Scalar::Flag(false));
+        if let Some(value) = hyper.get(key.field).or(off) {
             entries.insert(format!("{}.{}", arch.gguf, key.gguf), to_value(key.field, value)?);
         }
     }
@@ -165,7 +169,9 @@ pub(super) fn to_gguf(
 fn note_unknown(parts: &super::Parts<'_>, notes: &mut Notes) -> Result<()> {
     let mut names = Vec::new();
     for role in parts.arch.unknown {
-        names.extend(parts.get(*role, Part::Weight, None)?.map(|named| named.name));
+        let homes = parts.arch.row(*role).map(|row| row.gguf).unwrap_or_default();
+        let layer = homes.iter().any(|home| home.stem.contains("{i}")).then_some(0);
+        names.extend(parts.get(*role, Part::Weight, layer)?.map(|named| named.name));
     }
     if !names.is_empty() {
         let text = "llama.cpp has no such tensors with this architecture, and refuses the file; \
@@ -183,7 +189,7 @@ fn differs(hyper: &Hyper, field: Field) -> bool {
     }
 }
 
-/// What readers of the metadata would not know is added under names of our own.
+/// What readers of the file as it is written would not know is added under names of our own.
 fn add_ours(
     arch: &'static Arch,
     model: &Model,
@@ -216,7 +222,7 @@ const NONE: &str = "none";
 
 /// The name under which metadata has what GGUF has no key for.
 fn ours(field: Field) -> String {
-    format!("remold.{}", field.text().replace([' ', '-'], "_").replace('\'', ""))
+    format!("remold.{}", field.text().replace([' ', '-'], "_").to_lowercase())
 }
 
 fn said_by_us(arch: &Arch, model: &Model, hyper: &mut Hyper) -> Result<()> {

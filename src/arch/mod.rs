@@ -11,6 +11,8 @@ mod check;
 mod cohere;
 mod config;
 mod deepseek;
+#[cfg(test)]
+mod document;
 mod falcon;
 mod gemma;
 mod gemma2;

@@ -12,6 +12,7 @@ mod direction;
 mod documents;
 mod durability;
 mod encoders;
+mod families;
 mod faults;
 mod gguf;
 mod golden;
