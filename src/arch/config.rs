@@ -1,11 +1,9 @@
 //! Hyper-parameters both ways: config.json in either dialect, GGUF's metadata, and [`Hyper`].
 
-use indexmap::IndexMap;
-
 use super::json::{Said, scalar};
 use super::{Arch, Default, Entries, Key, Part, Role, find, rope, scaling, tensor};
 use crate::ir::{
-    Config, Error, Field, Hyper, Model, Naming, Notes, Result, Scalar, ScalarKind, Tensor, Value,
+    Config, Error, Field, Hyper, Model, Naming, Notes, Result, Scalar, ScalarKind, Value,
 };
 
 /// What decides a model's computation, from its configuration and, where GGUF keeps it there,
@@ -72,6 +70,8 @@ fn is_optional(field: Field) -> bool {
         LocalTheta,
         GateLimit,
         AttentionScale,
+        DecoderStart,
+        FirstPosition,
     ];
     optional.contains(&field)
 }
@@ -131,11 +131,11 @@ fn is_neutral(field: Field, x: f32) -> bool {
     }
 }
 
-/// GGUF's metadata for a model of these tensors, but for what depends on the types chosen.
+/// GGUF's metadata for a model that has GGUF's tensors already, but for what depends on the types
+/// chosen.
 pub(super) fn to_gguf(
     arch: &'static Arch,
     model: &Model,
-    tensors: &IndexMap<String, Tensor>,
     hyper: &Hyper,
     notes: &mut Notes,
 ) -> Result<Entries> {
@@ -149,6 +149,9 @@ pub(super) fn to_gguf(
     }
     scaling::to_gguf(arch, hyper, &mut entries, notes);
     (arch.hooks.to_gguf)(hyper, &mut entries);
+    if let Some(pooling) = super::pooling::from_modules(model)? {
+        entries.insert(format!("{}.pooling_type", arch.gguf), Value::U32(pooling.pool.gguf()));
+    }
     if !arch.in_llama_cpp {
         let text = "llama.cpp knows no such architecture: the file is for remold";
         notes.lost(arch.gguf, text);
@@ -159,14 +162,23 @@ pub(super) fn to_gguf(
         let more = if *field == Field::SlidingWindow { " beyond the window" } else { "" };
         notes.lost(field.text(), format!("{text}{more}"));
     }
-    let written = Model {
-        naming: Naming::Gguf,
-        config: Config { entries: entries.clone() },
-        tensors: tensors.clone(),
-        ..model.clone()
-    };
-    add_ours(arch, &written, hyper, &mut entries, notes)?;
+    note_unknown(&super::Parts { arch, model, hyper }, notes)?;
+    add_ours(arch, model, hyper, &mut entries, notes)?;
     Ok(entries)
+}
+
+/// Says which tensors llama.cpp does not know.
+fn note_unknown(parts: &super::Parts<'_>, notes: &mut Notes) -> Result<()> {
+    let mut names = Vec::new();
+    for role in parts.arch.unknown {
+        names.extend(parts.get(*role, Part::Weight, None)?.map(|named| named.name));
+    }
+    if !names.is_empty() {
+        let text = "llama.cpp has no such tensors with this architecture, and refuses the file; \
+                    for llama.cpp, leave them out of the source with --exclude";
+        notes.lost(names.join(", "), text);
+    }
+    Ok(())
 }
 
 /// Whether a field changes what the model computes: a window as long as the context does not.
@@ -180,12 +192,13 @@ fn differs(hyper: &Hyper, field: Field) -> bool {
 /// What readers of the file as it is written would not know is added under names of our own.
 fn add_ours(
     arch: &'static Arch,
-    written: &Model,
+    model: &Model,
     hyper: &Hyper,
     entries: &mut Entries,
     notes: &mut Notes,
 ) -> Result<()> {
-    let read = self::hyper(find(written).unwrap_or(arch), written)?;
+    let written = Model { config: Config { entries: entries.clone() }, ..model.clone() };
+    let read = self::hyper(find(&written).unwrap_or(arch), &written)?;
     for &field in Field::ALL {
         let (meant, implied) = (hyper.get(field), read.get(field));
         if meant == implied {
@@ -325,7 +338,8 @@ fn check(hyper: &Hyper) -> Result<()> {
         rotary.is_multiple_of(2) && rotary <= size,
         format!("rotary dimensions {rotary} must be even and no more than the head size {size}"),
     )?;
-    rule(size > 0, format!("head size {size} must be at least 1"))?;
+    let attends = hyper.heads.is_some();
+    rule(size > 0 || !attends, format!("head size {size} must be at least 1"))?;
     let (experts, used) = (hyper.experts.unwrap_or(0), hyper.experts_used.unwrap_or(0));
     rule(
         used <= experts && (experts == 0 || used > 0),

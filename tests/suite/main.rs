@@ -11,6 +11,7 @@ mod damage;
 mod direction;
 mod documents;
 mod durability;
+mod encoders;
 mod families;
 mod faults;
 mod gguf;
