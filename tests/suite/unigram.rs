@@ -85,11 +85,8 @@ fn what_sentencepiece_trained_goes_through_other_files() {
     goes_through_other_files(&cases, false, &[]);
     let no_space: [Unlike; 1] = [("no-space", &[35], &[18, 24, 31, 35, 36])];
     goes_through_other_files(&no_space, false, &["tokenizer: add_dummy_prefix"]);
-    let bytes: [Unlike; 1] = [(
-        "bytes",
-        &[13, 15, 16, 18, 25, 26, 27, 28, 29],
-        &[13, 15, 16, 18, 25, 26, 27, 28, 29],
-    )];
+    let bytes: [Unlike; 1] =
+        [("bytes", &[13, 15, 16, 18, 25, 26, 27, 28, 29], &[13, 15, 16, 18, 25, 26, 27, 28, 29])];
     goes_through_other_files(&bytes, false, &["tokenizer: byte_fallback"]);
 }
 
