@@ -582,5 +582,9 @@ pub(super) fn nearest_steps<const COUNT: usize>(
 /// The sum of the squares of a block, added one after the other as in ggml.
 #[inline(always)]
 pub(super) fn square_sum(block: &[f32]) -> f32 {
-    block.iter().fold(0.0, |sum, x| sum + x * x)
+    let mut sum = 0.0;
+    for x in block {
+        sum += x * x;
+    }
+    sum
 }
