@@ -11,6 +11,7 @@ use crate::quant::Search;
 use crate::run::tokens::Encoder;
 use crate::store::Files;
 use crate::transform::{self, Selection};
+use crate::verify::{Chunk, chunks};
 use crate::write::Edits;
 
 /// More threads than any machine has cores only take memory.
@@ -74,17 +75,29 @@ impl Reading {
     /// state: for whoever uses all of them.
     ///
     /// # Errors
-    /// What the format's reader says.
+    /// What the format's reader says; Unsupported for tensors that cannot be had.
     pub(crate) fn intact(&self, path: &Path, access: Access, notes: &mut Notes) -> Result<Model> {
         let limits = Limits { checksums: true, ..self.limits()? };
-        self.read(path, access, &limits, notes)
+        let model = self.read(path, access, &limits, notes)?;
+        model.require_tensors()?;
+        Ok(model)
     }
 
     /// Reads the model at `path`; the weights stay where they are.
     ///
     /// # Errors
-    /// What the format's reader says.
+    /// What the format's reader says; Unsupported for tensors that cannot be had.
     pub(crate) fn model(&self, path: &Path, access: Access, notes: &mut Notes) -> Result<Model> {
+        let model = self.listed(path, access, notes)?;
+        model.require_tensors()?;
+        Ok(model)
+    }
+
+    /// Reads the model at `path`, with tensors that cannot be had: for whoever only lists them.
+    ///
+    /// # Errors
+    /// What the format's reader says.
+    pub(crate) fn listed(&self, path: &Path, access: Access, notes: &mut Notes) -> Result<Model> {
         self.read(path, access, &self.limits()?, notes)
     }
 
@@ -151,6 +164,12 @@ pub(crate) struct Writing {
     /// Cut the output into files of at most this many tensors.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) split_max_tensors: Option<u64>,
+    /// ONNX: weights of a KiB and more in a file beside the model, DST.data.
+    #[arg(long)]
+    pub(crate) external_data: bool,
+    /// ONNX with --type: inputs and outputs of the graph keep this type.
+    #[arg(long, value_name = "f32", value_parser = ["f32"])]
+    pub(crate) keep_io: Option<String>,
     /// GGUF's name of the pre-tokenizer, where it is not recognised by its structure.
     #[arg(long, value_name = "NAME")]
     pub(crate) pre: Option<String>,
@@ -284,4 +303,23 @@ pub(crate) fn text_file(path: &Path) -> Result<String> {
         let at = error.utf8_error().valid_up_to();
         Error::malformed(format!("byte {at:#x}: not UTF-8 text")).at(path.display())
     })
+}
+
+/// The chunks of a text file, or the first `most`, as this model's tokenizer reads it: special
+/// tokens are not looked for in it.
+///
+/// # Errors
+/// Unsupported without a tokenizer; what reading the file and cutting it say.
+pub(crate) fn text_chunks(
+    model: &Model,
+    path: &Path,
+    context: usize,
+    most: Option<usize>,
+) -> Result<Vec<Chunk>> {
+    let tokenizer = model.require_tokenizer()?;
+    let ids = Encoder::new(tokenizer)?.encode(&text_file(path)?, false, true)?;
+    let chunks = chunks::cut(&ids, context, chunks::bos(tokenizer));
+    let mut chunks = chunks.map_err(|error| error.at(path.display()))?;
+    chunks.truncate(most.unwrap_or(usize::MAX).max(1));
+    Ok(chunks)
 }

@@ -37,6 +37,27 @@ pub struct Types {
     pub importance: Option<Arc<ImportanceMatrix>>,
 }
 
+impl Types {
+    /// The one float type for all weights, for targets that hold no packings.
+    ///
+    /// # Errors
+    /// Unsupported for a packed type, and for types of single tensors.
+    pub fn plain(&self) -> Result<Option<DType>> {
+        if !self.by_name.is_empty() || self.output.is_some() || self.embedding.is_some() {
+            let text = "types of single tensors in an ONNX: its operators compute in one type";
+            return Err(Error::unsupported(text));
+        }
+        let Some(Mixture(chosen)) = self.all else { return Ok(None) };
+        match dtype_by_name(chosen.name) {
+            Some(plain) if !plain.is_packed() => Ok(Some(plain)),
+            _ => {
+                let text = format!("type {}: ONNX holds f32, f16 and bf16", chosen.name);
+                Err(Error::unsupported(text))
+            }
+        }
+    }
+}
+
 /// A type as the user names it: a mixture of llama-quantize, of which each plain type is one.
 #[derive(Clone, Copy)]
 pub struct Mixture(pub(super) &'static Policy);
@@ -148,7 +169,7 @@ fn keep_for_gguf(
         let dtype = match tensor.dtype() {
             kept if from_gguf || !kept.is_float() => kept,
             _ if assigned == DType::F32 => DType::F32,
-            DType::F8E4M3 | DType::F8E5M2 => {
+            small if small.is_small_float() => {
                 notes.chosen(name.as_str(), "GGUF has no 8-bit floats; bf16 holds them exactly");
                 DType::BF16
             }

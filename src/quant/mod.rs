@@ -23,6 +23,7 @@ mod lattice;
 mod mxfp4;
 mod nibbles;
 mod nvfp4;
+mod order;
 mod pairs;
 mod plain;
 pub mod policy;
@@ -54,6 +55,7 @@ mod trits;
 pub use apply::{Mixture, Types, apply, dtype_by_name};
 pub use best::QUANTIZERS as BEST_QUANTIZERS;
 pub use importance::{ImportanceMatrix, require_importance};
+pub use order::words_of;
 
 use crate::ir::{Block, DType, Quantizer};
 

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::{tokenizer_json, tokenizer_model};
-use crate::ir::tokenizer::{Kind, Tokenizer};
-use crate::ir::{Blob, Config, Error, Fault, Limits, Model, Naming, Notes, Result, Tensor, Value};
+use crate::ir::tokenizer::Tokenizer;
+use crate::ir::{Blob, Config, Error, Limits, Model, Naming, Notes, Result, Tensor, Value};
 use crate::store::Source;
 
 /// Small files that travel with a model. config.json is not among them: it is written anew,
@@ -21,6 +20,12 @@ const SIDE_FILES: &[&str] = &[
     "chat_template.jinja",
     "chat_template.json",
     "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tekken.json",
+    "qwen.tiktoken",
+    "tiktoken.model",
+    "tokenizer.tiktoken",
     "vocab.json",
     "merges.txt",
     "vocab.txt",
@@ -29,17 +34,33 @@ const SIDE_FILES: &[&str] = &[
     "README.md",
 ];
 
-/// A model of these tensors, and of what lies beside them.
+/// What files of weights hold.
+#[derive(Debug, Default)]
+pub struct Weights {
+    /// The tensors, in the order of the file.
+    pub tensors: IndexMap<String, Tensor>,
+    /// Those that cannot be had, each with what it is.
+    pub refused: IndexMap<String, String>,
+}
+
+impl From<IndexMap<String, Tensor>> for Weights {
+    fn from(tensors: IndexMap<String, Tensor>) -> Self {
+        Self { tensors, ..Self::default() }
+    }
+}
+
+/// A model of these weights, and of what lies beside them.
 ///
 /// # Errors
 /// Malformed if a file beside the weights is not what its name says.
 pub fn model(
     format: &'static str,
-    tensors: IndexMap<String, Tensor>,
+    weights: impl Into<Weights>,
     source: &dyn Source,
     limits: &Limits,
     notes: &mut Notes,
 ) -> Result<Model> {
+    let Weights { tensors, refused } = weights.into();
     let config = match source.find("config.json")? {
         Some(blob) => config(&blob, limits)?,
         None => Config::default(),
@@ -59,8 +80,10 @@ pub fn model(
         naming: Naming::HuggingFace,
         config,
         tensors,
+        refused,
         tokenizer,
         unread_tokenizer,
+        graph: None,
         side_files,
     })
 }
@@ -84,59 +107,13 @@ fn tokenizer(
         let found = side_files.iter().find(|(file, _)| file == name);
         found.map(|(_, blob)| blob.read_all(limits.side_file)).transpose()
     };
-    let (json, model) = (bytes("tokenizer.json")?, bytes("tokenizer.model")?);
-    if json.is_none() && model.is_none() {
-        let is_there = |name: &&str| side_files.iter().any(|(file, _)| file == name);
-        return match ["vocab.json", "vocab.txt"].iter().copied().find(is_there) {
-            None => Ok(None),
-            Some(name) => Err(Error::unsupported(format!(
-                "{name} without a tokenizer.json, which transformers can make of it"
-            ))),
-        };
-    }
-    let template = bytes("chat_template.jinja")?.map(String::from_utf8).transpose();
-    let template = template.map_err(|_| Error::malformed("chat_template.jinja: not UTF-8 text"))?;
-    let tokenizer_config = bytes("tokenizer_config.json")?;
-    let special_tokens_map = bytes("special_tokens_map.json")?;
-    let generation_config = bytes("generation_config.json")?;
-    let added_tokens = bytes("added_tokens.json")?;
-    let mut files = tokenizer_json::Files {
-        tokenizer: json.as_deref().unwrap_or_default(),
-        tokenizer_config: tokenizer_config.as_deref(),
-        special_tokens_map: special_tokens_map.as_deref(),
-        generation_config: generation_config.as_deref(),
-        chat_template: template.as_deref(),
-        config: Some(config),
-    };
-    let read = json.as_ref().map(|_| tokenizer_json::read(&files, notes));
-    match (read, model) {
-        (None, None) => Ok(None),
-        (Some(read), None) => read.map(Some),
-        (Some(Ok(tokenizer)), Some(model)) => with_scores(tokenizer, &model).map(Some),
-        (Some(Err(error)), Some(_)) if error.fault != Fault::Unsupported => Err(error),
-        (_, Some(model)) => {
-            files.tokenizer = &model;
-            tokenizer_model::read(&files, added_tokens.as_deref(), notes).map(Some)
-        }
-    }
-}
-
-/// tokenizer.json has lost the scores of SentencePiece; where its own file is there too, they are
-/// what llama.cpp's converter writes.
-fn with_scores(mut tokenizer: Tokenizer, model: &[u8]) -> Result<Tokenizer> {
-    if let Kind::Spm(spm) = &mut tokenizer.kind
-        && let Some(scores) = tokenizer_model::scores(model, &tokenizer.tokens)?
-    {
-        spm.scores = scores;
-    }
-    Ok(tokenizer)
+    super::tokenizer::read(&bytes, config, notes)
 }
 
 /// Reads every tensor of one shard.
-pub(super) type ReadShard<'a> =
-    dyn FnMut(&Arc<Blob>, &mut Notes) -> Result<IndexMap<String, Tensor>> + 'a;
+pub(super) type ReadShard<'a> = dyn FnMut(&Arc<Blob>, &mut Notes) -> Result<Weights> + 'a;
 
-/// The tensors of all shards, in the order of the index; it and the shards must agree.
+/// The weights of all shards, in the order of the index; it and the shards must agree.
 ///
 /// # Errors
 /// Malformed if they do not, naming shard and tensor; what `file` says of a shard.
@@ -146,12 +123,12 @@ pub(super) fn sharded(
     limits: &Limits,
     notes: &mut Notes,
     file: &mut ReadShard<'_>,
-) -> Result<IndexMap<String, Tensor>> {
+) -> Result<Weights> {
     let blob = source.open(index_name)?;
     let place = |error: Error| error.at(blob.name());
     let text = blob.read_all(limits.side_file)?;
     let index = safetensors::read_index(&text).map_err(|error| place(error.into()))?;
-    let mut shards: IndexMap<&str, IndexMap<String, Tensor>> = IndexMap::new();
+    let mut shards: IndexMap<&str, Weights> = IndexMap::new();
     for (_, shard) in &index.weight_map {
         if shards.contains_key(shard.as_str()) {
             continue;
@@ -162,20 +139,27 @@ pub(super) fn sharded(
         let opened = source.open(shard).map_err(place)?;
         shards.insert(shard, file(&opened, notes).map_err(place)?);
     }
-    let mut tensors = IndexMap::with_capacity(index.weight_map.len());
+    let mut all = Weights::default();
     for (name, shard) in &index.weight_map {
-        let found = shards.get_mut(shard.as_str()).and_then(|shard| shard.swap_remove(name));
         let missing = || place(Error::malformed(format!("tensor '{name}' is not in {shard}")));
-        tensors.insert(name.clone(), found.ok_or_else(missing)?);
+        let weights = shards.get_mut(shard.as_str()).ok_or_else(missing)?;
+        if let Some(tensor) = weights.tensors.swap_remove(name) {
+            all.tensors.insert(name.clone(), tensor);
+        } else {
+            let what = weights.refused.swap_remove(name).ok_or_else(missing)?;
+            all.refused.insert(name.clone(), what);
+        }
     }
-    if let Some((shard, name)) = shards.iter().find_map(|(s, rest)| Some((s, rest.keys().next()?)))
-    {
+    let first = |rest: &Weights| rest.tensors.keys().chain(rest.refused.keys()).next().cloned();
+    if let Some((shard, name)) = shards.iter().find_map(|(s, rest)| Some((s, first(rest)?))) {
         let text = format!("{shard} holds tensor '{name}', which the index does not list there");
         return Err(place(Error::malformed(text)));
     }
     check_set(source, &shards)?;
-    check_total(&index, &tensors, index_name, notes);
-    Ok(tensors)
+    if all.refused.is_empty() {
+        check_total(&index, &all.tensors, index_name, notes);
+    }
+    Ok(all)
 }
 
 /// Another shard of the same set that the index does not name means that one of them is wrong.

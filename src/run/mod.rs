@@ -20,6 +20,7 @@ mod bench;
 mod cache;
 pub mod chat;
 mod decoder;
+mod inputs;
 pub mod kernels;
 pub mod math;
 mod rope;
@@ -33,6 +34,7 @@ mod tests;
 pub use bench::{Speeds, bench};
 pub use cache::Cache;
 pub use decoder::Decoder;
+pub use inputs::{Inputs, Sums};
 
 use crate::ir::{Error, Result};
 

@@ -24,7 +24,9 @@ fn hyper(entries: &str) -> Hyper {
         naming: Naming::HuggingFace,
         config: Config { entries },
         tensors: IndexMap::new(),
+        refused: IndexMap::new(),
         tokenizer: None,
+        graph: None,
         unread_tokenizer: None,
         side_files: Vec::new(),
     };

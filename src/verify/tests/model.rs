@@ -47,7 +47,9 @@ pub(super) fn reference(dtype: DType, like: Like) -> Model {
         naming: Naming::HuggingFace,
         config: config(like),
         tensors,
+        refused: IndexMap::new(),
         tokenizer: None,
+        graph: None,
         unread_tokenizer: None,
         side_files: Vec::new(),
     }
