@@ -81,7 +81,7 @@ fn is_made_up(name: &str) -> bool {
         let number = name.strip_prefix(*prefix);
         number.is_some_and(|n| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit()))
     };
-    name.starts_with("onnx::") || name.starts_with('/') || MADE_UP.iter().any(|p| numbered(p))
+    name.starts_with("onnx::") || name.starts_with('/') || MADE_UP.iter().any(numbered)
 }
 
 /// Whose weights they are, and how they lie.
