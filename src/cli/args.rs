@@ -7,6 +7,7 @@ use regex::Regex;
 
 use crate::formats;
 use crate::ir::{Access, Blob, Error, Limits, Model, Notes, Result};
+use crate::quant::Search;
 use crate::run::tokens::Encoder;
 use crate::store::Files;
 use crate::transform::{self, Selection};
@@ -178,6 +179,27 @@ pub(crate) struct Writing {
     /// Pack weights that are NaN or infinite, which a packing cannot hold.
     #[arg(long)]
     pub(crate) allow_nonfinite: bool,
+    /// How the numbers of packings are chosen.
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = SearchName::Reference)]
+    pub(crate) search: SearchName,
+}
+
+/// The names of [`Search`].
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum SearchName {
+    /// As ggml does, byte for byte.
+    Reference,
+    /// With the least squared error, counted by importance if there is a matrix.
+    Best,
+}
+
+impl From<SearchName> for Search {
+    fn from(name: SearchName) -> Self {
+        match name {
+            SearchName::Reference => Self::Reference,
+            SearchName::Best => Self::Best,
+        }
+    }
 }
 
 impl Writing {

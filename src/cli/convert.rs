@@ -80,6 +80,7 @@ impl Conversion {
         let mut job = self.job(types)?;
         // A clamped value is a loss, which --strict refuses.
         job.types.clamp = self.writing.clamp && !self.common.strict;
+        job.types.search = self.writing.search.into();
         if let Some(path) = &self.imatrix {
             let matrix = imatrix::read(&Blob::open(path, Access::Read)?, &self.reading.limits()?)?;
             job.types.importance = Some(Arc::new(matrix));

@@ -7,7 +7,9 @@ use indexmap::IndexMap;
 use regex::Regex;
 
 use super::policy::{self, Facts, Policy};
-use super::{ImportanceMatrix, block_by_name, importance, quantizer_for};
+use super::{
+    ImportanceMatrix, Search, best_quantizer_for, block_by_name, importance, quantizer_for,
+};
 use crate::ir::{DType, Error, Model, Naming, Notes, Op, Result, Tensor, Value};
 
 /// Which types the tensors get.
@@ -29,6 +31,8 @@ pub struct Types {
     pub allow_requantize: bool,
     /// Bring finite values within the range of their target, instead of refusing them.
     pub clamp: bool,
+    /// How the numbers of packings are chosen.
+    pub search: Search,
     /// How much each column counts, if it was measured.
     pub importance: Option<Arc<ImportanceMatrix>>,
 }
@@ -101,7 +105,22 @@ pub fn apply(
         *tensor = recast(name, tensor, dtype, types).map_err(|error| error.at(name))?;
     }
     importance::note_missing(&model, types, notes);
+    note_unsearched(&model, types, notes);
     Ok(model)
+}
+
+/// A note for each packing that a better search was asked for, and has none.
+fn note_unsearched(model: &Model, types: &Types, notes: &mut Notes) {
+    let mut known: Vec<&str> = Vec::new();
+    for tensor in model.tensors.values() {
+        let Some(Op::Pack { quantizer, .. }) = tensor.op() else { continue };
+        let name = quantizer.block.name;
+        let searched = best_quantizer_for(quantizer.block).is_some();
+        if types.search == Search::Best && !searched && !known.contains(&name) {
+            notes.chosen(name, "packed as by the reference: there is no other search for it");
+            known.push(name);
+        }
+    }
 }
 
 /// As llama-quantize would, or, if no type is asked for, as llama.cpp's converter would.
@@ -282,7 +301,8 @@ fn recast(name: &str, tensor: &Tensor, dtype: DType, types: &Types) -> Result<Te
              start from f16 or f32, or give --allow-requantize"
         )));
     }
-    let quantizer = quantizer_for(block).ok_or_else(|| {
+    let best = (types.search == Search::Best).then(|| best_quantizer_for(block)).flatten();
+    let quantizer = best.or_else(|| quantizer_for(block)).ok_or_else(|| {
         Error::unsupported(format!("{dtype} is carried along, but not made by this version"))
     })?;
     let matrix = types.importance.as_ref();

@@ -28,3 +28,6 @@ mod sentencepiece;
 mod tokenizer;
 mod tokenizer_files;
 mod torch;
+mod unigram;
+mod vocabularies;
+mod vocabulary;

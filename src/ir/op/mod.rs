@@ -189,8 +189,8 @@ impl Op {
     /// The dtype and shape that the step makes.
     ///
     /// # Errors
-    /// Malformed if parts do not fit, or a head is not a whole, even number of rows; Bug if a cast aims
-    /// at a packing, or bytes are swapped that are no plain elements.
+    /// Malformed if parts do not fit, or a head is not a whole, even number of rows; Bug if a cast
+    /// aims at a packing, or bytes are swapped that are no plain elements.
     pub fn result(&self) -> Result<(DType, Shape)> {
         match self {
             Self::Cast { input, to } if to.is_float() => Ok((*to, input.shape().clone())),
