@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::arch::{self, Fate, Ledger};
 use crate::formats::Format;
-use crate::ir::{Error, Fault, Model, Notes, Result, Tally};
+use crate::ir::{Error, Fault, Model, Naming, Notes, Result, Tally};
 use crate::quant::{self, Types};
 use crate::store::{FileSink, Target};
 use crate::transform::{self, Constants, Narrow};
@@ -130,8 +130,12 @@ fn rewrite(
     write: &mut WriteOptions,
     notes: &mut Notes,
 ) -> Result<(Model, Ledger)> {
+    let had_graph = model.graph.is_some();
     let model = weights(model, notes)?;
-    let (model, ledger) = rename(model, job, notes)?;
+    let (mut model, ledger) = rename(model, job, notes)?;
+    if had_graph && job.to.naming == Naming::Gguf {
+        model = transform::weights_for_gguf(model, notes)?;
+    }
     let model = quant::apply(model, &job.types, job.to.naming, &mut write.entries, notes)?;
     Ok((model, ledger))
 }
