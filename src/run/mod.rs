@@ -20,6 +20,7 @@ mod bench;
 mod cache;
 pub mod chat;
 mod decoder;
+pub mod graph;
 pub mod kernels;
 pub mod math;
 mod rope;

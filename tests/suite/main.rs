@@ -21,6 +21,7 @@ mod interrupted;
 mod judge;
 mod logits;
 mod memory;
+mod operators;
 mod sentencepiece;
 mod tokenizer;
 mod tokenizer_files;
