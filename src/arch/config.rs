@@ -1,11 +1,7 @@
 //! Hyper-parameters both ways: config.json in either dialect, GGUF's metadata, and [`Hyper`].
 
-use indexmap::IndexMap;
-
-use super::rename::is_tied;
-use super::{ARCHS, Arch, Bias, Default, Key, Part, Role as Tensors, rope, scaling, tensor};
-use crate::ir::tokenizer::Role;
-use crate::ir::value::List;
+use super::json::{Said, scalar};
+use super::{Arch, Default, Entries, Key, Part, Role, find, rope, scaling, tensor};
 use crate::ir::{Config, Error, Field, Hyper, Model, Naming, Notes, Result, Scalar, Value};
 
 /// What decides a model's computation, from its configuration and, where GGUF keeps it there,
@@ -18,12 +14,12 @@ pub fn hyper(arch: &Arch, model: &Model) -> Result<Hyper> {
     let mut hyper = Hyper::default();
     for key in arch.keys() {
         let said = match model.naming {
-            Naming::HuggingFace => from_json(key, &model.config)?,
+            Naming::HuggingFace => super::json::read(key, &model.config, &hyper)?,
             Naming::Gguf => from_gguf(arch, key, model)?,
         };
         let value = match (said, key.default) {
             (Said::Value(value), _) => Some(value),
-            (Said::Null, _) if key.field == Field::SlidingWindow => None,
+            (Said::Null, _) if is_optional(key.field) => None,
             // Absent, Mistral has 8; null, as many as heads.
             (Said::Null, _) if key.field == Field::KvHeads => hyper.get(Field::Heads),
             (_, Default::Required) => return Err(missing(arch, key, model)),
@@ -32,171 +28,253 @@ pub fn hyper(arch: &Arch, model: &Model) -> Result<Hyper> {
             (_, Default::Same(other)) => hyper.get(other),
             (_, Default::From(make)) => make(&hyper),
         };
-        if let Some(value) = value {
-            hyper.set(key.field, value);
-        }
+        hyper.set(key.field, value);
     }
     match model.naming {
         Naming::HuggingFace => {
-            expect(arch, &model.config)?;
-            hyper.scaling = scaling::from_json(&model.config, &hyper)?;
+            (arch.hooks.from_json)(&model.config, &mut hyper)?;
+            super::json::expect(arch, &model.config)?;
+            hyper.scaling = scaling::from_json(arch, &model.config, &hyper)?;
         }
-        Naming::Gguf => hyper.scaling = scaling::from_gguf(arch, model)?,
+        Naming::Gguf => {
+            (arch.hooks.from_gguf)(model, &mut hyper)?;
+            said_by_us(arch, model, &mut hyper)?;
+            hyper.scaling = scaling::from_gguf(arch, model)?;
+        }
     }
+    tidy(&mut hyper);
     check(&hyper)?;
     if hyper.rope_theta.is_some() {
-        rope::frequencies(&hyper)?;
+        rope::frequencies(&hyper, hyper.context.unwrap_or(1))?;
     }
     Ok(hyper)
 }
 
-/// GGUF's keys for these hyper-parameters, in the order of the table.
-pub(super) fn to_gguf(
-    arch: &Arch,
-    hyper: &Hyper,
-    notes: &mut Notes,
-) -> Result<IndexMap<String, Value>> {
-    let mut entries = IndexMap::new();
-    for key in arch.keys() {
-        let Some(value) = hyper.get(key.field) else { continue };
-        let value = match value {
-            Scalar::Count(n) => Value::U32(u32::try_from(n).map_err(|_| {
-                Error::unsupported(format!("{} = {n}: GGUF holds 32 bits", key.field.text()))
-            })?),
-            Scalar::Real(x) => Value::F32(x),
-        };
-        entries.insert(format!("{}.{}", arch.gguf, key.gguf), value);
-    }
-    if hyper.sliding_window.is_some_and(|window| Some(window) < hyper.context) {
-        let text = "kept in the file's metadata, but llama.cpp ignores it for this architecture: \
-                    beyond the window its logits differ";
-        notes.lost("sliding window", text);
-    }
-    scaling::to_gguf(arch, &hyper.scaling, &mut entries, notes);
-    Ok(entries)
+/// Whether a model may do without it, so that a null or a zero says that it has none.
+fn is_optional(field: Field) -> bool {
+    use Field::*;
+    let optional = [
+        SlidingWindow,
+        AttentionCap,
+        LogitCap,
+        QkvClip,
+        Alibi,
+        QueryRank,
+        Experts,
+        ExpertsUsed,
+        SharedFeedForward,
+        RouteGroups,
+        RouteGroupsUsed,
+        LocalTheta,
+        GateLimit,
+        AttentionScale,
+    ];
+    optional.contains(&field)
 }
 
-/// config.json for these hyper-parameters, in the dialect that every transformers reads, as the
-/// first family of this GGUF name whose config.json can say all of them.
-///
-/// # Errors
-/// Unsupported if none can, or for a rope scaling that config.json has no words for.
-pub(super) fn to_json(
-    arch: &Arch,
+/// One spelling of what says the same: no multiplier is a multiplier of 1, and so on.
+fn tidy(hyper: &mut Hyper) {
+    let layers = hyper.layers.unwrap_or(0);
+    for &field in Field::ALL {
+        let says_nothing = match hyper.get(field) {
+            Some(Scalar::Flag(yes)) => !yes,
+            Some(Scalar::Real(x)) => is_neutral(field, x),
+            Some(Scalar::Layers(some)) => match field {
+                Field::Unrotated => some.count() == 0,
+                _ => some.count() == layers,
+            },
+            _ => false,
+        };
+        if says_nothing {
+            hyper.set(field, None);
+        }
+    }
+    if hyper.windowed.is_some_and(|windowed| windowed.count() == 0) {
+        hyper.sliding_window = None;
+    }
+    if hyper.sliding_window.is_none() {
+        hyper.windowed = None;
+        hyper.local_theta = None;
+    }
+    if hyper.local_theta == hyper.rope_theta && hyper.scaling == crate::ir::Scaling::None {
+        hyper.local_theta = None;
+    }
+    if hyper.experts.is_none() {
+        hyper.sparse = None;
+    }
+    if hyper.route_groups.is_none_or(|groups| groups <= 1) {
+        hyper.route_groups = None;
+        hyper.route_groups_used = None;
+    }
+}
+
+/// A multiplier that changes nothing.
+fn is_neutral(field: Field, x: f32) -> bool {
+    match field {
+        Field::EmbeddingScale
+        | Field::ResidualScale
+        | Field::LogitScale
+        | Field::LogitDivisor
+        | Field::RouteScale => x == 1.0,
+        Field::AttentionCap | Field::LogitCap | Field::QkvClip | Field::Alibi => x == 0.0,
+        _ => false,
+    }
+}
+
+/// GGUF's metadata for a model, but for what depends on the types chosen.
+pub(super) fn to_gguf(
+    arch: &'static Arch,
     model: &Model,
     hyper: &Hyper,
-) -> Result<IndexMap<String, Value>> {
-    let says = |family: &Arch, field: Field| match hyper.get(field) {
-        Some(value) => {
-            let implied = field == Field::RopeDims && Some(value) == hyper.get(Field::KeyDim);
-            let key = family.keys().find(|key| key.field == field);
-            implied || key.is_some_and(|key| !key.json.is_empty())
-        }
-        None => true,
-    };
-    let same_name = ARCHS.iter().filter(|family| family.gguf == arch.gguf);
-    let mut fits = same_name.filter(|family| Field::ALL.iter().all(|field| says(family, *field)));
-    let family = fits.next().ok_or_else(|| {
-        Error::unsupported(format!("no config.json of a {} can say all of this", arch.gguf))
-    })?;
-    let mut entries = IndexMap::new();
-    let text = |text: &str| Value::Text(text.to_owned());
-    let class = family.hf.first().copied().unwrap_or_default();
-    entries.insert("architectures".into(), Value::List(List::Text(vec![class.to_owned()])));
-    entries.insert("model_type".into(), text(family.model_type));
-    for key in family.keys() {
-        let Some((name, value)) = key.json.first().zip(hyper.get(key.field)) else { continue };
-        let value = match value {
-            Scalar::Count(n) => Value::U64(n),
-            Scalar::Real(x) => Value::F32(x),
-        };
-        entries.insert((*name).to_owned(), value);
-    }
-    for (key, accepted) in family.expects {
-        entries.insert((*key).to_owned(), text(accepted.first().copied().unwrap_or_default()));
-    }
-    for row in family.rows {
-        let Bias::If(key) = row.bias else { continue };
-        let layer = row.gguf.contains("{i}").then_some(0);
-        let has = tensor(arch, model, row.role, Part::Bias, layer).is_some();
-        let set = entries.entry(key.to_owned()).or_insert(Value::Bool(false));
-        *set = Value::Bool(has || *set == Value::Bool(true));
-    }
-    entries.insert("tie_word_embeddings".into(), Value::Bool(is_tied(model)));
-    if let Some(scaling) = scaling::to_json(hyper)? {
-        entries.insert("rope_scaling".into(), Value::Map(scaling));
-    }
-    if let Some(tokenizer) = &model.tokenizer {
-        let roles = [(Role::Bos, "bos_token_id"), (Role::Eos, "eos_token_id")];
-        for (role, key) in roles {
-            let id = tokenizer.role(role).map_or(Value::Null, |id| Value::U64(id.into()));
-            entries.insert(key.to_owned(), id);
+    notes: &mut Notes,
+) -> Result<Entries> {
+    let mut entries = general(arch.gguf, model);
+    for key in arch.keys().filter(|key| !key.gguf.is_empty()) {
+        if let Some(value) = hyper.get(key.field) {
+            entries.insert(format!("{}.{}", arch.gguf, key.gguf), to_value(key.field, value)?);
         }
     }
+    scaling::to_gguf(arch, hyper, &mut entries, notes);
+    (arch.hooks.to_gguf)(hyper, &mut entries);
+    if !arch.in_llama_cpp {
+        let text = "llama.cpp knows no such architecture: the file is for remold";
+        notes.lost(arch.gguf, text);
+    }
+    for field in arch.ignored.iter().filter(|field| differs(hyper, **field)) {
+        let text = "kept in the file's metadata, but llama.cpp ignores it for this architecture: \
+                    its logits differ";
+        let more = if *field == Field::SlidingWindow { " beyond the window" } else { "" };
+        notes.lost(field.text(), format!("{text}{more}"));
+    }
+    add_ours(arch, model, hyper, &mut entries, notes)?;
     Ok(entries)
 }
 
-/// What a file says of one key.
-enum Said {
-    Nothing,
-    Null,
-    Value(Scalar),
+/// Whether a field changes what the model computes: a window as long as the context does not.
+fn differs(hyper: &Hyper, field: Field) -> bool {
+    match field {
+        Field::SlidingWindow => hyper.sliding_window.is_some_and(|w| Some(w) < hyper.context),
+        _ => hyper.get(field).is_some(),
+    }
 }
 
-fn from_json(key: &Key, config: &Config) -> Result<Said> {
-    let mut said = Said::Nothing;
-    for path in key.json.iter().rev() {
-        match lookup(config, path) {
-            None => {}
-            Some(Value::Null) => said = Said::Null,
-            Some(value) => return Ok(Said::Value(scalar(key, path, value)?)),
+/// What readers of the metadata would not know is added under names of our own.
+fn add_ours(
+    arch: &'static Arch,
+    model: &Model,
+    hyper: &Hyper,
+    entries: &mut Entries,
+    notes: &mut Notes,
+) -> Result<()> {
+    let written = Model {
+        naming: Naming::Gguf,
+        config: Config { entries: entries.clone() },
+        tensors: indexmap::IndexMap::new(),
+        ..model.clone()
+    };
+    let read = self::hyper(find(&written).unwrap_or(arch), &written)?;
+    for &field in Field::ALL {
+        let (meant, implied) = (hyper.get(field), read.get(field));
+        if meant == implied {
+            continue;
+        }
+        let value = match meant {
+            Some(value) => to_value(field, value)?,
+            None => Value::Text(NONE.into()),
+        };
+        entries.insert(ours(field), value);
+        if arch.in_llama_cpp {
+            let text = "llama.cpp has no word for it with this architecture: its logits differ";
+            notes.lost(field.text(), text);
         }
     }
-    Ok(said)
+    Ok(())
+}
+
+/// What stands for a hyper-parameter that a model does not have, where readers assume one.
+const NONE: &str = "none";
+
+/// The name under which metadata has what GGUF has no key for.
+fn ours(field: Field) -> String {
+    format!("remold.{}", field.text().replace([' ', '-'], "_").replace('\'', ""))
+}
+
+fn said_by_us(arch: &Arch, model: &Model, hyper: &mut Hyper) -> Result<()> {
+    for &field in Field::ALL {
+        let name = ours(field);
+        match model.config.get(&name) {
+            None => {}
+            Some(Value::Text(text)) if text == NONE => hyper.set(field, None),
+            Some(value) => {
+                let key = Key { field, json: &[], gguf: "", default: Default::None };
+                hyper.set(field, scalar(&key, &name, value, arch.gguf)?);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn to_value(field: Field, value: Scalar) -> Result<Value> {
+    Ok(match value {
+        Scalar::Count(n) => Value::U32(u32::try_from(n).map_err(|_| {
+            Error::unsupported(format!("{} = {n}: GGUF holds 32 bits", field.text()))
+        })?),
+        Scalar::Real(x) => Value::F32(x),
+        Scalar::Flag(yes) => Value::Bool(yes),
+        Scalar::Layers(layers) => Value::Text(layers.to_string()),
+        Scalar::Activation(activation) => Value::Text(activation.text().into()),
+        // `llama_expert_gating_func_type` of llama.cpp.
+        Scalar::Routing(routing) => Value::U32(match routing {
+            crate::ir::Routing::Softmax => 1,
+            crate::ir::Routing::Sigmoid => 2,
+            crate::ir::Routing::TopSoftmax => 3,
+        }),
+    })
+}
+
+/// config.json for these hyper-parameters, in the dialect that every transformers reads.
+///
+/// # Errors
+/// Unsupported if the family's config.json has no words for one of them.
+pub(super) fn to_json(arch: &'static Arch, model: &Model, hyper: &Hyper) -> Result<Entries> {
+    let entries = super::json::write(arch, model, hyper)?;
+    let written = Model {
+        naming: Naming::HuggingFace,
+        config: Config { entries: entries.clone() },
+        ..model.clone()
+    };
+    let read = self::hyper(arch, &written)?;
+    match Field::ALL.iter().find(|field| hyper.get(**field) != read.get(**field)) {
+        None => Ok(entries),
+        Some(field) => {
+            let text = |hyper: &Hyper| hyper.get(*field).map_or("none".into(), |x| x.to_string());
+            let (meant, read) = (text(hyper), text(&read));
+            let class = arch.hf.first().copied().unwrap_or_default();
+            let what = format!("{} = {meant}: config.json of {class}", field.text());
+            Err(Error::unsupported(format!("{what} can only say {read}")))
+        }
+    }
 }
 
 fn from_gguf(arch: &Arch, key: &Key, model: &Model) -> Result<Said> {
+    if key.gguf.is_empty() {
+        return Ok(Said::Nothing);
+    }
     let name = format!("{}.{}", arch.gguf, key.gguf);
     match model.config.get(&name) {
-        Some(value) => Ok(Said::Value(scalar(key, &name, value)?)),
+        Some(value) if is_optional(key.field) && value.as_f64() == Some(0.0) => Ok(Said::Null),
+        Some(value) => {
+            let value = scalar(key, &name, value, arch.gguf)?;
+            Ok(value.map_or(Said::Nothing, Said::Value))
+        }
         // Files made before the key existed state the size of the vocabulary by having it.
         None if key.field == Field::Vocab => {
-            let embedding = tensor(arch, model, Tensors::Embedding, Part::Weight, None);
+            let embedding = tensor(arch, model, Role::Embedding, Part::Weight, None);
             let rows = embedding.and_then(|(_, tensor)| tensor.shape().dims().first().copied());
             Ok(rows.map_or(Said::Nothing, |rows| Said::Value(Scalar::Count(rows))))
         }
         None => Ok(Said::Nothing),
     }
-}
-
-/// The value at a dotted path, null included.
-fn lookup<'c>(config: &'c Config, path: &str) -> Option<&'c Value> {
-    let (first, rest) = path.split_once('.').map_or((path, None), |(a, b)| (a, Some(b)));
-    let value = config.entries.get(first)?;
-    match rest {
-        None => Some(value),
-        Some(rest) => value.get(rest),
-    }
-}
-
-fn scalar(key: &Key, name: &str, value: &Value) -> Result<Scalar> {
-    let wants_real = matches!(key.field, Field::NormEpsilon | Field::RopeTheta);
-    let wrong = |expected: &str| {
-        Error::malformed(format!(
-            "{name} ({}): found {value:?}, expected {expected}",
-            key.field.text()
-        ))
-    };
-    if wants_real {
-        let x = value.as_f64().map(|x| x as f32).filter(|x| x.is_finite() && *x > 0.0);
-        return x.map(Scalar::Real).ok_or_else(|| wrong("a positive number"));
-    }
-    if let Value::List(_) = value {
-        let feature = "a value for each layer, which this family's runner does not compute";
-        return Err(Error::unsupported(format!("{name}: {feature}")));
-    }
-    let count = value.as_u64().filter(|&n| n > 0 && n <= u64::from(u32::MAX));
-    count.map(Scalar::Count).ok_or_else(|| wrong("a whole number from 1 to 2^32 - 1"))
 }
 
 fn missing(arch: &Arch, key: &Key, model: &Model) -> Error {
@@ -205,20 +283,6 @@ fn missing(arch: &Arch, key: &Key, model: &Model) -> Error {
         Naming::Gguf => format!("the metadata has no {}.{}", arch.gguf, key.gguf),
     };
     Error::malformed(format!("{name} ({}), which {} needs", key.field.text(), arch.gguf))
-}
-
-fn expect(arch: &Arch, config: &Config) -> Result<()> {
-    for (key, accepted) in arch.expects {
-        let Some(value) = config.get(key) else { continue };
-        if !value.as_text().is_some_and(|text| accepted.contains(&text)) {
-            let expected = accepted.join(" or ");
-            return Err(Error::unsupported(format!(
-                "config.json: {key} is {value:?}; for {} only {expected} is computed",
-                arch.model_type
-            )));
-        }
-    }
-    Ok(())
 }
 
 /// Sizes that contradict each other, before anything is built on them.
@@ -237,5 +301,60 @@ fn check(hyper: &Hyper) -> Result<()> {
         rotary.is_multiple_of(2) && rotary <= size,
         format!("rotary dimensions {rotary} must be even and no more than the head size {size}"),
     )?;
-    rule(size > 0, format!("head size {size} must be at least 1"))
+    rule(size > 0, format!("head size {size} must be at least 1"))?;
+    let (experts, used) = (hyper.experts.unwrap_or(0), hyper.experts_used.unwrap_or(0));
+    rule(
+        used <= experts && (experts == 0 || used > 0),
+        format!("{used} of {experts} experts cannot be used for a token"),
+    )?;
+    let groups = hyper.route_groups.unwrap_or(1);
+    let groups_used = hyper.route_groups_used.unwrap_or(groups);
+    rule(
+        experts.is_multiple_of(groups) && groups_used <= groups && groups_used > 0,
+        format!("{groups_used} of {groups} groups of {experts} experts cannot be used"),
+    )?;
+    let largest = crate::ir::LayerSet::MAX;
+    let layers = hyper.layers.unwrap_or(0);
+    rule(
+        layers <= largest || [hyper.windowed, hyper.unrotated, hyper.sparse] == [None; 3],
+        format!("{layers} layers of several kinds: at most {largest} can be told apart"),
+    )
+}
+
+/// The configuration of a model whose family is not known, as far as the other side can hold it
+/// under the same names.
+pub fn untranslated(model: &Model, naming: Naming, notes: &mut Notes) -> Config {
+    if naming == Naming::HuggingFace {
+        return Config::default();
+    }
+    let family = model.config.get("model_type").and_then(Value::as_text).unwrap_or("unknown");
+    let mut entries = general(family, model);
+    let mut lost = Vec::new();
+    for (key, value) in &model.config.entries {
+        match value {
+            Value::Null => {}
+            Value::List(_) | Value::Map(_) => lost.push(key.as_str()),
+            Value::F64(x) => {
+                entries.insert(format!("{family}.{key}"), Value::F32(*x as f32));
+            }
+            value => {
+                entries.insert(format!("{family}.{key}"), value.clone());
+            }
+        }
+    }
+    if !lost.is_empty() {
+        let text = format!("not carried over, being lists or maps: {}", lost.join(", "));
+        notes.lost("config.json", text);
+    }
+    Config { entries }
+}
+
+/// What every GGUF says first.
+fn general(family: &str, model: &Model) -> Entries {
+    let text = |text: &str| Value::Text(text.to_owned());
+    Entries::from([
+        ("general.architecture".to_owned(), text(family)),
+        ("general.type".to_owned(), text("model")),
+        ("general.name".to_owned(), Value::Text(model.name())),
+    ])
 }

@@ -5,27 +5,39 @@
 //! model and a GGUF spell the same thing; conversion reads it in one direction, the runner asks
 //! it where a layer's weights are, and `verify` asks it what must be equal.
 
+mod check;
 mod config;
+mod gemma;
+mod gpt2;
+mod json;
+mod layers;
 mod llama;
+mod mixtral;
 mod names;
+mod parts;
+mod qwen2;
 mod rename;
 mod rope;
 mod scaling;
+mod shapes;
 mod table;
 
-pub use config::hyper;
+pub use check::check;
+pub use config::{hyper, untranslated};
 pub use names::tensor;
-pub use rename::{Fate, Ledger, check, is_tied, rename, rename_part, untranslated, uses_bias};
+pub use parts::{Named, Parts};
+pub use rename::{Fate, Ledger, rename, rename_part};
 pub use rope::frequencies;
 pub use table::{
-    Activation, Arch, Bias, BlockShape, Default, FeedForward, Fix, Key, Need, Norm, Pairing, Part,
-    Role, Row,
+    Arch, Bias, BlockShape, Default, Ends, Entries, Expected, Fix, Form, Groups, Home, Hooks, Key,
+    Need, Norm, Pairing, Part, QueryNorm, Role, Row,
 };
 
 use crate::ir::{Error, Model, Naming, Result, Value};
 
 /// Every family, in the order in which a GGUF's architecture name is looked up.
-pub static ARCHS: &[&Arch] = &[&llama::LLAMA, &llama::MISTRAL];
+pub static ARCHS: &[&Arch] =
+    &[&llama::LLAMA, &llama::MISTRAL, &mixtral::MIXTRAL, &qwen2::QWEN2, &gemma::GEMMA, &gpt2::GPT2];
 
 /// The family of a model, from its configuration alone; nothing if it has none that is known.
 pub fn find(model: &Model) -> Option<&'static Arch> {
@@ -36,7 +48,7 @@ pub fn find(model: &Model) -> Option<&'static Arch> {
             // A file that names a family and says nothing about it holds tensors, not a model.
             let keys = format!("{name}.");
             let described = model.config.entries.keys().any(|key| key.starts_with(&keys));
-            ARCHS.iter().copied().find(|arch| described && arch.gguf == name)
+            of_gguf(name, model).filter(|_| described)
         }
         Naming::HuggingFace => {
             let classes = model.config.get("architectures").and_then(Value::as_texts);
@@ -49,6 +61,31 @@ pub fn find(model: &Model) -> Option<&'static Arch> {
                 None => ARCHS.iter().find(by_type).copied(),
             }
         }
+    }
+}
+
+/// Of the families that share an architecture's name, the first that has a word for all that the
+/// metadata says in the words of any of them.
+fn of_gguf(name: &str, model: &Model) -> Option<&'static Arch> {
+    let says = |key: &Key| {
+        let value = model.config.get(&format!("{name}.{}", key.gguf));
+        !key.gguf.is_empty() && value.is_some_and(|value| value.as_f64() != Some(0.0))
+    };
+    let family = || ARCHS.iter().copied().filter(|arch| arch.gguf == name);
+    let said: Vec<&str> =
+        family().flat_map(Arch::keys).filter(|key| says(key)).map(|key| key.gguf).collect();
+    let knows = |arch: &&Arch| said.iter().all(|said| arch.keys().any(|key| key.gguf == *said));
+    family().find(knows).or_else(|| family().next())
+}
+
+/// Whether the output matrix is the embedding: config.json says so, a GGUF leaves it out.
+pub fn is_tied(arch: &Arch, model: &Model) -> bool {
+    match model.naming {
+        Naming::HuggingFace => {
+            let said = model.config.get("tie_word_embeddings").and_then(Value::as_bool);
+            said.unwrap_or(arch.tied)
+        }
+        Naming::Gguf => !model.tensors.contains_key("output.weight"),
     }
 }
 

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::names::{dropped, locate};
-use super::{Arch, Bias, Fix, Need, Part, Role, config, hyper, tensor};
+use super::check::{self, has_bias};
+use super::names::{Found, Place, dropped, locate};
+use super::parts::{self, Named, Parts, siblings, unpacked};
+use super::{Arch, Fix, Form, Need, Part, Role, Row, config, hyper, is_tied, tensor};
 use crate::ir::op::Order;
 use crate::ir::{
-    Blob, Config, DType, Error, Hyper, Model, Naming, Notes, Op, Result, Shape, Tensor, Value,
+    Blob, Config, DType, Error, Field, Model, Naming, Notes, Op, Result, Shape, Tensor,
 };
 
 /// What became of a source tensor.
@@ -18,7 +20,7 @@ pub enum Fate {
     Mapped(String),
     /// It equals this tensor of the target, which stands for both.
     Tied(String),
-    /// It became part of this field or tensor of the target.
+    /// It became part of this field or tensor of the target, or several.
     Fused(String),
     /// It is not in the target, for this reason.
     Dropped(String),
@@ -39,8 +41,8 @@ pub fn rename(
     notes: &mut Notes,
 ) -> Result<(Model, Ledger)> {
     let typed = hyper(arch, model)?;
-    check_complete(arch, model, &typed)?;
-    map(arch, model, &typed, naming, notes)
+    check::check(arch, model, &typed)?;
+    map(&Parts { arch, model, hyper: &typed }, naming, notes)
 }
 
 /// As [`rename`], for a model from which tensors were left out on purpose.
@@ -54,114 +56,108 @@ pub fn rename_part(
     notes: &mut Notes,
 ) -> Result<(Model, Ledger)> {
     let typed = hyper(arch, model)?;
-    for (name, tensor) in &model.tensors {
-        if let Some(found) = locate(arch, model.naming, name) {
-            check_shape(name, tensor, found.row.role.shape(&typed, found.part))?;
-        }
-    }
-    map(arch, model, &typed, naming, notes)
+    check::shapes(arch, model, &typed)?;
+    map(&Parts { arch, model, hyper: &typed }, naming, notes)
 }
 
-fn map(
-    arch: &'static Arch,
-    model: &Model,
-    typed: &Hyper,
-    naming: Naming,
-    notes: &mut Notes,
-) -> Result<(Model, Ledger)> {
+fn map(source: &Parts<'_>, naming: Naming, notes: &mut Notes) -> Result<(Model, Ledger)> {
+    let (arch, model, hyper) = (source.arch, source.model, source.hyper);
     if model.naming == naming {
         let kept = |name: &String| (name.clone(), Fate::Mapped(name.clone()));
         return Ok((model.clone(), model.tensors.keys().map(kept).collect()));
     }
-    let mut renaming = Renaming { arch, model, hyper: typed, naming, tensors: IndexMap::new() };
-    let ledger = renaming.tensors(notes)?;
+    let mut renaming = Renaming { source, naming, tensors: IndexMap::new() };
+    let ledger = renaming.ledger(notes)?;
+    renaming.make()?;
     let mut tensors = renaming.tensors;
     let config = match naming {
         Naming::Gguf => {
-            if let Some(factors) = super::rope::factors(typed)? {
-                tensors.insert("rope_freqs.weight".into(), floats("rope_freqs.weight", &factors)?);
+            for (role, factors) in super::rope::factors(hyper)? {
+                let homes = arch.row(role).map(|row| row.gguf).unwrap_or_default();
+                let home = homes.first().ok_or_else(|| Error::bug("factors of no tensor"))?;
+                let name = home.name(Part::Weight, Place::default());
+                let tensor = floats(&name, &factors)?;
+                tensors.insert(name, tensor);
             }
-            Config { entries: gguf_entries(arch, model, typed, notes)? }
+            Config { entries: config::to_gguf(arch, model, hyper, notes)? }
         }
-        Naming::HuggingFace => Config { entries: config::to_json(arch, model, typed)? },
+        Naming::HuggingFace => Config { entries: config::to_json(arch, model, hyper)? },
     };
     Ok((Model { naming, config, tensors, ..model.clone() }, ledger))
 }
 
-/// Whether the model has every tensor that the family needs, in the shape that `hyper` gives it.
-///
-/// # Errors
-/// Malformed, naming the tensor that is missing or has another shape.
-pub fn check(arch: &'static Arch, model: &Model, hyper: &Hyper) -> Result<()> {
-    check_complete(arch, model, hyper)
-}
-
-/// Whether the configuration says that the tensor of a role has a bias.
-pub fn uses_bias(arch: &Arch, model: &Model, role: Role) -> bool {
-    arch.rows.iter().any(|row| row.role == role && has_bias(row.bias, &model.config))
-}
-
 struct Renaming<'m> {
-    arch: &'static Arch,
-    model: &'m Model,
-    hyper: &'m Hyper,
+    source: &'m Parts<'m>,
     naming: Naming,
     tensors: IndexMap<String, Tensor>,
 }
 
+/// Parts of a fused tensor, as they come.
+#[derive(Default)]
+struct Fused {
+    parts: Vec<Option<Tensor>>,
+    axis: usize,
+    groups: u64,
+}
+
 impl Renaming<'_> {
-    fn tensors(&mut self, notes: &mut Notes) -> Result<Ledger> {
+    /// What becomes of every tensor of the source; each is accounted for.
+    fn ledger(&self, notes: &mut Notes) -> Result<Ledger> {
         let mut ledger = Vec::new();
-        for (name, tensor) in &self.model.tensors {
-            let fate = self.one(name, tensor, notes).map_err(|error| error.at(name))?;
+        for name in self.source.model.tensors.keys() {
+            let fate = self.fate(name, notes).map_err(|error| error.at(name))?;
             ledger.push((name.clone(), fate));
         }
-        self.sort();
         Ok(ledger)
     }
 
-    fn one(&mut self, name: &str, tensor: &Tensor, notes: &mut Notes) -> Result<Fate> {
-        if let Some(reason) = dropped(self.arch, name) {
+    fn fate(&self, name: &str, notes: &mut Notes) -> Result<Fate> {
+        let Parts { arch, model, hyper } = *self.source;
+        if let Some(reason) = dropped(arch, name) {
             return Ok(Fate::Dropped(reason.into()));
         }
-        let Some(found) = locate(self.arch, self.model.naming, name) else {
+        let Some(found) = locate(arch, model.naming, name) else {
             return Err(Error::loss(format!(
                 "no tensor of a {} has this name, so it has no place in the target; \
                  leave it out with --exclude",
-                self.arch.gguf
+                arch.gguf
             )));
         };
-        if found.layer.is_some_and(|layer| Some(layer) >= self.hyper.layers) {
-            let layers = self.hyper.layers.unwrap_or(0);
-            return Err(Error::loss(format!(
-                "the configuration has {layers} layers, so it has no place in the target; \
+        let beyond = |what: &str, count: u64| {
+            Err(Error::loss(format!(
+                "the configuration has {count} {what}, so it has no place in the target; \
                  leave it out with --exclude"
-            )));
+            )))
+        };
+        if found.place.layer.is_some_and(|layer| Some(layer) >= hyper.layers) {
+            return beyond("layers", hyper.layers.unwrap_or(0));
         }
-        if found.part == Part::Bias && !has_bias(found.row.bias, &self.model.config) {
+        if let (Form::Each(field), Some(piece)) = (found.home.form, found.place.piece) {
+            let count = parts::count(hyper, field)?;
+            if piece >= count {
+                return beyond(field.text(), count);
+            }
+        }
+        if found.part == Part::Bias && !has_bias(found.row.bias, &model.config) {
             let text = "the configuration says that there is no such bias, so it is not used";
             notes.lost(name, text);
             return Ok(Fate::Dropped(text.into()));
         }
-        if let (Need::UnlessTied(other), true) = (found.row.need, is_tied(self.model)) {
-            return self.tie(tensor, other);
+        if let (Need::UnlessTied(other), true) = (found.row.need, is_tied(arch, model)) {
+            return self.tie(name, found.part, other);
         }
         if found.row.fix == Fix::FromScaling {
             return Ok(Fate::Fused("the configuration's rope scaling".into()));
         }
-        let target = found.name(self.naming).ok_or_else(|| Error::bug("a row with no name"))?;
-        let fixed = self.fix(found.row.fix, tensor)?;
-        if self.tensors.insert(target.clone(), fixed).is_some() {
-            let text = format!("two tensors of the source would become {target}");
-            return Err(Error::malformed(text));
-        }
-        Ok(Fate::Mapped(target))
+        self.becomes(&found)
     }
 
     /// A head that config.json calls tied is left out only if it is what it is tied to.
-    fn tie(&self, head: &Tensor, other: Role) -> Result<Fate> {
-        let found = tensor(self.arch, self.model, other, Part::Weight, None);
+    fn tie(&self, head: &str, part: Part, other: Role) -> Result<Fate> {
+        let Parts { arch, model, .. } = *self.source;
+        let found = tensor(arch, model, other, part, None);
         let (name, embedding) = found.ok_or_else(|| Error::malformed("nothing to be tied to"))?;
+        let head = model.tensors.get(head).ok_or_else(|| Error::bug("a tensor of no name"))?;
         if !same_bytes(head, embedding)? {
             return Err(Error::malformed(format!(
                 "config.json says tie_word_embeddings, but the tensor differs from {name}; \
@@ -171,146 +167,160 @@ impl Renaming<'_> {
         Ok(Fate::Tied(name.to_owned()))
     }
 
-    fn fix(&self, fix: Fix, tensor: &Tensor) -> Result<Tensor> {
+    /// The tensors of the target that this one is, or is a part of.
+    fn becomes(&self, found: &Found) -> Result<Fate> {
+        let Parts { arch, model, .. } = *self.source;
+        let rows = match found.home.form {
+            Form::Part(..) => siblings(arch, model.naming, found.home),
+            _ => vec![found.row],
+        };
+        let mut names: Vec<String> = Vec::new();
+        let mut whole = matches!(found.home.form, Form::Whole | Form::Part(..));
+        for row in &rows {
+            let home = row.homes(self.naming).first().ok_or_else(|| {
+                Error::loss("the target has no such tensor; leave it out with --exclude")
+            })?;
+            whole &= match home.form {
+                Form::Whole => rows.len() == 1,
+                Form::Part(..) => siblings(arch, self.naming, home).len() == rows.len(),
+                Form::Each(_) => false,
+            };
+            let name = home.name(found.part, Place { piece: None, ..found.place });
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        match (&names[..], whole) {
+            ([name], true) => Ok(Fate::Mapped(name.clone())),
+            _ => Ok(Fate::Fused(names.join(", "))),
+        }
+    }
+
+    /// Makes every tensor of the target, in the order of the table, layer by layer: what is used
+    /// together lies together.
+    fn make(&mut self) -> Result<()> {
+        let Parts { arch, hyper, .. } = *self.source;
+        let in_layers = |row: &Row| row.homes(self.naming).iter().any(|h| h.stem.contains("{i}"));
+        let rows: Vec<&'static Row> = arch.rows().collect();
+        let first = rows.iter().take_while(|row| !in_layers(row)).count();
+        let (before, rest) = rows.split_at(first);
+        let (layered, after): (Vec<_>, Vec<_>) = rest.iter().partition(|row| in_layers(row));
+        self.rows(before, None)?;
+        for layer in 0..hyper.layers.unwrap_or(0) {
+            self.rows(&layered, Some(layer))?;
+        }
+        self.rows(&after, None)
+    }
+
+    fn rows(&mut self, rows: &[&'static Row], layer: Option<u64>) -> Result<()> {
+        let mut fused: IndexMap<String, Fused> = IndexMap::new();
+        for &row in rows {
+            let tied = matches!(row.need, Need::UnlessTied(_))
+                && is_tied(self.source.arch, self.source.model);
+            if tied || row.fix == Fix::FromScaling {
+                continue;
+            }
+            for part in Part::BOTH {
+                if part == Part::Bias && !has_bias(row.bias, &self.source.model.config) {
+                    continue;
+                }
+                if let Some(named) = self.source.of_row(row, part, layer)? {
+                    self.place(row, part, layer, named, &mut fused)?;
+                }
+            }
+        }
+        for (name, fused) in fused {
+            let parts = fused.parts.into_iter().collect::<Option<Vec<_>>>().ok_or_else(|| {
+                Error::malformed("the source has only some of its parts").at(&name)
+            })?;
+            let whole = parts::merge(parts, fused.axis, fused.groups);
+            let whole = whole.map_err(|error| error.at(&name))?;
+            // In the place of its first part.
+            self.tensors.insert(name, whole);
+        }
+        Ok(())
+    }
+
+    /// Puts a role's tensor where the target has it.
+    fn place(
+        &mut self,
+        row: &'static Row,
+        part: Part,
+        layer: Option<u64>,
+        named: Named,
+        fused: &mut IndexMap<String, Fused>,
+    ) -> Result<()> {
+        let Some(home) = row.homes(self.naming).first() else {
+            let text = "the target has no such tensor; leave it out with --exclude";
+            return Err(Error::loss(text).at(&named.name));
+        };
+        let transposed = home.transposed && part == Part::Weight;
+        let named = named.then(|tensor| self.fix(row.fix, part, tensor))?;
+        let Named { name: from, tensor } = match transposed {
+            true => named.then(|input| Tensor::of(Op::Transpose { input: unpacked(input)? }))?,
+            false => named,
+        };
+        let name = home.name(part, Place { layer, piece: None });
+        match home.form {
+            Form::Whole => self.insert(name, tensor),
+            Form::Each(field) => {
+                for piece in 0..parts::count(self.source.hyper, field)? {
+                    let name = home.name(part, Place { layer, piece: Some(piece) });
+                    let one = parts::one_of(&tensor, piece).map_err(|error| error.at(&from))?;
+                    self.insert(name, one)?;
+                }
+                Ok(())
+            }
+            Form::Part(groups, index) => {
+                let rows = siblings(self.source.arch, self.naming, home);
+                let rows_of = |row: &&'static Row| self.source.rows_of(row, part);
+                let counts = rows.iter().map(rows_of).collect::<Result<Vec<u64>>>()?;
+                let rank = tensor.shape().rank();
+                let from_end = if part == Part::Bias || transposed { 1 } else { 2 };
+                let all = fused.entry(name.clone()).or_insert_with(|| Fused {
+                    parts: vec![None; rows.len()],
+                    axis: rank.saturating_sub(from_end),
+                    groups: 1,
+                });
+                all.groups = self.source.groups(groups, &counts)?;
+                self.tensors.entry(name).or_insert_with(|| tensor.clone());
+                all.parts[index] = Some(tensor);
+                Ok(())
+            }
+        }
+    }
+
+    fn insert(&mut self, name: String, tensor: Tensor) -> Result<()> {
+        if self.tensors.contains_key(&name) {
+            return Err(Error::malformed(format!("two tensors of the source would become {name}")));
+        }
+        self.tensors.insert(name, tensor);
+        Ok(())
+    }
+
+    fn fix(&self, fix: Fix, part: Part, tensor: Tensor) -> Result<Tensor> {
         match fix {
-            Fix::Keep => Ok(tensor.clone()),
+            Fix::Keep => Ok(tensor),
             Fix::FromScaling => Err(Error::bug("a tensor that is made, not mapped")),
-            Fix::Interleave(field) => {
-                let heads = match self.hyper.get(field) {
-                    Some(crate::ir::Scalar::Count(heads)) => heads,
-                    _ => return Err(Error::bug("heads without a count")),
-                };
-                let order = match self.naming {
-                    Naming::Gguf => Order::ToPairs,
-                    Naming::HuggingFace => Order::ToHalves,
-                };
-                Tensor::of(Op::Interleave { input: tensor.clone(), heads, order })
+            Fix::Interleave(field) => self.interleave(field, tensor),
+            Fix::Add(number) if part == Part::Weight => {
+                let value = if self.naming == Naming::Gguf { number } else { -number };
+                Tensor::of(Op::Add { input: tensor, value })
             }
-        }
-    }
-
-    /// In the order of the table, layer by layer: what is used together lies together.
-    fn sort(&mut self) {
-        let (arch, naming) = (self.arch, self.naming);
-        let place = |name: &str| {
-            let found = locate(arch, naming, name);
-            let row = found.and_then(|f| arch.rows.iter().position(|row| std::ptr::eq(row, f.row)));
-            let layer = found.and_then(|found| found.layer);
-            // The embedding stands before the layers, the output after them.
-            let before = layer.is_none() && row == Some(0);
-            (!before, layer.is_none(), layer, row, name.to_owned())
-        };
-        self.tensors.sort_by_cached_key(|name, _| place(name));
-    }
-}
-
-/// Whether the output matrix is the embedding: config.json says so, a GGUF leaves it out.
-pub fn is_tied(model: &Model) -> bool {
-    match model.naming {
-        Naming::HuggingFace => {
-            model.config.get("tie_word_embeddings").and_then(Value::as_bool).unwrap_or(false)
-        }
-        Naming::Gguf => !model.tensors.contains_key("output.weight"),
-    }
-}
-
-fn has_bias(bias: Bias, config: &Config) -> bool {
-    match bias {
-        Bias::Never => false,
-        // GGUF has no key for it: there, a bias that is present counts.
-        Bias::If(key) => config
-            .get(key)
-            .and_then(Value::as_bool)
-            .unwrap_or_else(|| config.get("general.architecture").is_some()),
-    }
-}
-
-/// Every tensor that the family needs, with the shape that the hyper-parameters give it.
-fn check_complete(arch: &'static Arch, model: &Model, hyper: &Hyper) -> Result<()> {
-    let layers = hyper.layers.unwrap_or(0);
-    // A count from a file: more layers than tensors cannot be.
-    if layers > model.tensors.len() as u64 {
-        let tensors = model.tensors.len();
-        return Err(Error::malformed(format!("{layers} layers, but only {tensors} tensors")));
-    }
-    for row in arch.rows {
-        let names = match model.naming {
-            Naming::Gguf => row.gguf,
-            Naming::HuggingFace => row.hf.first().copied().unwrap_or_default(),
-        };
-        let in_layers = names.contains("{i}");
-        for layer in 0..if in_layers { layers } else { 1 } {
-            let layer = in_layers.then_some(layer);
-            for part in [Part::Weight, Part::Bias] {
-                check_one(arch, model, hyper, row, part, layer)?;
+            Fix::ByHead(_) | Fix::ByHeadTransposed(_) if self.naming == Naming::Gguf => {
+                parts::by_head(fix, tensor, self.source.hyper, self.naming)
             }
+            Fix::Add(_) | Fix::ByHead(_) | Fix::ByHeadTransposed(_) => Ok(tensor),
         }
     }
-    Ok(())
-}
 
-fn check_one(
-    arch: &'static Arch,
-    model: &Model,
-    hyper: &Hyper,
-    row: &'static super::Row,
-    part: Part,
-    layer: Option<u64>,
-) -> Result<()> {
-    let needed = match (part, row.need) {
-        (Part::Bias, _) => model.naming == Naming::HuggingFace && has_bias(row.bias, &model.config),
-        (_, Need::Always) => true,
-        (_, Need::UnlessTied(_)) => !is_tied(model),
-        (_, Need::Optional) => false,
-    };
-    let Some((name, tensor)) = tensor(arch, model, row.role, part, layer) else {
-        if !needed {
-            return Ok(());
-        }
-        let found = super::names::Found { row, part, layer };
-        let name = found.name(model.naming).unwrap_or_default();
-        let hint = match row.need {
-            Need::UnlessTied(_) => "; if it is tied, tie_word_embeddings must be true",
-            _ => "",
+    fn interleave(&self, field: Field, input: Tensor) -> Result<Tensor> {
+        let heads = parts::count(self.source.hyper, field)?;
+        let order = match self.naming {
+            Naming::Gguf => Order::ToPairs,
+            Naming::HuggingFace => Order::ToHalves,
         };
-        return Err(Error::malformed(format!("tensor {name} is missing{hint}")));
-    };
-    check_shape(name, tensor, row.role.shape(hyper, part))
-}
-
-fn check_shape(name: &str, tensor: &Tensor, expected: Option<Vec<u64>>) -> Result<()> {
-    let Some(expected) = expected else { return Ok(()) };
-    if tensor.shape().dims() != expected {
-        let found = tensor.shape();
-        let message =
-            format!("{name}: shape is {found}, expected {expected:?} from the configuration");
-        return Err(Error::malformed(message));
-    }
-    Ok(())
-}
-
-impl Role {
-    /// The shape of the tensor, outermost dimension first, if the hyper-parameters decide it.
-    pub fn shape(self, hyper: &Hyper, part: Part) -> Option<Vec<u64>> {
-        let hidden = hyper.hidden?;
-        let ff = hyper.feed_forward?;
-        let queries = hyper.heads? * hyper.key_dim?;
-        let (keys, values) = (hyper.kv_heads? * hyper.key_dim?, hyper.kv_heads? * hyper.value_dim?);
-        let shape = match self {
-            Self::Embedding | Self::Output => vec![hyper.vocab?, hidden],
-            Self::OutputNorm | Self::AttentionNorm | Self::FeedForwardNorm => vec![hidden],
-            Self::Query => vec![queries, hidden],
-            Self::Key => vec![keys, hidden],
-            Self::Value => vec![values, hidden],
-            Self::AttentionOutput => vec![hidden, hyper.heads? * hyper.value_dim?],
-            Self::Gate | Self::Up => vec![ff, hidden],
-            Self::Down => vec![hidden, ff],
-            Self::RopeFactors => vec![hyper.rope_dims? / 2],
-        };
-        match part {
-            Part::Weight => Some(shape),
-            Part::Bias => Some(shape[..1].to_vec()),
-        }
+        Tensor::of(Op::Interleave { input, heads, order })
     }
 }
 
@@ -340,54 +350,4 @@ fn floats(name: &str, values: &[f32]) -> Result<Tensor> {
     let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
     let shape = Shape::new(vec![values.len() as u64])?;
     Tensor::span(DType::F32, shape, Arc::new(Blob::memory(name, bytes)), 0)
-}
-
-/// The metadata of a GGUF that is made from this model, but for what depends on the types chosen.
-fn gguf_entries(
-    arch: &Arch,
-    model: &Model,
-    hyper: &Hyper,
-    notes: &mut Notes,
-) -> Result<IndexMap<String, Value>> {
-    let mut entries = general(arch.gguf, model);
-    entries.extend(config::to_gguf(arch, hyper, notes)?);
-    Ok(entries)
-}
-
-/// The configuration of a model whose family is not known, as far as the other side can hold it
-/// under the same names.
-pub fn untranslated(model: &Model, naming: Naming, notes: &mut Notes) -> Config {
-    if naming == Naming::HuggingFace {
-        return Config::default();
-    }
-    let family = model.config.get("model_type").and_then(Value::as_text).unwrap_or("unknown");
-    let mut entries = general(family, model);
-    let mut lost = Vec::new();
-    for (key, value) in &model.config.entries {
-        match value {
-            Value::Null => {}
-            Value::List(_) | Value::Map(_) => lost.push(key.as_str()),
-            Value::F64(x) => {
-                entries.insert(format!("{family}.{key}"), Value::F32(*x as f32));
-            }
-            value => {
-                entries.insert(format!("{family}.{key}"), value.clone());
-            }
-        }
-    }
-    if !lost.is_empty() {
-        let text = format!("not carried over, being lists or maps: {}", lost.join(", "));
-        notes.lost("config.json", text);
-    }
-    Config { entries }
-}
-
-/// What every GGUF says first.
-fn general(family: &str, model: &Model) -> IndexMap<String, Value> {
-    let text = |text: &str| Value::Text(text.to_owned());
-    IndexMap::from([
-        ("general.architecture".to_owned(), text(family)),
-        ("general.type".to_owned(), text("model")),
-        ("general.name".to_owned(), Value::Text(model.name())),
-    ])
 }

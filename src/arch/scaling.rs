@@ -3,16 +3,19 @@
 use indexmap::IndexMap;
 
 use super::{Arch, Part, Role, rope, tensor};
-use crate::ir::{Config, Error, Hyper, Model, Notes, Result, Scaling, Value};
+use crate::ir::value::List;
+use crate::ir::{Config, Error, Field, Hyper, Model, Notes, Result, Scaling, Value};
 
 /// `rope_parameters` of transformers 5, `rope_scaling` of those before.
-pub(super) fn from_json(config: &Config, hyper: &Hyper) -> Result<Scaling> {
+pub(super) fn from_json(arch: &Arch, config: &Config, hyper: &Hyper) -> Result<Scaling> {
     let said =
         |key| config.get(key).filter(|rope| !matches!(rope, Value::Map(map) if map.is_empty()));
     // Where a file has both, transformers 5 takes the older.
     let Some(rope) = said("rope_scaling").or_else(|| said("rope_parameters")) else {
         return Ok(Scaling::None);
     };
+    // Where layers differ, those without a window are those that are scaled.
+    let rope = rope.get("full_attention").unwrap_or(rope);
     if !matches!(rope, Value::Map(_)) {
         return Err(Error::malformed("config.json: rope scaling is no JSON object"));
     }
@@ -23,14 +26,29 @@ pub(super) fn from_json(config: &Config, hyper: &Hyper) -> Result<Scaling> {
             Error::malformed(format!("config.json: rope scaling needs a positive {key}"))
         })
     };
-    if real("partial_rotary_factor").is_some_and(|part| part != 1.0) {
+    let is_partial = |key: &super::Key| key.field == Field::RopeDims && !key.json.is_empty();
+    if !arch.keys().any(is_partial) && real("partial_rotary_factor").is_some_and(|part| part != 1.0)
+    {
         return Err(Error::unsupported("config.json: partial_rotary_factor for this family"));
     }
     let outside = config.get("original_max_position_embeddings");
     let original = outside.or_else(|| rope.get("original_max_position_embeddings"));
     let original = original.and_then(Value::as_u64).or(hyper.context).unwrap_or(1);
     match kind.unwrap_or("default") {
-        "default" => Ok(Scaling::None),
+        // Of text alone, the three positions of `mrope` are one.
+        "default" | "mrope" => Ok(Scaling::None),
+        "dynamic" => Ok(Scaling::Dynamic { factor: need("factor")? }),
+        "longrope" | "su" => {
+            let ratio = hyper.context.unwrap_or(1) as f64 / original as f64;
+            let factor = rope.get("factor").and_then(Value::as_f64).unwrap_or(ratio);
+            Ok(Scaling::Long {
+                original,
+                attention_factor: real("attention_factor")
+                    .unwrap_or_else(|| long_attention(factor, original)),
+                short: numbers(rope, "short_factor")?,
+                long: numbers(rope, "long_factor")?,
+            })
+        }
         "linear" => Ok(Scaling::Linear { factor: need("factor")? }),
         "llama3" => Ok(Scaling::Llama3 {
             factor: need("factor")?,
@@ -59,7 +77,8 @@ pub(super) fn from_json(config: &Config, hyper: &Hyper) -> Result<Scaling> {
             })
         }
         other => Err(Error::unsupported(format!(
-            "config.json: rope scaling {other:?}; computed: default, linear, llama3, yarn"
+            "config.json: rope scaling {other:?}; computed: default, linear, dynamic, llama3, \
+             longrope, yarn"
         ))),
     }
 }
@@ -72,11 +91,45 @@ fn yarn_attention(factor: f32, scale: f32) -> f32 {
     (0.1 * f64::from(scale) * libm::log(f64::from(factor)) + 1.0) as f32
 }
 
+/// `_compute_longrope_parameters`: the longer the context, the sharper the attention.
+fn long_attention(factor: f64, original: u64) -> f32 {
+    if factor <= 1.0 {
+        return 1.0;
+    }
+    (1.0 + libm::log(factor) / libm::log(original as f64)).sqrt() as f32
+}
+
+fn numbers(rope: &Value, key: &str) -> Result<Vec<f32>> {
+    let wrong = || Error::malformed(format!("config.json: rope scaling needs a list {key}"));
+    let Some(Value::List(list)) = rope.get(key) else { return Err(wrong()) };
+    let items = (0..list.len()).map(|i| list.get(i).and_then(|item| item.as_f64()));
+    items.map(|item| item.map(|x| x as f32)).collect::<Option<Vec<f32>>>().ok_or_else(wrong)
+}
+
 pub(super) fn from_gguf(arch: &Arch, model: &Model) -> Result<Scaling> {
     let get = |key: &str| model.config.get(&format!("{}.rope.scaling.{key}", arch.gguf));
     let real = |key: &str| get(key).and_then(Value::as_f64).map(|x| x as f32);
+    if let Some(factor) = model.config.get(DYNAMIC).and_then(Value::as_f64) {
+        return Ok(Scaling::Dynamic { factor: factor as f32 });
+    }
     let factors = tensor(arch, model, Role::RopeFactors, Part::Weight, None);
     let kind = get("type").and_then(Value::as_text);
+    let divisors = |role| -> Result<Option<Vec<f32>>> {
+        let found = tensor(arch, model, role, Part::Weight, None);
+        let read = |(name, t): (&str, &crate::ir::Tensor)| t.to_floats().map_err(|e| e.at(name));
+        found.map(read).transpose()
+    };
+    if let (Some(long), Some(short)) = (divisors(Role::RopeLong)?, divisors(Role::RopeShort)?) {
+        let context = model.config.get(&format!("{}.context_length", arch.gguf));
+        let original = get("original_context_length").or(context).and_then(Value::as_u64);
+        let attention_factor = real("attn_factor").unwrap_or(1.0);
+        return Ok(Scaling::Long {
+            original: original.unwrap_or(1),
+            attention_factor,
+            short,
+            long,
+        });
+    }
     let need = |key: &str| {
         real(key).filter(|x| x.is_finite() && *x > 0.0).ok_or_else(|| {
             Error::malformed(format!("metadata: {}.rope.scaling.{key} must be positive", arch.gguf))
@@ -118,18 +171,52 @@ pub(super) fn from_gguf(arch: &Arch, model: &Model) -> Result<Scaling> {
     }
 }
 
+/// The name under which metadata has a scaling that GGUF has no word for.
+const DYNAMIC: &str = "remold.rope_dynamic_factor";
+
+/// The numbers behind `rope_freqs.weight`, where they cannot be found again from it. llama.cpp
+/// has no such keys: the tensor alone says how the model is run.
+fn llama3_from_gguf(arch: &Arch, model: &Model) -> Option<Scaling> {
+    let get = |key: &str| model.config.get(&format!("{}.rope.scaling.llama3.{key}", arch.gguf));
+    let real = |key: &str| get(key).and_then(Value::as_f64).map(|x| x as f32);
+    Some(Scaling::Llama3 {
+        factor: real("factor")?,
+        low_freq_factor: real("low_freq_factor")?,
+        high_freq_factor: real("high_freq_factor")?,
+        original: get("original_context_length").and_then(Value::as_u64)?,
+    })
+}
+
 pub(super) fn to_gguf(
     arch: &Arch,
-    scaling: &Scaling,
+    hyper: &Hyper,
     entries: &mut IndexMap<String, Value>,
     notes: &mut Notes,
 ) {
     let mut put = |key: &str, value: Value| {
         entries.insert(format!("{}.rope.scaling.{key}", arch.gguf), value);
     };
-    match *scaling {
-        // The last two are said by the tensor `rope_freqs.weight`.
-        Scaling::None | Scaling::Llama3 { .. } | Scaling::Factors(_) => {}
+    match hyper.scaling {
+        Scaling::Dynamic { factor } => {
+            entries.insert(DYNAMIC.into(), Value::F32(factor));
+            let text = "dynamic NTK: GGUF cannot say it; beyond the context, logits of llama.cpp \
+                        differ";
+            notes.lost("rope scaling", text);
+        }
+        // Their divisors are tensors.
+        Scaling::Long { original, attention_factor, .. } => {
+            put("attn_factor", Value::F32(attention_factor));
+            put("original_context_length", Value::U32(original.try_into().unwrap_or(u32::MAX)));
+        }
+        // The tensor `rope_freqs.weight` says it.
+        Scaling::None | Scaling::Factors(_) => {}
+        Scaling::Llama3 { .. } if rope::is_found_again(hyper) => {}
+        Scaling::Llama3 { factor, low_freq_factor, high_freq_factor, original } => {
+            put("llama3.factor", Value::F32(factor));
+            put("llama3.low_freq_factor", Value::F32(low_freq_factor));
+            put("llama3.high_freq_factor", Value::F32(high_freq_factor));
+            put("llama3.original_context_length", Value::U64(original));
+        }
         Scaling::Linear { factor } => {
             put("type", Value::Text("linear".into()));
             put("factor", Value::F32(factor));
@@ -157,18 +244,38 @@ pub(super) fn to_gguf(
     }
 }
 
-pub(super) fn to_json(hyper: &Hyper) -> Result<Option<IndexMap<String, Value>>> {
+pub(super) fn to_json(
+    arch: &Arch,
+    model: &Model,
+    hyper: &Hyper,
+) -> Result<Option<IndexMap<String, Value>>> {
     let named = |kind: &str, values: &[(&str, Value)]| {
         let kind = ("rope_type".to_owned(), Value::Text(kind.to_owned()));
         let values = values.iter().map(|(key, value)| ((*key).to_owned(), value.clone()));
         Some([kind].into_iter().chain(values).collect())
     };
     let scaling = match &hyper.scaling {
-        Scaling::Factors(factors) => &rope::llama3_of(hyper, factors)?,
+        Scaling::Factors(factors) => {
+            let stated = llama3_from_gguf(arch, model);
+            match stated.filter(|scaling| rope::gives(hyper, scaling, factors)) {
+                Some(stated) => &{ stated },
+                None => &rope::llama3_of(hyper, factors)?,
+            }
+        }
         other => other,
     };
     Ok(match *scaling {
         Scaling::None | Scaling::Factors(_) => None,
+        Scaling::Dynamic { factor } => named("dynamic", &[("factor", Value::F32(factor))]),
+        Scaling::Long { original, attention_factor, ref short, ref long } => named(
+            "longrope",
+            &[
+                ("original_max_position_embeddings", Value::U64(original)),
+                ("attention_factor", Value::F32(attention_factor)),
+                ("short_factor", Value::List(List::F32(short.clone()))),
+                ("long_factor", Value::List(List::F32(long.clone()))),
+            ],
+        ),
         Scaling::Linear { factor } => named("linear", &[("factor", Value::F32(factor))]),
         Scaling::Llama3 { factor, low_freq_factor, high_freq_factor, original } => named(
             "llama3",

@@ -10,6 +10,7 @@ use crate::ir::{Access, Blob, Error, Limits, Model, Notes, Result};
 use crate::run::tokens::Encoder;
 use crate::store::Files;
 use crate::transform::{self, Selection};
+use crate::verify::{Chunk, chunks};
 use crate::write::Edits;
 
 /// More threads than any machine has cores only take memory.
@@ -73,17 +74,29 @@ impl Reading {
     /// state: for whoever uses all of them.
     ///
     /// # Errors
-    /// What the format's reader says.
+    /// What the format's reader says; Unsupported for tensors that cannot be had.
     pub(crate) fn intact(&self, path: &Path, access: Access, notes: &mut Notes) -> Result<Model> {
         let limits = Limits { checksums: true, ..self.limits()? };
-        self.read(path, access, &limits, notes)
+        let model = self.read(path, access, &limits, notes)?;
+        model.require_tensors()?;
+        Ok(model)
     }
 
     /// Reads the model at `path`; the weights stay where they are.
     ///
     /// # Errors
-    /// What the format's reader says.
+    /// What the format's reader says; Unsupported for tensors that cannot be had.
     pub(crate) fn model(&self, path: &Path, access: Access, notes: &mut Notes) -> Result<Model> {
+        let model = self.listed(path, access, notes)?;
+        model.require_tensors()?;
+        Ok(model)
+    }
+
+    /// Reads the model at `path`, with tensors that cannot be had: for whoever only lists them.
+    ///
+    /// # Errors
+    /// What the format's reader says.
+    pub(crate) fn listed(&self, path: &Path, access: Access, notes: &mut Notes) -> Result<Model> {
         self.read(path, access, &self.limits()?, notes)
     }
 
@@ -262,4 +275,23 @@ pub(crate) fn text_file(path: &Path) -> Result<String> {
         let at = error.utf8_error().valid_up_to();
         Error::malformed(format!("byte {at:#x}: not UTF-8 text")).at(path.display())
     })
+}
+
+/// The chunks of a text file, or the first `most`, as this model's tokenizer reads it: special
+/// tokens are not looked for in it.
+///
+/// # Errors
+/// Unsupported without a tokenizer; what reading the file and cutting it say.
+pub(crate) fn text_chunks(
+    model: &Model,
+    path: &Path,
+    context: usize,
+    most: Option<usize>,
+) -> Result<Vec<Chunk>> {
+    let tokenizer = model.require_tokenizer()?;
+    let ids = Encoder::new(tokenizer)?.encode(&text_file(path)?, false, true)?;
+    let chunks = chunks::cut(&ids, context, chunks::bos(tokenizer));
+    let mut chunks = chunks.map_err(|error| error.at(path.display()))?;
+    chunks.truncate(most.unwrap_or(usize::MAX).max(1));
+    Ok(chunks)
 }

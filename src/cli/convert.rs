@@ -15,7 +15,7 @@ use crate::ir::{Access, Blob, Error, Notes, Result};
 use crate::quant::Types;
 use crate::read::imatrix;
 use crate::verify::Report;
-use crate::write::{Bar, ExecuteOptions, Progress, Silent, Split, WriteOptions};
+use crate::write::{ExecuteOptions, Split, Unit, WriteOptions};
 
 /// Converts a model to another format, other types, or both
 #[derive(Debug, clap::Args)]
@@ -85,8 +85,7 @@ impl Conversion {
             job.types.importance = Some(Arc::new(matrix));
         }
         let model = self.reading.intact(&self.source, Access::Read, &mut notes)?;
-        let progress: Box<dyn Progress> =
-            if self.common.quiet { Box::new(Silent) } else { Bar::on_terminal() };
+        let progress = report::progress(Unit::Bytes, self.common.quiet);
         let how = ExecuteOptions {
             threads: self.common.threads()?,
             progress: &*progress,

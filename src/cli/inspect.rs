@@ -38,7 +38,7 @@ pub(crate) struct Args {
 impl Args {
     pub(super) fn run(self) -> Result<Outcome> {
         let mut notes = Notes::default();
-        let model = self.reading.model(&self.path.model, Access::Read, &mut notes)?;
+        let model = self.reading.listed(&self.path.model, Access::Read, &mut notes)?;
         report::notes(&notes, self.common.quiet, self.common.strict)?;
         if self.dump {
             report::result(&dump(&model))?;
@@ -59,6 +59,8 @@ impl Args {
             .iter()
             .map(|(name, tensor)| self.tensor_json(name, tensor))
             .collect::<Result<_>>()?;
+        let refused: serde_json::Map<String, Json> =
+            model.refused.iter().map(|(name, what)| (name.clone(), json!(what))).collect();
         Ok(json!({
             "format": model.format,
             "version": model.version,
@@ -74,6 +76,7 @@ impl Args {
             "hyper_parameters": facts.hyper_json(),
             "metadata": metadata,
             "tensors": tensors,
+            "refused": refused,
         }))
     }
 
@@ -105,6 +108,9 @@ impl Args {
                     line += &Stats::of(tensor).map_err(|error| error.at(name))?.text();
                 }
                 lines.push(line.trim_end().to_owned());
+            }
+            for (name, what) in &model.refused {
+                lines.push(format!("  {:<44} not read: {}", escape(name), escape(what)));
             }
         } else {
             lines.push(String::new());
@@ -193,6 +199,8 @@ impl Facts {
             let value = match self.hyper.get(field)? {
                 crate::ir::Scalar::Count(n) => json!(n),
                 crate::ir::Scalar::Real(x) => lenient(&Value::F32(x)),
+                crate::ir::Scalar::Flag(yes) => json!(yes),
+                other => json!(other.to_string()),
             };
             Some((field.text().replace(' ', "_"), value))
         });
@@ -229,6 +237,10 @@ impl Facts {
             .map(|(name, count, bytes)| format!("{name} × {count} ({})", report::size(*bytes)));
         let types: Vec<String> = types.collect();
         lines.push(line("tensors", format!("{}: {}", model.tensors.len(), types.join(", "))));
+        if !model.refused.is_empty() {
+            let count = model.refused.len();
+            lines.push(line("not read", format!("{count} tensors; --tensors lists them")));
+        }
         lines
     }
 }

@@ -43,7 +43,7 @@ impl Args {
         Ok(Outcome::Done)
     }
 
-    fn forward(&self, decoder: &Decoder<'_>, tokens: &[u32]) -> Result<Vec<f32>> {
+    fn forward(&self, decoder: &Decoder, tokens: &[u32]) -> Result<Vec<f32>> {
         let mut cache = decoder.cache(tokens.len())?;
         if !self.step {
             return decoder.forward(&mut cache, tokens);

@@ -5,8 +5,10 @@ mod bench;
 mod convert;
 mod diff;
 mod docs;
+mod imatrix;
 mod inspect;
 mod logits;
+mod perplexity;
 mod quantize;
 mod report;
 mod run;
@@ -50,6 +52,8 @@ enum Command {
     Run(run::Args),
     Tokenize(tokenize::Args),
     Bench(bench::Args),
+    Perplexity(perplexity::Args),
+    Imatrix(imatrix::Args),
     Completions(docs::CompletionsArgs),
     Man(docs::ManArgs),
 }
@@ -98,6 +102,8 @@ fn run(cli: Cli) -> Result<Outcome> {
         Command::Run(args) => args.run(),
         Command::Tokenize(args) => args.run(),
         Command::Bench(args) => args.run(),
+        Command::Perplexity(args) => args.run(),
+        Command::Imatrix(args) => args.run(),
         Command::Completions(args) => args.run(),
         Command::Man(args) => args.run(),
     }

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::ir::{Error, Notes, Result};
+use crate::write::{Bar, Progress, Silent, Unit};
 
 /// The message of the error for a standard output that nobody reads any more.
 pub(crate) const CLOSED_PIPE: &str = "standard output is closed";
@@ -75,4 +76,9 @@ pub(crate) fn size(bytes: u64) -> String {
         unit += 1;
     }
     if unit == 0 { format!("{bytes} B") } else { format!("{value:.2} {}", units[unit]) }
+}
+
+/// A bar for a person who watches, unless that is not wanted.
+pub(crate) fn progress(unit: Unit, quiet: bool) -> Box<dyn Progress> {
+    if quiet { Box::new(Silent) } else { Bar::on_terminal(unit) }
 }

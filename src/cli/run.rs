@@ -74,7 +74,7 @@ impl Args {
 
     fn generate(
         &self,
-        decoder: &Decoder<'_>,
+        decoder: &Decoder,
         encoder: &Encoder,
         tokenizer: &Tokenizer,
         prompt: &[u32],

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::args::{Common, Reading, encode, parse_tokens, text_file};
+use super::args::{Common, Reading, encode, parse_tokens, text_chunks};
 use super::{Outcome, report};
 use crate::ir::{Access, Model, Notes, Result};
 use crate::run::{self, tokens::Encoder};
-use crate::verify::{Asked, Options, Report, compare, tokens};
+use crate::verify::{Asked, On, Options, Report, compare, tokens};
 
 /// Runs two models side by side and says whether they are the same (exit 1 if not)
 #[derive(Debug, clap::Args)]
@@ -23,9 +23,15 @@ pub(crate) struct Args {
     /// A text to run on.
     #[arg(long, value_name = "TEXT", group = "on")]
     prompt: Option<String>,
-    /// A file with a text to run on, in pieces where it is long.
+    /// A file with a text to run on, cut and scored as by `perplexity`.
     #[arg(long, value_name = "FILE", group = "on")]
     text: Option<PathBuf>,
+    /// Tokens of a chunk of the text.
+    #[arg(long, value_name = "N", default_value_t = 512, requires = "text")]
+    ctx: usize,
+    /// Run only so many chunks of the text.
+    #[arg(long, value_name = "N", requires = "text")]
+    chunks: Option<usize>,
     /// The mean KLD of the logits may be at most this.
     #[arg(long, value_name = "X", value_parser = tolerance)]
     max_kld: Option<f64>,
@@ -59,10 +65,10 @@ impl Args {
         let reference = self.reading.intact(&self.reference, Access::Map, &mut notes)?;
         let candidate = self.reading.intact(&self.candidate, Access::Map, &mut notes)?;
         report::notes(&notes, self.common.quiet, self.common.strict)?;
-        let tokens = self.tokens(&reference)?;
+        let on = self.on(&reference)?;
         let asked =
             Asked { max_kld: self.max_kld, min_top1: self.min_top1, max_nmse: self.max_nmse };
-        let found = models(&reference, &candidate, tokens, asked, &self.common)?;
+        let found = models(&reference, &candidate, on, asked, &self.common)?;
         if let Some(path) = &self.json {
             report::file(path, format!("{:#}\n", found.to_json()).as_bytes())?;
         }
@@ -78,11 +84,14 @@ impl Args {
         Ok(outcome(&found))
     }
 
-    fn tokens(&self, reference: &Model) -> Result<Option<Vec<u32>>> {
+    fn on(&self, reference: &Model) -> Result<Option<On>> {
         match (&self.tokens, &self.prompt, &self.text) {
-            (Some(ids), ..) => parse_tokens(ids).map(Some),
-            (_, Some(text), _) => encode(reference, text).map(Some),
-            (.., Some(file)) => encode(reference, &text_file(file)?).map(Some),
+            (Some(ids), ..) => parse_tokens(ids).map(|ids| Some(On::Ids(ids))),
+            (_, Some(text), _) => encode(reference, text).map(|ids| Some(On::Ids(ids))),
+            (.., Some(file)) => {
+                let chunks = text_chunks(reference, file, self.ctx, self.chunks)?;
+                Ok(Some(On::Chunks(chunks)))
+            }
             _ => Ok(None),
         }
     }
@@ -94,23 +103,23 @@ fn tolerance(text: &str) -> std::result::Result<f64, String> {
     number.ok_or_else(|| "expected a number of 0 or more".to_owned())
 }
 
-/// Compares two models that have been read. Without ids, the built-in text where there is a
-/// tokenizer, else generated ids.
+/// Compares two models that have been read. If nothing is said, on the built-in text where there
+/// is a tokenizer, else on drawn ids.
 fn models(
     reference: &Model,
     candidate: &Model,
-    ids: Option<Vec<u32>>,
+    on: Option<On>,
     asked: Asked,
     common: &Common,
 ) -> Result<Report> {
-    let ids = match (ids, &reference.tokenizer) {
-        (Some(ids), _) => Some(ids),
+    let on = match (on, &reference.tokenizer) {
+        (Some(on), _) => on,
         (None, Some(tokenizer)) => {
-            Some(Encoder::new(tokenizer)?.encode(tokens::TEXT, false, true)?)
+            On::Ids(Encoder::new(tokenizer)?.encode(tokens::TEXT, false, true)?)
         }
-        (None, None) => None,
+        (None, None) => On::Drawn,
     };
-    let options = Options { tokens: ids, asked, ..Options::default() };
+    let options = Options { on, asked, ..Options::default() };
     let pool = run::pool(common.threads()?.get())?;
     pool.install(|| compare(reference, candidate, &options))
 }

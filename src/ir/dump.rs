@@ -32,6 +32,9 @@ pub fn dump(model: &Model) -> String {
         let (dtype, shape) = (tensor.dtype(), tensor.shape());
         let _ = writeln!(out, "tensor {} {dtype} {shape} = {}", escape(name), recipe(tensor));
     }
+    for (name, what) in &model.refused {
+        let _ = writeln!(out, "refused {}: {}", escape(name), escape(what));
+    }
     for (name, blob) in &model.side_files {
         let _ = writeln!(out, "file {} of {} bytes", escape(name), blob.size());
     }

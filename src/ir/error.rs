@@ -109,8 +109,9 @@ impl fmt::Display for Error {
     }
 }
 
-/// Names in a file may be 64 KiB long; the middle of such a line helps nobody.
-const LINE_MAX: usize = 2000;
+/// Room for the names of all classes of a pickle, or of all tensors that cannot be read. A name in
+/// a file may be 64 KiB long; the middle of such a line helps nobody.
+const LINE_MAX: usize = 16 << 10;
 
 impl std::error::Error for Error {}
 

@@ -27,6 +27,8 @@ pub struct Limits {
     pub gguf_rank: u64,
     /// Bytes to which a GGUF file aligns its tensors.
     pub gguf_alignment: u64,
+    /// Bytes of a deflated tensor of a checkpoint, which is held in memory while it is used.
+    pub torch_inflated: u64,
     /// Shards of one model.
     pub shards: u64,
     /// Weights are compared with the checksums that their file states, which reads all of them.
@@ -53,11 +55,12 @@ impl Limits {
             "gguf-name" => &mut self.gguf_name,
             "gguf-rank" => &mut self.gguf_rank,
             "gguf-alignment" => &mut self.gguf_alignment,
+            "torch-inflated" => &mut self.torch_inflated,
             "shards" => &mut self.shards,
             _ => {
                 let known = "side-file, safetensors-header, gguf-string, gguf-metadata, \
                              gguf-entries, gguf-key, gguf-nesting, gguf-tensors, gguf-name, \
-                             gguf-rank, gguf-alignment, shards";
+                             gguf-rank, gguf-alignment, torch-inflated, shards";
                 return Err(Error::usage(format!("--limit {name}: there are {known}")));
             }
         };
@@ -80,6 +83,7 @@ impl Default for Limits {
             gguf_name: 64,
             gguf_rank: 4,
             gguf_alignment: 1 << 20,
+            torch_inflated: 4 << 30,
             shards: 100_000,
             checksums: false,
             skip_objects: false,

@@ -25,7 +25,7 @@ pub use blob::{Access, Blob};
 pub use dtype::{Block, Codec, DType, Pack, Quantizer};
 pub use error::{Error, Fault, Result};
 pub use float::Tally;
-pub use hyper::{Field, Hyper, Scalar, Scaling};
+pub use hyper::{Activation, Field, Hyper, LayerSet, Routing, Scalar, ScalarKind, Scaling};
 pub use limits::Limits;
 pub use model::{Config, Model, Naming};
 pub use note::{Note, NoteKind, Notes};

@@ -46,6 +46,9 @@ pub struct Model {
     pub config: Config,
     /// The tensors, in the order of the file.
     pub tensors: IndexMap<String, Tensor>,
+    /// The tensors that the file holds and that cannot be had, each with what it is: `a sparse
+    /// tensor`. A user may leave them out; else [`Model::require_tensors`] refuses the model.
+    pub refused: IndexMap<String, String>,
     /// The computation, if the file says it; models of a known family need none.
     pub graph: Option<Arc<Program>>,
     /// The tokenizer, if the files hold one.
@@ -57,6 +60,23 @@ pub struct Model {
 }
 
 impl Model {
+    /// For those who want every tensor that the file holds.
+    ///
+    /// # Errors
+    /// Unsupported if there are some that cannot be had, naming all of them.
+    pub fn require_tensors(&self) -> Result<()> {
+        if self.refused.is_empty() {
+            return Ok(());
+        }
+        let named = self.refused.iter().map(|(name, what)| format!("'{name}' is {what}"));
+        let named = named.collect::<Vec<_>>().join(", ");
+        let text = format!(
+            "tensors that cannot be read: {named}; make plain tensors of them before saving, or \
+             leave them out with --exclude"
+        );
+        Err(Error::unsupported(text).at(&self.origin))
+    }
+
     /// The tokenizer, for those who cannot do without.
     ///
     /// # Errors

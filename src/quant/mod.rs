@@ -22,6 +22,7 @@ mod lattice;
 mod mxfp4;
 mod nibbles;
 mod nvfp4;
+mod order;
 mod pairs;
 mod plain;
 pub mod policy;
@@ -52,6 +53,7 @@ mod trits;
 
 pub use apply::{Mixture, Types, apply, dtype_by_name};
 pub use importance::{ImportanceMatrix, require_importance};
+pub use order::words_of;
 
 use crate::ir::{Block, DType, Quantizer};
 

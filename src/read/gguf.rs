@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+use super::hub::Weights;
 use crate::ir::value::List;
 use crate::ir::{
     Blob, Config, DType, Error, Limits, Model, Naming, Notes, Op, Result, Shape, Tensor, Value,
@@ -32,11 +33,12 @@ pub fn read(source: &dyn Source, limits: &Limits, notes: &mut Notes) -> Result<M
     let count = first.number(gguf::SPLIT_COUNT).unwrap_or(1);
     let parts = if count <= 1 { vec![first] } else { siblings(source, &name, count, limits)? };
     let version = parts[0].file.version;
-    let mut tensors = IndexMap::new();
+    let mut weights = Weights::default();
     for part in &parts {
-        part.tensors(&mut tensors)?;
+        part.tensors(&mut weights)?;
     }
-    check_count(&parts, tensors.len())?;
+    let Weights { tensors, refused } = weights;
+    check_count(&parts, tensors.len() + refused.len())?;
     let config = Config { entries: entries(&parts[0].file.metadata) };
     let read = super::tokenizer_gguf::read(&config.entries);
     let (tokenizer, unread_tokenizer) = super::optional(read, &source.label(), notes)?;
@@ -47,6 +49,7 @@ pub fn read(source: &dyn Source, limits: &Limits, notes: &mut Notes) -> Result<M
         naming: Naming::Gguf,
         config,
         tensors,
+        refused,
         tokenizer,
         unread_tokenizer,
         graph: None,
@@ -82,15 +85,22 @@ impl Part {
         self.file.metadata.get(key).and_then(gguf::Value::unsigned)
     }
 
-    /// The tensor with its elements in the order of bytes that the program computes in.
-    fn native(&self, tensor: Tensor) -> Result<Tensor> {
-        match self.file.endian {
-            gguf::Endian::Little => Ok(tensor),
-            gguf::Endian::Big => Tensor::of(Op::SwapBytes { input: tensor }),
-        }
+    /// The tensor with its numbers in the order of bytes that the program computes in, if it is
+    /// known where they are.
+    fn native(&self, input: Tensor) -> Result<Option<Tensor>> {
+        let swapped = match (self.file.endian, input.dtype()) {
+            (gguf::Endian::Little, _) => return Ok(Some(input)),
+            (gguf::Endian::Big, DType::Packed(block)) => match quant::words_of(block) {
+                Some([]) => return Ok(Some(input)),
+                Some(words) => Op::SwapWords { input, words },
+                None => return Ok(None),
+            },
+            (gguf::Endian::Big, _) => Op::SwapBytes { input },
+        };
+        Tensor::of(swapped).map(Some)
     }
 
-    fn tensors(&self, into: &mut IndexMap<String, Tensor>) -> Result<()> {
+    fn tensors(&self, into: &mut Weights) -> Result<()> {
         for info in &self.file.tensors {
             let place = || format!("{}: tensor '{}'", self.blob.name(), info.name);
             let dtype = dtype(info.kind).map_err(|error| error.at(place()))?;
@@ -99,9 +109,16 @@ impl Part {
             let tensor = Tensor::span(dtype, shape, Arc::clone(&self.blob), info.offset)
                 .and_then(|tensor| self.native(tensor))
                 .map_err(|error| error.at(place()))?;
-            if into.insert(info.name.clone(), tensor).is_some() {
+            let name = info.name.clone();
+            if into.tensors.contains_key(&name) || into.refused.contains_key(&name) {
                 let text = "stands in another part of the split too";
                 return Err(Error::malformed(text).at(place()));
+            }
+            if let Some(tensor) = tensor {
+                into.tensors.insert(name, tensor);
+            } else {
+                let what = format!("made of {dtype} blocks in big-endian order");
+                into.refused.insert(name, what);
             }
         }
         Ok(())

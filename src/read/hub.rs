@@ -29,17 +29,33 @@ const SIDE_FILES: &[&str] = &[
     "README.md",
 ];
 
-/// A model of these tensors, and of what lies beside them.
+/// What files of weights hold.
+#[derive(Debug, Default)]
+pub struct Weights {
+    /// The tensors, in the order of the file.
+    pub tensors: IndexMap<String, Tensor>,
+    /// Those that cannot be had, each with what it is.
+    pub refused: IndexMap<String, String>,
+}
+
+impl From<IndexMap<String, Tensor>> for Weights {
+    fn from(tensors: IndexMap<String, Tensor>) -> Self {
+        Self { tensors, ..Self::default() }
+    }
+}
+
+/// A model of these weights, and of what lies beside them.
 ///
 /// # Errors
 /// Malformed if a file beside the weights is not what its name says.
 pub fn model(
     format: &'static str,
-    tensors: IndexMap<String, Tensor>,
+    weights: impl Into<Weights>,
     source: &dyn Source,
     limits: &Limits,
     notes: &mut Notes,
 ) -> Result<Model> {
+    let Weights { tensors, refused } = weights.into();
     let config = match source.find("config.json")? {
         Some(blob) => config(&blob, limits)?,
         None => Config::default(),
@@ -59,6 +75,7 @@ pub fn model(
         naming: Naming::HuggingFace,
         config,
         tensors,
+        refused,
         tokenizer,
         unread_tokenizer,
         graph: None,
@@ -134,10 +151,9 @@ fn with_scores(mut tokenizer: Tokenizer, model: &[u8]) -> Result<Tokenizer> {
 }
 
 /// Reads every tensor of one shard.
-pub(super) type ReadShard<'a> =
-    dyn FnMut(&Arc<Blob>, &mut Notes) -> Result<IndexMap<String, Tensor>> + 'a;
+pub(super) type ReadShard<'a> = dyn FnMut(&Arc<Blob>, &mut Notes) -> Result<Weights> + 'a;
 
-/// The tensors of all shards, in the order of the index; it and the shards must agree.
+/// The weights of all shards, in the order of the index; it and the shards must agree.
 ///
 /// # Errors
 /// Malformed if they do not, naming shard and tensor; what `file` says of a shard.
@@ -147,12 +163,12 @@ pub(super) fn sharded(
     limits: &Limits,
     notes: &mut Notes,
     file: &mut ReadShard<'_>,
-) -> Result<IndexMap<String, Tensor>> {
+) -> Result<Weights> {
     let blob = source.open(index_name)?;
     let place = |error: Error| error.at(blob.name());
     let text = blob.read_all(limits.side_file)?;
     let index = safetensors::read_index(&text).map_err(|error| place(error.into()))?;
-    let mut shards: IndexMap<&str, IndexMap<String, Tensor>> = IndexMap::new();
+    let mut shards: IndexMap<&str, Weights> = IndexMap::new();
     for (_, shard) in &index.weight_map {
         if shards.contains_key(shard.as_str()) {
             continue;
@@ -163,20 +179,27 @@ pub(super) fn sharded(
         let opened = source.open(shard).map_err(place)?;
         shards.insert(shard, file(&opened, notes).map_err(place)?);
     }
-    let mut tensors = IndexMap::with_capacity(index.weight_map.len());
+    let mut all = Weights::default();
     for (name, shard) in &index.weight_map {
-        let found = shards.get_mut(shard.as_str()).and_then(|shard| shard.swap_remove(name));
         let missing = || place(Error::malformed(format!("tensor '{name}' is not in {shard}")));
-        tensors.insert(name.clone(), found.ok_or_else(missing)?);
+        let weights = shards.get_mut(shard.as_str()).ok_or_else(missing)?;
+        if let Some(tensor) = weights.tensors.swap_remove(name) {
+            all.tensors.insert(name.clone(), tensor);
+        } else {
+            let what = weights.refused.swap_remove(name).ok_or_else(missing)?;
+            all.refused.insert(name.clone(), what);
+        }
     }
-    if let Some((shard, name)) = shards.iter().find_map(|(s, rest)| Some((s, rest.keys().next()?)))
-    {
+    let first = |rest: &Weights| rest.tensors.keys().chain(rest.refused.keys()).next().cloned();
+    if let Some((shard, name)) = shards.iter().find_map(|(s, rest)| Some((s, first(rest)?))) {
         let text = format!("{shard} holds tensor '{name}', which the index does not list there");
         return Err(place(Error::malformed(text)));
     }
     check_set(source, &shards)?;
-    check_total(&index, &tensors, index_name, notes);
-    Ok(tensors)
+    if all.refused.is_empty() {
+        check_total(&index, &all.tensors, index_name, notes);
+    }
+    Ok(all)
 }
 
 /// Another shard of the same set that the index does not name means that one of them is wrong.

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use indexmap::IndexMap;
 use safetensors::Dtype;
 
-use super::hub;
+use super::hub::{self, Weights};
 use crate::ir::{Blob, DType, Error, Limits, Model, Notes, Result, Shape, Tensor};
 use crate::store::Source;
 
@@ -35,13 +34,13 @@ pub fn probe(source: &dyn Source) -> Result<bool> {
 /// # Errors
 /// What the container says; Malformed if shards and index contradict each other.
 pub fn read(source: &dyn Source, limits: &Limits, notes: &mut Notes) -> Result<Model> {
-    let tensors = match source.entry() {
+    let weights = match source.entry() {
         Some(name) if name.ends_with(".index.json") => sharded(source, name, limits, notes)?,
         Some(name) => file(&source.open(name)?, limits)?,
         None if source.find(INDEX)?.is_some() => sharded(source, INDEX, limits, notes)?,
         None => file(&source.open(&single(source)?)?, limits)?,
     };
-    hub::model("safetensors", tensors, source, limits, notes)
+    hub::model("safetensors", weights, source, limits, notes)
 }
 
 /// The only safetensors file of a directory without an index.
@@ -61,33 +60,37 @@ fn single(source: &dyn Source) -> Result<String> {
 }
 
 /// Every tensor of one file, in the order of its data.
-fn file(blob: &Arc<Blob>, limits: &Limits) -> Result<IndexMap<String, Tensor>> {
+fn file(blob: &Arc<Blob>, limits: &Limits) -> Result<Weights> {
     let place = |error: Error| error.at("safetensors").at(blob.name());
     let container = safetensors::Limits { header: limits.safetensors_header };
     let file = safetensors::read(&**blob, &container).map_err(|error| place(error.into()))?;
-    let mut tensors = IndexMap::with_capacity(file.tensors.len());
+    let mut weights = Weights::default();
     for info in file.tensors {
         let named = |error: Error| place(error.at(format!("tensor '{}'", info.name)));
-        let dtype = dtype(info.dtype).map_err(named)?;
+        let Some(dtype) = dtype(info.dtype) else {
+            weights.refused.insert(info.name, format!("of type {}", info.dtype.name()));
+            continue;
+        };
         let shape = Shape::new(info.shape.clone()).map_err(named)?;
         let tensor = Tensor::span(dtype, shape, Arc::clone(blob), info.offset).map_err(named)?;
-        tensors.insert(info.name.clone(), tensor);
+        weights.tensors.insert(info.name, tensor);
     }
-    Ok(tensors)
+    Ok(weights)
 }
 
-/// The tensors of all shards; index and shards must agree.
+/// The weights of all shards; index and shards must agree.
 fn sharded(
     source: &dyn Source,
     index_name: &str,
     limits: &Limits,
     notes: &mut Notes,
-) -> Result<IndexMap<String, Tensor>> {
+) -> Result<Weights> {
     hub::sharded(source, index_name, limits, notes, &mut |blob, _| file(blob, limits))
 }
 
-fn dtype(dtype: Dtype) -> Result<DType> {
-    Ok(match dtype {
+/// The type of the elements, if it is one that is read.
+fn dtype(dtype: Dtype) -> Option<DType> {
+    Some(match dtype {
         Dtype::F64 => DType::F64,
         Dtype::F32 => DType::F32,
         Dtype::F16 => DType::F16,
@@ -108,9 +111,6 @@ fn dtype(dtype: Dtype) -> Result<DType> {
         Dtype::U16 => DType::U16,
         Dtype::U8 => DType::U8,
         Dtype::Bool => DType::Bool,
-        other => {
-            let text = format!("dtype {} is not read by this version; --exclude it", other.name());
-            return Err(Error::unsupported(text));
-        }
+        _ => return None,
     })
 }

@@ -1,12 +1,12 @@
 //! PyTorch checkpoint → Model: tensors of the pickle, in place where they are contiguous.
 
+use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use indexmap::IndexMap;
-use torch::Dtype;
+use torch::{Dtype, Storage};
 
-use super::hub;
+use super::hub::{self, Weights};
 use crate::ir::{Blob, DType, Error, Limits, Model, Notes, Op, Result, Shape, Tensor, View};
 use crate::store::Source;
 
@@ -31,19 +31,19 @@ pub fn probe(source: &dyn Source) -> Result<bool> {
 /// Reads the tensors, and what lies beside them.
 ///
 /// # Errors
-/// What the container says; Unsupported for what is not a plain view of bytes.
+/// What the container says.
 pub fn read(source: &dyn Source, limits: &Limits, notes: &mut Notes) -> Result<Model> {
-    let tensors = match source.entry() {
+    let weights = match source.entry() {
         Some(name) if name.ends_with(".index.json") => sharded(source, name, limits, notes)?,
         Some(name) => file(&source.open(name)?, limits, notes)?,
         None if source.find(INDEX)?.is_some() => sharded(source, INDEX, limits, notes)?,
         None => file(&source.open(SINGLE)?, limits, notes)?,
     };
-    hub::model("pytorch", tensors, source, limits, notes)
+    hub::model("pytorch", weights, source, limits, notes)
 }
 
-/// Every tensor of one checkpoint, in the order of its pickle.
-fn file(blob: &Arc<Blob>, limits: &Limits, notes: &mut Notes) -> Result<IndexMap<String, Tensor>> {
+/// The weights of one checkpoint, in the order of its pickle.
+fn file(blob: &Arc<Blob>, limits: &Limits, notes: &mut Notes) -> Result<Weights> {
     let place = |error: Error| error.at("pytorch").at(blob.name());
     let options = torch::Options { skip_objects: limits.skip_objects };
     let checkpoint = torch::read(&**blob, &options).map_err(|error| place(error.into()))?;
@@ -54,61 +54,114 @@ fn file(blob: &Arc<Blob>, limits: &Limits, notes: &mut Notes) -> Result<IndexMap
     for note in &checkpoint.notes {
         notes.odd(blob.name(), note.as_str());
     }
-    let mut tensors = IndexMap::with_capacity(checkpoint.tensors.len());
+    let file = Arc::new(Inflater::new(blob, limits));
+    let refused = checkpoint.refused.into_iter().map(|tensor| (tensor.name, tensor.what));
+    let mut weights = Weights { refused: refused.collect(), ..Weights::default() };
     for info in checkpoint.tensors {
         let name = info.name.clone();
         let named = |error: Error| place(error.at(format!("tensor '{name}'")));
-        let mut tensor = tensor(blob, info).map_err(named)?;
+        let Some(dtype) = dtype(info.dtype) else {
+            weights.refused.insert(name, format!("of type {}", info.dtype.name()));
+            continue;
+        };
+        let mut tensor = tensor(&file, dtype, info).map_err(named)?;
         if swap {
             tensor = Tensor::of(Op::SwapBytes { input: tensor }).map_err(named)?;
         }
-        if tensors.insert(name.clone(), tensor).is_some() {
+        if weights.tensors.insert(name.clone(), tensor).is_some() {
             return Err(named(Error::malformed("stands twice")));
         }
     }
-    Ok(tensors)
+    Ok(weights)
 }
 
 /// In place where the elements lie side by side, else gathered when they are asked for.
-fn tensor(blob: &Arc<Blob>, info: torch::TensorInfo) -> Result<Tensor> {
-    let dtype = dtype(info.dtype)?;
+fn tensor(file: &Arc<Inflater>, dtype: DType, info: torch::TensorInfo) -> Result<Tensor> {
     let shape = Shape::new(info.shape.clone())?;
-    match info.contiguous() {
-        Some(span) => Tensor::span(dtype, shape, Arc::clone(blob), span.start),
-        None => Tensor::view(dtype, shape, Arc::new(Strided { blob: Arc::clone(blob), info })),
+    match info.contiguous().filter(|_| info.storage.deflated.is_none()) {
+        Some(span) => Tensor::span(dtype, shape, Arc::clone(&file.blob), span.start),
+        None => Tensor::view(dtype, shape, Arc::new(Strided { file: Arc::clone(file), info })),
     }
 }
 
-/// A transposed, sliced or repeated view of a storage.
+/// A transposed, sliced or repeated view of a storage, or one of a deflated storage.
 #[derive(Debug)]
 struct Strided {
-    blob: Arc<Blob>,
+    file: Arc<Inflater>,
     info: torch::TensorInfo,
 }
 
 impl View for Strided {
     fn blob(&self) -> &Arc<Blob> {
-        &self.blob
+        &self.file.blob
     }
 
     fn read(&self, elements: Range<u64>, out: &mut [u8]) -> Result<()> {
-        let read = self.info.read(&*self.blob, elements.start, out);
-        read.map_err(|error| Error::from(error).at(self.blob.name()))
+        let blob = &*self.file.blob;
+        let read = match self.info.storage.deflated {
+            None => self.info.read(blob, elements.start, out),
+            Some(_) => {
+                let bytes = self.file.bytes(&self.info.storage);
+                bytes.and_then(|bytes| self.info.read(&*bytes, elements.start, out))
+            }
+        };
+        read.map_err(|error| Error::from(error).at(blob.name()))
     }
 }
 
-/// The tensors of all shards; index and shards must agree.
+/// Inflated storages that are kept at least, in bytes: more tensors than one are made at a time.
+const KEPT: u64 = 256 << 20;
+
+/// A storage and its bytes.
+type Inflated = (Arc<Storage>, Arc<Vec<u8>>);
+
+/// A file, and those of its deflated storages that were used last. Tensors are asked for piece by
+/// piece, in order; a stream can only be read from its begin.
+#[derive(Debug)]
+struct Inflater {
+    blob: Arc<Blob>,
+    max: u64,
+    kept: Mutex<VecDeque<Inflated>>,
+}
+
+impl Inflater {
+    fn new(blob: &Arc<Blob>, limits: &Limits) -> Self {
+        let kept = Mutex::new(VecDeque::new());
+        Self { blob: Arc::clone(blob), max: limits.torch_inflated, kept }
+    }
+
+    /// The bytes of a storage. Whoever comes second waits for the first.
+    fn bytes(&self, storage: &Arc<Storage>) -> wire::Result<Arc<Vec<u8>>> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, bytes)) = kept.iter().find(|(known, _)| Arc::ptr_eq(known, storage)) {
+            return Ok(Arc::clone(bytes));
+        }
+        let lift = "--limit torch-inflated";
+        let mut held: u64 = kept.iter().map(|(known, _)| known.len).sum();
+        while held.saturating_add(storage.len) > KEPT
+            && let Some((oldest, _)) = kept.pop_front()
+        {
+            held = held.saturating_sub(oldest.len);
+        }
+        let bytes = Arc::new(storage.inflate(&*self.blob, self.max, lift)?);
+        kept.push_back((Arc::clone(storage), Arc::clone(&bytes)));
+        Ok(bytes)
+    }
+}
+
+/// The weights of all shards; index and shards must agree.
 fn sharded(
     source: &dyn Source,
     index_name: &str,
     limits: &Limits,
     notes: &mut Notes,
-) -> Result<IndexMap<String, Tensor>> {
+) -> Result<Weights> {
     hub::sharded(source, index_name, limits, notes, &mut |blob, notes| file(blob, limits, notes))
 }
 
-fn dtype(dtype: Dtype) -> Result<DType> {
-    Ok(match dtype {
+/// The type of the elements, if it is one that is read.
+fn dtype(dtype: Dtype) -> Option<DType> {
+    Some(match dtype {
         Dtype::F64 => DType::F64,
         Dtype::F32 => DType::F32,
         Dtype::F16 => DType::F16,

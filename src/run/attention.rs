@@ -14,7 +14,8 @@ use crate::ir::Result;
 /// Multiplications below which a task costs more to hand out than to do.
 const TASK_PRODUCTS: usize = 1 << 16;
 
-/// The sizes of a model's attention.
+/// A layer's attention.
+#[derive(Clone)]
 pub(super) struct Attention {
     /// Query heads.
     pub(super) heads: usize,
@@ -24,6 +25,15 @@ pub(super) struct Attention {
     pub(super) value_size: usize,
     /// How many positions a query sees, itself included.
     pub(super) window: usize,
+    /// The multiplier of scores.
+    pub(super) scale: f32,
+    /// Scores s become cap · tanh(s / cap): <https://arxiv.org/abs/2408.00118>.
+    pub(super) cap: Option<f32>,
+    /// What a head's scores lose with each position of distance, if it is ALiBi's:
+    /// <https://arxiv.org/abs/2108.12409>.
+    pub(super) slopes: Vec<f32>,
+    /// A score for each head that takes from the weights of all positions, if there are any.
+    pub(super) sinks: Vec<f32>,
 }
 
 impl Attention {
@@ -46,8 +56,22 @@ impl Attention {
         self.heads / cache.len().max(1)
     }
 
-    fn scale(&self) -> f32 {
-        (1.0 / (self.key_size as f64).sqrt()) as f32
+    /// Whether scores are more than products times the scale.
+    fn is_plain(&self) -> bool {
+        self.cap.is_none() && self.slopes.is_empty()
+    }
+
+    /// The multiplier that is left for softmax, and the sink of a head in its terms.
+    fn rest(&self, head: usize) -> (f32, f32) {
+        let scale = if self.is_plain() { self.scale } else { 1.0 };
+        (scale, self.sinks.get(head).map_or(f32::NEG_INFINITY, |sink| sink / scale))
+    }
+
+    /// A score out of a product, for a key that lies so many positions before the query.
+    fn score(&self, head: usize, product: f32, distance: f32) -> f32 {
+        let scaled = product * self.scale;
+        let capped = self.cap.map_or(scaled, |cap| cap * libm::tanhf(scaled / cap));
+        capped - self.slopes.get(head).map_or(0.0, |slope| slope * distance)
     }
 
     fn apply_to_one(
@@ -70,7 +94,13 @@ impl Attention {
             for (score, key) in scores.iter_mut().zip(keys) {
                 *score = kernels::dot(query, key);
             }
-            let sum = kernels::softmax(&mut scores, self.scale());
+            if !self.is_plain() {
+                for (score, position) in scores.iter_mut().zip(first..) {
+                    *score = self.score(i, *score, (start - position) as f32);
+                }
+            }
+            let (scale, sink) = self.rest(i);
+            let sum = kernels::softmax(&mut scores, scale, sink);
             let values = values.chunks(CHUNK * self.value_size);
             for (scores, values) in scores.chunks(CHUNK).zip(values) {
                 kernels::add_rows(scores, values, out);
@@ -95,23 +125,19 @@ impl Attention {
             let first_token = i / cache.len() * LANES;
             let tokens = LANES.min(queries.tokens - first_token);
             let x = queries_of_task.as_chunks().0;
-            self.panel(
-                x,
-                start + first_token,
-                tokens,
-                &cache[i % cache.len()],
-                out.as_chunks_mut().0,
-            )
+            let (kv_head, start) = (i % cache.len(), start + first_token);
+            let head = (kv_head * group, &cache[kv_head]);
+            self.panel(x, (start, tokens), head, out.as_chunks_mut().0)
         })
     }
 
-    /// The attention of a group of query heads, for the `tokens` positions from `start` on.
+    /// The attention of a group of query heads, of which it says the first, for the `tokens`
+    /// positions from `start` on.
     fn panel(
         &self,
         queries: &[[f32; LANES]],
-        start: usize,
-        tokens: usize,
-        head: &Head,
+        (start, tokens): (usize, usize),
+        (first_head, head): (usize, &Head),
         out: &mut [[f32; LANES]],
     ) -> Result<()> {
         // From a multiple of the chunk, so that a sum does not depend on where a panel begins.
@@ -124,9 +150,15 @@ impl Attention {
         let scores = scores.as_chunks_mut::<LANES>().0;
         kernels::multiply(queries, Matrix::by_rows(keys, self.key_size), scores);
         let visible = self.visible(start, tokens, first);
-        let heads = scores.chunks_exact_mut(positions.len());
-        let sums: Vec<_> =
-            heads.map(|scores| kernels::softmax_lanes(scores, self.scale(), &visible)).collect();
+        let heads = scores.chunks_exact_mut(positions.len()).zip(first_head..);
+        let softmax = |(scores, head): (&mut [[f32; LANES]], usize)| {
+            if !self.is_plain() {
+                self.score_lanes(scores, head, (positions.start, start));
+            }
+            let (scale, sink) = self.rest(head);
+            kernels::softmax_lanes(scores, scale, sink, &visible)
+        };
+        let sums: Vec<_> = heads.map(softmax).collect();
         kernels::multiply(scores, Matrix::by_columns(values, self.value_size), out);
         for (out, sums) in out.chunks_exact_mut(self.value_size).zip(&sums) {
             for row in out {
@@ -134,6 +166,21 @@ impl Attention {
             }
         }
         Ok(())
+    }
+
+    /// Scores out of products, of keys from position `first` on with queries from `start` on.
+    fn score_lanes(
+        &self,
+        scores: &mut [[f32; LANES]],
+        head: usize,
+        (first, start): (usize, usize),
+    ) {
+        for (row, position) in scores.iter_mut().zip(first..) {
+            for (score, query) in row.iter_mut().zip(start..) {
+                // A key behind the query is not seen, whatever its score.
+                *score = self.score(head, *score, query as f32 - position as f32);
+            }
+        }
     }
 
     /// Rows count from position `first` on. A lane without a token sees what the last one sees.

@@ -12,6 +12,7 @@ pub(super) struct Batch {
     pub(super) data: Vec<f32>,
     pub(super) features: usize,
     pub(super) tokens: usize,
+    lanes: usize,
 }
 
 impl Batch {
@@ -20,13 +21,33 @@ impl Batch {
     /// # Errors
     /// Limit if the memory is not to be had.
     pub(super) fn zeros(features: usize, tokens: usize) -> Result<Self> {
-        let len = tokens.next_multiple_of(lanes(tokens)) * features;
-        Ok(Self { data: zeros(len)?, features, tokens })
+        Self::in_lanes(features, tokens, if tokens == 1 { 1 } else { LANES })
+    }
+
+    /// Zeros in panels, even of one token, which is then computed as it would be among others.
+    ///
+    /// # Errors
+    /// Limit if the memory is not to be had.
+    pub(super) fn in_panels(features: usize, tokens: usize) -> Result<Self> {
+        Self::in_lanes(features, tokens, LANES)
+    }
+
+    /// Zeros for the same tokens.
+    ///
+    /// # Errors
+    /// Limit if the memory is not to be had.
+    pub(super) fn like(&self, features: usize) -> Result<Self> {
+        Self::in_lanes(features, self.tokens, self.lanes)
+    }
+
+    fn in_lanes(features: usize, tokens: usize, lanes: usize) -> Result<Self> {
+        let data = zeros(tokens.next_multiple_of(lanes) * features)?;
+        Ok(Self { data, features, tokens, lanes })
     }
 
     /// Tokens in a panel: [`LANES`], or 1.
     pub(super) fn lanes(&self) -> usize {
-        lanes(self.tokens)
+        self.lanes
     }
 
     /// The number of panels.
@@ -47,6 +68,32 @@ impl Batch {
         }
     }
 
+    /// Multiplies every value.
+    pub(super) fn scale(&mut self, by: f32) {
+        self.data.iter_mut().for_each(|x| *x *= by);
+    }
+
+    /// Some features of every token.
+    ///
+    /// # Errors
+    /// Limit if the memory is not to be had.
+    pub(super) fn features(&self, range: std::ops::Range<usize>) -> Result<Self> {
+        let mut out = self.like(range.len())?;
+        out.paste(0, self, range);
+        Ok(out)
+    }
+
+    /// Copies features of a batch of as many tokens to those from `first` on.
+    pub(super) fn paste(&mut self, first: usize, from: &Self, range: std::ops::Range<usize>) {
+        debug_assert_eq!((self.tokens, self.lanes), (from.tokens, from.lanes));
+        let (lanes, len, from_len) = (self.lanes(), self.panel_len(), from.panel_len());
+        let panels = self.data.chunks_mut(len).zip(from.data.chunks(from_len));
+        for (to, from) in panels {
+            let from = &from[range.start * lanes..range.end * lanes];
+            to[first * lanes..][..from.len()].copy_from_slice(from);
+        }
+    }
+
     /// Copies the features of `token` from `first` on.
     pub(super) fn get(&self, token: usize, first: usize, out: &mut [f32]) {
         let lanes = self.lanes();
@@ -64,10 +111,6 @@ impl Batch {
             *place = *x;
         }
     }
-}
-
-fn lanes(tokens: usize) -> usize {
-    if tokens == 1 { 1 } else { LANES }
 }
 
 /// Zeros, or an error where `vec!` would end the process.

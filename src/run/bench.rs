@@ -20,7 +20,7 @@ pub struct Speeds {
 ///
 /// # Errors
 /// What [`Decoder::forward_last`] says.
-pub fn bench(decoder: &Decoder<'_>, prompt_len: usize, gen_len: usize) -> Result<Speeds> {
+pub fn bench(decoder: &Decoder, prompt_len: usize, gen_len: usize) -> Result<Speeds> {
     let vocab = decoder.vocab().max(1);
     // Ids of no meaning, spread over the vocabulary: 7919 is the thousandth prime.
     let prompt: Vec<u32> = (0..prompt_len).map(|i| (i * 7919 % vocab) as u32).collect();

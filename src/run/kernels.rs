@@ -5,7 +5,8 @@
 //! Sums are taken over chunks of [`CHUNK`], and the chunks' sums added up: rounding errors then
 //! grow with the root of both counts, not of their product.
 
-use super::math::{exp, silu};
+use super::math::{self, exp, gelu_tanh, silu};
+use crate::ir::Activation;
 use crate::quant::rows::{LANES as PARTIAL, add_products, total as fold};
 use crate::quant::simd::{Isa, Level, dispatch};
 
@@ -182,13 +183,14 @@ fn add_rows_with(weights: &[f32], rows: &[f32], out: &mut [f32]) {
 }
 
 dispatch! {
-    /// `e^((s − max) · scale)` in place of each score s, and the sum of them.
-    pub(super) fn softmax(scores: &mut [f32], scale: f32) -> f32 = softmax_with
+    /// `e^((s − max) · scale)` in place of each score s, and the sum of them and of the sink's: a
+    /// score of no position, −∞ if there is none.
+    pub(super) fn softmax(scores: &mut [f32], scale: f32, sink: f32) -> f32 = softmax_with
 }
 
 #[inline(always)]
-fn softmax_with(scores: &mut [f32], scale: f32) -> f32 {
-    let max = scores.iter().fold(f32::NEG_INFINITY, |max, x| if *x > max { *x } else { max });
+fn softmax_with(scores: &mut [f32], scale: f32, sink: f32) -> f32 {
+    let max = scores.iter().fold(sink, |max, x| if *x > max { *x } else { max });
     for score in scores.iter_mut() {
         *score = exp((*score - max) * scale);
     }
@@ -198,7 +200,7 @@ fn softmax_with(scores: &mut [f32], scale: f32) -> f32 {
             *sum += term;
         }
     }
-    fold(sums)
+    fold(sums) + exp((sink - max) * scale)
 }
 
 /// Which rows of scores each lane sees: from `first` on, before `end`.
@@ -212,13 +214,19 @@ dispatch! {
     pub(super) fn softmax_lanes(
         scores: &mut [[f32; LANES]],
         scale: f32,
+        sink: f32,
         visible: &Visible
     ) -> [f32; LANES] = softmax_lanes_with
 }
 
 #[inline(always)]
-fn softmax_lanes_with(scores: &mut [[f32; LANES]], scale: f32, visible: &Visible) -> [f32; LANES] {
-    let mut max = [f32::NEG_INFINITY; LANES];
+fn softmax_lanes_with(
+    scores: &mut [[f32; LANES]],
+    scale: f32,
+    sink: f32,
+    visible: &Visible,
+) -> [f32; LANES] {
+    let mut max = [sink; LANES];
     for (row, scores) in (0u32..).zip(scores.iter_mut()) {
         for lane in 0..LANES {
             let seen = (row >= visible.first[lane]) & (row < visible.end[lane]);
@@ -240,6 +248,9 @@ fn softmax_lanes_with(scores: &mut [[f32; LANES]], scale: f32, visible: &Visible
             *total += sum;
         }
     }
+    for (total, max) in total.iter_mut().zip(&max) {
+        *total += exp((sink - max) * scale);
+    }
     total
 }
 
@@ -255,21 +266,83 @@ fn gate_silu_with(gate: &mut [f32], up: &[f32]) {
     }
 }
 
-/// `x / sqrt(mean(x²) + ε) · w` of each lane of a panel: <https://arxiv.org/abs/1910.07467>.
-pub(super) fn rms_norm<const L: usize>(x: &mut [[f32; L]], weights: &[f32], epsilon: f32) {
+/// The activation of each value.
+pub(super) fn activate(activation: Activation, x: &mut [f32]) {
+    let map = |x: &mut [f32], f: fn(f32) -> f32| x.iter_mut().for_each(|x| *x = f(*x));
+    match activation {
+        Activation::Silu => activate_silu(x),
+        Activation::GeluTanh => activate_gelu_tanh(x),
+        other => map(x, math::of(other)),
+    }
+}
+
+/// `gate ← activation(gate) · up`.
+pub(super) fn gate(activation: Activation, gate: &mut [f32], up: &[f32]) {
+    match activation {
+        Activation::Silu => gate_silu(gate, up),
+        other => {
+            activate(other, gate);
+            gate.iter_mut().zip(up).for_each(|(gate, up)| *gate *= up);
+        }
+    }
+}
+
+dispatch! {
+    fn activate_silu(x: &mut [f32]) = activate_silu_with
+}
+
+#[inline(always)]
+fn activate_silu_with(x: &mut [f32]) {
+    x.iter_mut().for_each(|x| *x = silu(*x));
+}
+
+dispatch! {
+    fn activate_gelu_tanh(x: &mut [f32]) = activate_gelu_tanh_with
+}
+
+#[inline(always)]
+fn activate_gelu_tanh_with(x: &mut [f32]) {
+    x.iter_mut().for_each(|x| *x = gelu_tanh(*x));
+}
+
+/// `(x − mean(x)) / sqrt(var(x) + ε) · w + b` of each lane of a panel:
+/// <https://arxiv.org/abs/1607.06450>.
+pub(super) fn layer_norm<const L: usize>(
+    x: &mut [[f32; L]],
+    (weights, bias): (&[f32], Option<&[f32]>),
+    epsilon: f32,
+) {
+    let features = x.len() as f32;
+    let means = lane_sums(x, |x| x).map(|sum| sum / features);
+    for row in x.iter_mut() {
+        row.iter_mut().zip(&means).for_each(|(x, mean)| *x -= mean);
+    }
+    let factors = lane_sums(x, |x| x * x).map(|sum| 1.0 / (sum / features + epsilon).sqrt());
+    for (i, row) in x.iter_mut().enumerate() {
+        let (weight, bias) = (weights[i], bias.map_or(0.0, |bias| bias[i]));
+        for (x, factor) in row.iter_mut().zip(&factors) {
+            *x = *x * factor * weight + bias;
+        }
+    }
+}
+
+/// The sum of each lane's terms, in an order that depends on their number alone.
+fn lane_sums<const L: usize>(x: &[[f32; L]], term: impl Fn(f32) -> f32) -> [f32; L] {
     let mut sums = [[0.0; L]; PARTIAL];
     for rows in x.chunks(PARTIAL) {
         for (sums, row) in sums.iter_mut().zip(rows) {
             for (sum, x) in sums.iter_mut().zip(row) {
-                *sum += x * x;
+                *sum += term(*x);
             }
         }
     }
+    std::array::from_fn(|lane| fold(std::array::from_fn(|part| sums[part][lane])))
+}
+
+/// `x / sqrt(mean(x²) + ε) · w` of each lane of a panel: <https://arxiv.org/abs/1910.07467>.
+pub(super) fn rms_norm<const L: usize>(x: &mut [[f32; L]], weights: &[f32], epsilon: f32) {
     let features = x.len() as f32;
-    let factors: [f32; L] = std::array::from_fn(|lane| {
-        let sum = fold(std::array::from_fn(|part| sums[part][lane]));
-        1.0 / (sum / features + epsilon).sqrt()
-    });
+    let factors = lane_sums(x, |x| x * x).map(|sum| 1.0 / (sum / features + epsilon).sqrt());
     for (row, weight) in x.iter_mut().zip(weights) {
         for (x, factor) in row.iter_mut().zip(&factors) {
             *x = weight * (*x * factor);
@@ -348,7 +421,7 @@ mod tests {
         assert!((f64::from(found[0]) - exact).abs() < 1e-5);
         same_everywhere("softmax", || {
             let mut scores = a.clone();
-            let sum = softmax(&mut scores, 3.0);
+            let sum = softmax(&mut scores, 3.0, f32::NEG_INFINITY);
             scores.push(sum);
             scores
         });
@@ -374,12 +447,12 @@ mod tests {
         let mut found = vec![];
         let sums = same_everywhere("softmax of lanes", || {
             found = scores.as_chunks::<LANES>().0.to_vec();
-            softmax_lanes(&mut found, 0.5, &visible).to_vec()
+            softmax_lanes(&mut found, 0.5, f32::NEG_INFINITY, &visible).to_vec()
         });
         for lane in 0..LANES {
             let seen = lane / 2..lane + 1;
             let mut alone: Vec<f32> = seen.clone().map(|row| scores[row * LANES + lane]).collect();
-            let sum = softmax(&mut alone, 0.5);
+            let sum = softmax(&mut alone, 0.5, f32::NEG_INFINITY);
             assert!((sum - sums[lane]).abs() < 1e-5);
             for row in 0..40 {
                 let weight = if seen.contains(&row) { alone[row - seen.start] } else { 0.0 };

@@ -1,5 +1,7 @@
 //! Functions whose bits must not depend on the platform.
 
+use crate::ir::Activation;
+
 /// Below this, e^x rounds to zero; above [`HIGHEST`], to infinity.
 const LOWEST: f32 = -104.0;
 const HIGHEST: f32 = 89.0;
@@ -40,6 +42,41 @@ fn two_to(n: i32) -> f32 {
 #[inline(always)]
 pub fn silu(x: f32) -> f32 {
     x / (1.0 + exp(-x))
+}
+
+/// 1 / (1 + e⁻ˣ).
+#[inline(always)]
+pub fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
+}
+
+/// x · Φ(x) with tanh in place of the error function, `0.5 · x · (1 + tanh(u))`, where
+/// `0.5 · (1 + tanh(u))` is `sigmoid(2u)`: <https://arxiv.org/abs/1606.08415>.
+#[inline(always)]
+pub fn gelu_tanh(x: f32) -> f32 {
+    // 2 · sqrt(2 / π), as binary32.
+    let u = 1.595_769_1 * (x + 0.044_715 * x * x * x);
+    x * sigmoid(u)
+}
+
+/// x · Φ(x).
+pub fn gelu(x: f32) -> f32 {
+    let wide = f64::from(x);
+    (0.5 * wide * (1.0 + libm::erf(wide * std::f64::consts::FRAC_1_SQRT_2))) as f32
+}
+
+/// The function of this name.
+pub fn of(activation: Activation) -> fn(f32) -> f32 {
+    match activation {
+        Activation::Silu => silu,
+        Activation::Gelu => gelu,
+        Activation::GeluTanh => gelu_tanh,
+        Activation::GeluQuick => |x| x * sigmoid(1.702 * x),
+        Activation::Relu => |x| x.max(0.0),
+        Activation::ReluSquared => |x| x.max(0.0) * x.max(0.0),
+        Activation::Tanh => libm::tanhf,
+        Activation::Sigmoid => sigmoid,
+    }
 }
 
 #[cfg(test)]

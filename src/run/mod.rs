@@ -21,6 +21,7 @@ mod cache;
 pub mod chat;
 mod decoder;
 pub mod graph;
+mod inputs;
 pub mod kernels;
 pub mod math;
 mod rope;
@@ -34,6 +35,7 @@ mod tests;
 pub use bench::{Speeds, bench};
 pub use cache::Cache;
 pub use decoder::Decoder;
+pub use inputs::{Inputs, Sums};
 
 use crate::ir::{Error, Result};
 

@@ -3,10 +3,11 @@
 use super::batch::Batch;
 use super::kernels::LANES;
 use crate::arch::{self, Pairing};
-use crate::ir::{Hyper, Result};
+use crate::ir::{Hyper, Result, Scaling};
 
 /// How a model's queries and keys are rotated.
 pub(super) struct Rope {
+    hyper: Hyper,
     frequencies: Vec<f32>,
     /// The multiplier of cosine and sine.
     scale: f32,
@@ -25,21 +26,26 @@ impl Rope {
     /// # Errors
     /// What [`arch::frequencies`] says.
     pub(super) fn new(hyper: &Hyper, pairing: Pairing) -> Result<Self> {
-        let (frequencies, scale) = arch::frequencies(hyper)?;
-        Ok(Self { frequencies, scale, pairing })
+        let (frequencies, scale) = arch::frequencies(hyper, 1)?;
+        Ok(Self { hyper: hyper.clone(), frequencies, scale, pairing })
     }
 
-    /// The angles of `tokens` positions from `start` on. As in transformers, an angle is a
-    /// product of binary32 numbers.
+    /// The angles of `tokens` positions from `start` on, in a text of `len` tokens so far. As in
+    /// transformers, an angle is a product of binary32 numbers.
     ///
     /// # Errors
     /// Limit if the memory is not to be had.
-    pub(super) fn angles(&self, start: usize, tokens: usize) -> Result<Angles> {
-        let pairs = self.frequencies.len();
+    pub(super) fn angles(&self, start: usize, tokens: usize, len: usize) -> Result<Angles> {
+        let by_length =
+            matches!(self.hyper.scaling, Scaling::Dynamic { .. } | Scaling::Long { .. });
+        let stretched =
+            by_length.then(|| arch::frequencies(&self.hyper, len as u64)).transpose()?;
+        let frequencies = stretched.as_ref().map_or(&self.frequencies, |(stretched, _)| stretched);
+        let pairs = frequencies.len();
         let (mut cosine, mut sine) = (Batch::zeros(pairs, tokens)?, Batch::zeros(pairs, tokens)?);
         for token in 0..tokens {
             let position = (start + token) as f32;
-            let angles = || self.frequencies.iter().map(|f| f64::from(position * f));
+            let angles = || frequencies.iter().map(|f| f64::from(position * f));
             let scaled = |x: f64| x as f32 * self.scale;
             let row: Vec<f32> = angles().map(|angle| scaled(libm::cos(angle))).collect();
             cosine.set(token, &row);
@@ -49,15 +55,21 @@ impl Rope {
         Ok(Angles { cosine, sine })
     }
 
-    /// Rotates each head of `size` dimensions.
-    pub(super) fn rotate(&self, x: &mut Batch, size: usize, angles: &Angles) {
+    /// Rotates each head of `size` dimensions, from its dimension `first` on.
+    pub(super) fn rotate(&self, x: &mut Batch, size: usize, first: usize, angles: &Angles) {
         match x.lanes() {
-            1 => self.rotate_lanes::<1>(x, size, angles),
-            _ => self.rotate_lanes::<LANES>(x, size, angles),
+            1 => self.rotate_lanes::<1>(x, size, first, angles),
+            _ => self.rotate_lanes::<LANES>(x, size, first, angles),
         }
     }
 
-    fn rotate_lanes<const L: usize>(&self, x: &mut Batch, size: usize, angles: &Angles) {
+    fn rotate_lanes<const L: usize>(
+        &self,
+        x: &mut Batch,
+        size: usize,
+        first: usize,
+        angles: &Angles,
+    ) {
         let pairs = self.frequencies.len();
         let panel_len = x.panel_len();
         let cosines = angles.cosine.data.chunks(angles.cosine.panel_len());
@@ -65,6 +77,7 @@ impl Rope {
         for ((panel, cosine), sine) in x.data.chunks_mut(panel_len).zip(cosines).zip(sines) {
             let (cosine, sine) = (cosine.as_chunks::<L>().0, sine.as_chunks::<L>().0);
             for head in panel.as_chunks_mut::<L>().0.chunks_mut(size) {
+                let head = &mut head[first..];
                 for (i, (cosine, sine)) in cosine.iter().zip(sine).enumerate() {
                     let (a, b) = match self.pairing {
                         Pairing::Halves => (i, i + pairs),

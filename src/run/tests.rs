@@ -69,6 +69,7 @@ fn load(name: &str, access: Access) -> Case {
             naming: Naming::HuggingFace,
             config: Config { entries },
             tensors,
+            refused: indexmap::IndexMap::new(),
             tokenizer: None,
             graph: None,
             unread_tokenizer: None,

@@ -2,13 +2,15 @@
 
 use std::cell::Cell;
 use std::ops::Range;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use super::batch::{Batch, zeros};
+use super::inputs::{Inputs, Watch};
 use super::kernels::{self, LANES, Matrix};
-use crate::arch::{self, Arch, Part, Role};
-use crate::ir::{Error, Model, Result, Scratch, Tensor, float};
+use crate::arch::{Named, Part, Parts, Role};
+use crate::ir::{Blob, Error, Op, Result, Scratch, Tensor, float};
 use crate::quant::{self, Dot};
 
 /// Weights that one task multiplies with one token: below this, a task costs more to hand out.
@@ -18,27 +20,30 @@ const TASK_WEIGHTS: usize = 1 << 16;
 const TASK_ROWS: usize = 48;
 
 /// A matrix as it is stored, or as a recipe for it.
-pub(super) struct Weight<'m> {
-    name: &'m str,
-    tensor: &'m Tensor,
+pub(super) struct Weight {
+    name: String,
+    tensor: Tensor,
     pub(super) rows: usize,
     pub(super) columns: usize,
     /// Rows that can be made without making more: see [`Tensor::granule`].
     step: usize,
     dot: Option<Dot>,
+    watch: Option<Watch>,
 }
 
-impl<'m> Weight<'m> {
+impl Weight {
     /// The tensor, if its type, and all that it is made from, can be computed with.
     ///
     /// # Errors
-    /// Unsupported, naming the tensor.
-    pub(super) fn new(name: &'m str, tensor: &'m Tensor) -> Result<Self> {
-        check_readable(tensor).map_err(|error| error.at(name))?;
+    /// Unsupported, naming the tensor; Io and Limit if it must be made here.
+    pub(super) fn new(named: Named) -> Result<Self> {
+        let Named { name, tensor } = named;
+        check_readable(&tensor).map_err(|error| error.at(&name))?;
+        let tensor = if is_transposed(&tensor) { made(&name, &tensor)? } else { tensor };
         let (rows, columns) = (tensor.shape().rows() as usize, tensor.shape().columns() as usize);
         let step = rows_of(tensor.granule(), tensor.shape().columns()).min(rows.max(1) as u64);
         let dot = quant::dot(tensor.dtype());
-        Ok(Self { name, tensor, rows, columns, step: step as usize, dot })
+        Ok(Self { name, tensor, rows, columns, step: step as usize, dot, watch: None })
     }
 
     /// One row as floats.
@@ -62,7 +67,7 @@ impl<'m> Weight<'m> {
     /// As [`Self::row`].
     pub(super) fn product(&self, rows: Range<usize>, x: &Batch) -> Result<Batch> {
         debug_assert_eq!(x.features, self.columns);
-        match x.tokens {
+        match x.lanes() {
             1 => self.product_with_one(rows, x),
             _ => self.product_with_panels(rows, x),
         }
@@ -113,7 +118,7 @@ impl<'m> Weight<'m> {
         }
         let len = self.tensor.byte_offset(elements.end - elements.start);
         let mut bytes = scratch.take(len as usize)?;
-        self.tensor.read(elements, &mut bytes, scratch).map_err(|error| error.at(self.name))?;
+        self.tensor.read(elements, &mut bytes, scratch).map_err(|error| error.at(&self.name))?;
         each(&bytes);
         scratch.give(bytes);
         Ok(())
@@ -130,7 +135,7 @@ impl<'m> Weight<'m> {
             let end = rows.end.min(start + task);
             with_scratch(|scratch| self.part(start..end, x_lanes, part, scratch))
         })?;
-        let mut out = Batch::zeros(rows.len(), x.tokens)?;
+        let mut out = x.like(rows.len())?;
         let len = out.panel_len();
         out.data.par_chunks_mut(len).enumerate().for_each(|(panel, out)| {
             let places = out.chunks_mut(task * LANES);
@@ -159,7 +164,7 @@ impl<'m> Weight<'m> {
 
     fn read(&self, rows: Range<usize>, out: &mut [f32], scratch: &mut Scratch) -> Result<()> {
         let made = self.tensor.read_floats(self.elements(&rows), out, scratch);
-        made.map_err(|error| error.at(self.name))
+        made.map_err(|error| error.at(&self.name))
     }
 
     fn elements(&self, rows: &Range<usize>) -> Range<u64> {
@@ -169,26 +174,58 @@ impl<'m> Weight<'m> {
 }
 
 /// A matrix, and what is added to its product.
-pub(super) struct Linear<'m> {
-    weight: Weight<'m>,
+pub(super) struct Linear {
+    pub(super) weight: Weight,
     bias: Option<Vec<f32>>,
 }
 
-impl<'m> Linear<'m> {
+impl Linear {
     /// The linear layer of a role.
     ///
     /// # Errors
     /// Malformed if the tensor is missing; Unsupported if it cannot be computed with.
-    pub(super) fn find(
-        arch: &Arch,
-        model: &'m Model,
+    pub(super) fn find(parts: &Parts<'_>, role: Role, layer: Option<u64>) -> Result<Self> {
+        Self::find_optional(parts, role, layer)?.ok_or_else(|| missing(parts, role, layer))
+    }
+
+    /// The linear layer of a role, if the model has it.
+    ///
+    /// # Errors
+    /// Unsupported if it cannot be computed with.
+    pub(super) fn find_optional(
+        parts: &Parts<'_>,
         role: Role,
         layer: Option<u64>,
-    ) -> Result<Self> {
-        let bias = arch::tensor(arch, model, role, Part::Bias, layer);
-        let bias = bias.filter(|_| arch::uses_bias(arch, model, role));
-        let bias = bias.map(|(name, tensor)| vector(name, tensor)).transpose()?;
-        Ok(Self { weight: find(arch, model, role, layer)?, bias })
+    ) -> Result<Option<Self>> {
+        let Some(named) = parts.get(role, Part::Weight, layer)? else { return Ok(None) };
+        Self::of(parts, role, named, parts.get(role, Part::Bias, layer)?).map(Some)
+    }
+
+    /// The linear layer of one expert.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub(super) fn find_piece(
+        parts: &Parts<'_>,
+        role: Role,
+        layer: u64,
+        piece: u64,
+    ) -> Result<Option<Self>> {
+        let get = |part| parts.piece(role, part, Some(layer), piece);
+        let Some(named) = get(Part::Weight)? else { return Ok(None) };
+        Self::of(parts, role, named, get(Part::Bias)?).map(Some)
+    }
+
+    fn of(parts: &Parts<'_>, role: Role, weight: Named, bias: Option<Named>) -> Result<Self> {
+        let bias = bias.filter(|_| parts.uses_bias(role));
+        let bias = bias.map(vector).transpose()?;
+        Ok(Self { weight: Weight::new(weight)?, bias })
+    }
+
+    /// Has what goes into this layer counted, as the inputs of one of several matrices of the
+    /// tensor.
+    pub(super) fn watch(&mut self, inputs: &Arc<Inputs>, (matrix, matrices): (usize, usize)) {
+        self.weight.watch = Watch::of(inputs, &self.weight.name, (matrix, matrices));
     }
 
     /// W · x + b.
@@ -196,8 +233,24 @@ impl<'m> Linear<'m> {
     /// # Errors
     /// As [`Weight::product`].
     pub(super) fn apply(&self, x: &Batch) -> Result<Batch> {
-        let mut out = self.weight.product(0..self.weight.rows, x)?;
-        if let Some(bias) = &self.bias {
+        self.observe(x);
+        self.rows(0..self.weight.rows, x)
+    }
+
+    /// Counts what goes into this layer, if somebody wants to know.
+    pub(super) fn observe(&self, x: &Batch) {
+        if let Some(watch) = &self.weight.watch {
+            watch.add(x);
+        }
+    }
+
+    /// The same of some rows: see [`Weight::product`].
+    ///
+    /// # Errors
+    /// As [`Weight::product`].
+    pub(super) fn rows(&self, rows: Range<usize>, x: &Batch) -> Result<Batch> {
+        let mut out = self.weight.product(rows.clone(), x)?;
+        if let Some(bias) = self.bias.as_ref().map(|bias| &bias[rows]) {
             let (lanes, len) = (out.lanes(), out.panel_len());
             for panel in out.data.chunks_mut(len) {
                 for (features, bias) in panel.chunks_mut(lanes).zip(bias) {
@@ -213,44 +266,54 @@ impl<'m> Linear<'m> {
 ///
 /// # Errors
 /// As [`Linear::find`].
-pub(super) fn find<'m>(
-    arch: &Arch,
-    model: &'m Model,
-    role: Role,
-    layer: Option<u64>,
-) -> Result<Weight<'m>> {
-    let (name, tensor) = require(arch, model, role, layer)?;
-    Weight::new(name, tensor)
+pub(super) fn find(parts: &Parts<'_>, role: Role, layer: Option<u64>) -> Result<Weight> {
+    let named = parts.get(role, Part::Weight, layer)?;
+    Weight::new(named.ok_or_else(|| missing(parts, role, layer))?)
 }
 
-/// The scale of a norm.
+/// A vector of a role, if the model has it.
 ///
 /// # Errors
-/// As [`Linear::find`].
+/// Unsupported if its type is not one of weights.
 pub(super) fn find_vector(
-    arch: &Arch,
-    model: &Model,
+    parts: &Parts<'_>,
     role: Role,
+    part: Part,
     layer: Option<u64>,
-) -> Result<Vec<f32>> {
-    let (name, tensor) = require(arch, model, role, layer)?;
-    vector(name, tensor)
+) -> Result<Option<Vec<f32>>> {
+    let named = parts.get(role, part, layer)?;
+    named.filter(|_| part == Part::Weight || parts.uses_bias(role)).map(vector).transpose()
 }
 
-fn vector(name: &str, tensor: &Tensor) -> Result<Vec<f32>> {
-    check_readable(tensor).and_then(|()| tensor.to_floats()).map_err(|error| error.at(name))
+fn vector(named: Named) -> Result<Vec<f32>> {
+    let Named { name, tensor } = named;
+    check_readable(&tensor).and_then(|()| tensor.to_floats()).map_err(|error| error.at(&name))
 }
 
-fn require<'m>(
-    arch: &Arch,
-    model: &'m Model,
-    role: Role,
-    layer: Option<u64>,
-) -> Result<(&'m str, &'m Tensor)> {
-    arch::tensor(arch, model, role, Part::Weight, layer).ok_or_else(|| {
-        let layer = layer.map(|layer| format!(" of layer {layer}")).unwrap_or_default();
-        Error::malformed(format!("the {role:?} weights{layer} are missing")).at(&model.origin)
-    })
+/// A tensor of a role that is not there.
+pub(super) fn missing(parts: &Parts<'_>, role: Role, layer: Option<u64>) -> Error {
+    let layer = layer.map(|layer| format!(" of layer {layer}")).unwrap_or_default();
+    Error::malformed(format!("the {role:?} weights{layer} are missing")).at(&parts.model.origin)
+}
+
+/// Whether rows are gathered from columns: too slow to be done for each token.
+fn is_transposed(tensor: &Tensor) -> bool {
+    let Some(op) = tensor.op() else { return false };
+    matches!(op, Op::Transpose { .. }) || op.inputs().into_iter().any(is_transposed)
+}
+
+/// The tensor in memory.
+fn made(name: &str, tensor: &Tensor) -> Result<Tensor> {
+    let mut bytes = Vec::new();
+    let len = tensor.bytes() as usize;
+    bytes
+        .try_reserve_exact(len)
+        .map_err(|_| Error::limit(format!("{len} bytes of memory are not to be had for {name}")))?;
+    bytes.resize(len, 0);
+    let all = 0..tensor.shape().count();
+    tensor.read(all, &mut bytes, &mut Scratch::default()).map_err(|error| error.at(name))?;
+    let blob = Arc::new(Blob::memory(name, bytes));
+    Tensor::span(tensor.dtype(), tensor.shape().clone(), blob, 0)
 }
 
 /// Whether a tensor's type, and the types of all that it is made from, can be decoded.

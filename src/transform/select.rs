@@ -17,13 +17,15 @@ pub struct Selection {
 #[must_use]
 pub fn select(mut model: Model, selection: &Selection, notes: &mut Notes) -> Model {
     let any = |patterns: &[Regex], name: &str| patterns.iter().any(|p| p.is_match(name));
-    model.tensors.retain(|name, _| {
+    let mut keep = |name: &str| {
         let included = selection.include.is_empty() || any(&selection.include, name);
         let kept = included && !any(&selection.exclude, name);
         if !kept {
-            notes.lost(name.as_str(), "left out, as asked for");
+            notes.lost(name, "left out, as asked for");
         }
         kept
-    });
+    };
+    model.tensors.retain(|name, _| keep(name));
+    model.refused.retain(|name, _| keep(name));
     model
 }

@@ -5,6 +5,7 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::report::number;
+use super::statistics::Mean;
 use super::{Bound, Gate, Metrics, Report, TensorReport};
 use crate::ir::error::escape;
 
@@ -70,8 +71,8 @@ impl Report {
         let failed = self.gates.iter().filter(|gate| !gate.pass).count();
         let cards = self.logits.as_ref().map_or(Vec::new(), |m| {
             vec![
-                ("mean KLD", number(m.mean_kld)),
-                ("same top id", format!("{:.2} %", 100.0 * m.top1_agreement)),
+                ("mean KLD", number(m.kld.mean.value)),
+                ("same top id", format!("{:.2} %", 100.0 * m.top1.value)),
                 ("NMSE of logits", number(m.nmse)),
                 ("positions", m.positions.to_string()),
             ]
@@ -178,25 +179,57 @@ fn tensor_row(tensor: &TensorReport) -> Markup {
 }
 
 fn logits(m: &Metrics) -> Markup {
-    let ppl = |x: Option<f64>| x.map_or("unknown".into(), number);
-    let rows = [
-        ("mean KLD", format!("{} ± {}", number(m.mean_kld), number(m.mean_kld_error))),
-        ("median KLD", number(m.median_kld)),
-        ("99th percentile of KLD", number(m.p99_kld)),
-        ("maximum KLD", number(m.max_kld)),
-        ("same top id", format!("{:.2} %", 100.0 * m.top1_agreement)),
+    let mean = |mean: Mean| format!("{} ± {}", number(mean.value), number(mean.error));
+    let percent = |mean: Mean| format!("{:.3} ± {:.3} %", 100.0 * mean.value, 100.0 * mean.error);
+    let mut rows = vec![
+        ("mean KLD", mean(m.kld.mean)),
+        ("same top id", percent(m.top1)),
         ("NMSE", number(m.nmse)),
         ("largest difference", number(m.max_abs_diff)),
-        ("perplexity of the reference", ppl(m.ppl_reference)),
-        ("perplexity of the candidate", ppl(m.ppl_candidate)),
     ];
+    if let Some(text) = &m.text {
+        let correlation =
+            text.correlation.map_or("unknown".into(), |x| format!("{:.2} %", 100.0 * x));
+        rows.extend([
+            ("perplexity of the reference", mean(text.reference)),
+            ("perplexity of the candidate", mean(text.candidate)),
+            ("their ratio", mean(text.ratio)),
+            ("their difference", mean(text.difference)),
+            ("correlation of their logarithms", correlation),
+            ("mean Δp", percent(text.delta_p.mean)),
+            ("RMS Δp", percent(text.rms_delta_p)),
+        ]);
+    }
     html! {
         h2 { "Logits" }
         div.wide { table.narrow { tbody { @for (name, value) in &rows {
             tr { td { (name) } td.num { (value) } }
         } } } }
+        div.wide { table.narrow {
+            thead { tr { th { "percentile" } th.num { "KLD" } @if m.text.is_some() { th.num { "Δp" } } } }
+            tbody { @for share in PERCENTILES { tr {
+                td { (percentile_name(*share)) }
+                td.num { (number(m.kld.quantile(share / 100.0))) }
+                @if let Some(text) = &m.text {
+                    td.num { (number(100.0 * text.delta_p.quantile(share / 100.0))) " %" }
+                }
+            } } }
+        } }
         h2 { "KLD at each position" }
         (plot(&m.klds))
+    }
+}
+
+/// Those that the page shows.
+const PERCENTILES: &[f64] =
+    &[100.0, 99.9, 99.0, 95.0, 90.0, 75.0, 50.0, 25.0, 10.0, 5.0, 1.0, 0.1, 0.0];
+
+fn percentile_name(share: f64) -> String {
+    match share {
+        100.0 => "maximum".into(),
+        50.0 => "median".into(),
+        0.0 => "minimum".into(),
+        _ => format!("{share} %"),
     }
 }
 

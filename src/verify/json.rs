@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Diff, Difference, Report, Unlike};
+use super::metrics::{DELTA_P_SHARES, KLD_SHARES};
+use super::statistics::{Mean, Spread};
+use super::{Diff, Difference, OnText, Report, Unlike};
 
 impl Report {
     /// The report as JSON. A number that is not known is null.
@@ -14,18 +16,22 @@ impl Report {
         put("reference", json!(self.reference));
         put("candidate", json!(self.candidate));
         let logits = self.logits.as_ref();
+        let text = logits.and_then(|m| m.text.as_ref());
         put("positions", json!(logits.map_or(0, |m| m.positions)));
-        put("mean_kld", json!(logits.map(|m| m.mean_kld)));
-        put("mean_kld_error", json!(logits.map(|m| m.mean_kld_error)));
-        put("median_kld", json!(logits.map(|m| m.median_kld)));
-        put("max_kld", json!(logits.map(|m| m.max_kld)));
-        put("p99_kld", json!(logits.map(|m| m.p99_kld)));
-        put("top1_agreement", json!(logits.map(|m| m.top1_agreement)));
-        put("top1_agreement_error", json!(logits.map(|m| m.top1_error)));
+        put("mean_kld", json!(logits.map(|m| m.kld.mean.value)));
+        put("mean_kld_error", json!(logits.map(|m| m.kld.mean.error)));
+        put("median_kld", json!(logits.map(|m| m.kld.median())));
+        put("max_kld", json!(logits.map(|m| m.kld.max())));
+        put("min_kld", json!(logits.map(|m| m.kld.min())));
+        put("p99_kld", json!(logits.map(|m| m.kld.quantile(0.99))));
+        put("kld_percentiles", json!(logits.map(|m| percentiles(&m.kld, KLD_SHARES))));
+        put("top1_agreement", json!(logits.map(|m| m.top1.value)));
+        put("top1_agreement_error", json!(logits.map(|m| m.top1.error)));
         put("nmse", json!(logits.map(|m| m.nmse)));
         put("max_abs_diff", json!(logits.map(|m| m.max_abs_diff)));
-        put("ppl_reference", json!(logits.and_then(|m| m.ppl_reference)));
-        put("ppl_candidate", json!(logits.and_then(|m| m.ppl_candidate)));
+        for (key, value) in on_text(text) {
+            put(&key, value);
+        }
         put("gates", self.gates.iter().map(gate).collect());
         put("tensors", self.tensors.iter().map(tensor).collect());
         let finding =
@@ -34,6 +40,40 @@ impl Report {
         put("notes", json!(self.notes));
         Value::Object(all)
     }
+}
+
+/// What the models think of the ids that follow; null where none does.
+fn on_text(text: Option<&OnText>) -> Vec<(String, Value)> {
+    type Of = fn(&OnText) -> Mean;
+    let means: [(&str, Of); 6] = [
+        ("ppl_reference", |text| text.reference),
+        ("ppl_candidate", |text| text.candidate),
+        ("ln_ppl_ratio", |text| text.ln_ratio),
+        ("ppl_ratio", |text| text.ratio),
+        ("ppl_difference", |text| text.difference),
+        ("rms_delta_p", |text| text.rms_delta_p),
+    ];
+    let both = |(key, mean): (&str, Of)| {
+        let mean = text.map(mean);
+        let error = (format!("{key}_error"), json!(mean.map(|mean| mean.error)));
+        [(key.to_owned(), json!(mean.map(|mean| mean.value))), error]
+    };
+    let mut all: Vec<(String, Value)> = means.into_iter().flat_map(both).collect();
+    let mut put = |key: &str, value: Value| all.push((key.to_owned(), value));
+    put("ln_ppl_correlation", json!(text.and_then(|text| text.correlation)));
+    put("mean_delta_p", json!(text.map(|text| text.delta_p.mean.value)));
+    put("mean_delta_p_error", json!(text.map(|text| text.delta_p.mean.error)));
+    put("max_delta_p", json!(text.map(|text| text.delta_p.max())));
+    put("min_delta_p", json!(text.map(|text| text.delta_p.min())));
+    let shares = |text: &OnText| percentiles(&text.delta_p, DELTA_P_SHARES);
+    put("delta_p_percentiles", json!(text.map(shares)));
+    all
+}
+
+/// `{"99.9": …, "50": …}`.
+fn percentiles(spread: &Spread, shares: &[f64]) -> Map<String, Value> {
+    let one = |share: &f64| (format!("{share}"), json!(spread.quantile(share / 100.0)));
+    shares.iter().map(one).collect()
 }
 
 fn gate(gate: &super::Gate) -> Value {

@@ -5,6 +5,14 @@
 
 use rayon::prelude::*;
 
+use super::statistics::{Mean, Spread, covariance};
+
+/// The percentiles of KLD that llama-perplexity prints.
+pub(super) const KLD_SHARES: &[f64] = &[99.9, 99.0, 95.0, 90.0, 50.0, 10.0, 5.0, 1.0, 0.1];
+/// The percentiles of Δp that it prints.
+pub(super) const DELTA_P_SHARES: &[f64] =
+    &[99.9, 99.0, 95.0, 90.0, 75.0, 50.0, 25.0, 10.0, 5.0, 1.0, 0.1];
+
 /// What is known of two models' logits at one position.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Position {
@@ -16,8 +24,17 @@ struct Position {
     /// Σr² over the vocabulary.
     power: f64,
     max_abs_diff: f64,
-    /// −ln p(next id) by the reference and by the candidate.
-    surprise: Option<(f64, f64)>,
+    /// What both think of the id that follows, if one does.
+    followed: Option<Followed>,
+}
+
+/// What two models think of the id that follows a position.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Followed {
+    /// −ln p by the reference and by the candidate.
+    surprise: (f64, f64),
+    /// p by the candidate − p by the reference.
+    delta_p: f64,
 }
 
 /// How near two models' predictions are.
@@ -25,30 +42,70 @@ struct Position {
 pub struct Metrics {
     /// Positions compared.
     pub positions: usize,
-    /// Mean of KLD(reference ‖ candidate), in nats.
-    pub mean_kld: f64,
-    /// Standard error of that mean, as if positions were independent.
-    pub mean_kld_error: f64,
-    /// Median of KLD.
-    pub median_kld: f64,
-    /// 99th percentile of KLD, by nearest rank.
-    pub p99_kld: f64,
-    /// Maximum of KLD.
-    pub max_kld: f64,
+    /// KLD(reference ‖ candidate), in nats.
+    pub kld: Spread,
     /// Share of positions where both think the same id most likely.
-    pub top1_agreement: f64,
-    /// Standard error of that share.
-    pub top1_error: f64,
+    pub top1: Mean,
     /// Σ(c − r)² / Σr² over all logits.
     pub nmse: f64,
     /// The largest |c − r| of all logits.
     pub max_abs_diff: f64,
-    /// Perplexity of the reference on the ids, if there was an id to predict.
-    pub ppl_reference: Option<f64>,
-    /// Perplexity of the candidate on the ids.
-    pub ppl_candidate: Option<f64>,
+    /// What the models think of the ids that follow, if any does.
+    pub text: Option<OnText>,
     /// KLD at each position.
     pub klds: Vec<f64>,
+}
+
+/// What two models think of the ids that really follow.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OnText {
+    /// Perplexity of the reference.
+    pub reference: Mean,
+    /// Perplexity of the candidate.
+    pub candidate: Mean,
+    /// ln(candidate's perplexity / reference's).
+    pub ln_ratio: Mean,
+    /// Candidate's perplexity / reference's.
+    pub ratio: Mean,
+    /// Candidate's perplexity − reference's.
+    pub difference: Mean,
+    /// Correlation of the two logarithms of perplexity; nothing where either never varies.
+    pub correlation: Option<f64>,
+    /// Δp = candidate's probability of the id that follows − reference's.
+    pub delta_p: Spread,
+    /// √ mean of Δp².
+    pub rms_delta_p: Mean,
+}
+
+impl OnText {
+    fn of(followed: &[Followed]) -> Option<Self> {
+        let all = || followed.iter();
+        let reference = Mean::of(all().map(|f| f.surprise.0));
+        let candidate = Mean::of(all().map(|f| f.surprise.1));
+        let both = covariance(all().map(|f| f.surprise));
+        let (reference_ppl, candidate_ppl) = (exp(reference), exp(candidate));
+        let (r, c) = (reference_ppl.value, candidate_ppl.value);
+        // Errors that go together cancel in a difference: so it is taken at each position.
+        let ln_ratio = Mean::of(all().map(|f| f.surprise.1 - f.surprise.0));
+        let apart = Mean::of(all().map(|f| c * f.surprise.1 - r * f.surprise.0));
+        let difference = Mean { value: c - r, error: apart.error };
+        let varies = reference.error * candidate.error;
+        let deltas: Vec<f64> = all().map(|f| f.delta_p).collect();
+        Some(Self {
+            reference: reference_ppl,
+            candidate: candidate_ppl,
+            ln_ratio,
+            ratio: exp(ln_ratio),
+            difference,
+            correlation: (varies > 0.0).then(|| both / varies),
+            delta_p: Spread::of(&deltas)?,
+            rms_delta_p: Mean::of(deltas.iter().map(|d| d * d)).map(f64::sqrt, |x| 0.5 / x.sqrt()),
+        })
+    }
+}
+
+fn exp(mean: Mean) -> Mean {
+    mean.map(libm::exp, libm::exp)
 }
 
 /// Gathers positions in their order.
@@ -74,45 +131,20 @@ impl Gather {
     /// The numbers over all positions; nothing if there are none.
     pub fn finish(&self) -> Option<Metrics> {
         let all = &self.0;
-        let n = all.len() as f64;
         let klds: Vec<f64> = all.iter().map(|p| p.kld).collect();
-        let mut sorted = klds.clone();
-        sorted.sort_by(f64::total_cmp);
-        let max_kld = *sorted.last()?;
-        let mean = klds.iter().sum::<f64>() / n;
-        let variance = klds.iter().map(|kld| (kld - mean) * (kld - mean)).sum::<f64>() / n;
-        let top1 = all.iter().filter(|p| p.same_top).count() as f64 / n;
         let ratio =
             all.iter().map(|p| p.error).sum::<f64>() / all.iter().map(|p| p.power).sum::<f64>();
-        let surprises: Vec<(f64, f64)> = all.iter().filter_map(|p| p.surprise).collect();
-        let perplexity = |side: fn(&(f64, f64)) -> f64| {
-            let sum: f64 = surprises.iter().map(side).sum();
-            (!surprises.is_empty()).then(|| libm::exp(sum / surprises.len() as f64))
-        };
+        let followed: Vec<Followed> = all.iter().filter_map(|p| p.followed).collect();
         Some(Metrics {
             positions: all.len(),
-            mean_kld: mean,
-            mean_kld_error: (variance / n).sqrt(),
-            median_kld: median(&sorted),
-            p99_kld: sorted[(sorted.len() * 99).div_ceil(100) - 1],
-            max_kld,
-            top1_agreement: top1,
-            top1_error: (top1 * (1.0 - top1) / n).sqrt(),
+            kld: Spread::of(&klds)?,
+            top1: Mean::share(all.iter().map(|p| p.same_top)),
             // Two models that answer zeros everywhere are equal.
             nmse: if all.iter().all(|p| p.error == 0.0) { 0.0 } else { ratio },
             max_abs_diff: all.iter().fold(0.0, |max, p| greater(max, p.max_abs_diff)),
-            ppl_reference: perplexity(|pair| pair.0),
-            ppl_candidate: perplexity(|pair| pair.1),
+            text: OnText::of(&followed),
             klds,
         })
-    }
-}
-
-fn median(sorted: &[f64]) -> f64 {
-    let middle = sorted.len() / 2;
-    match sorted.len() % 2 {
-        0 => (sorted[middle - 1] + sorted[middle]) / 2.0,
-        _ => sorted[middle],
     }
 }
 
@@ -138,19 +170,20 @@ fn position(reference: &[f32], candidate: &[f32], next: Option<u32>) -> Position
         power += if r.is_infinite() { 0.0 } else { r * r };
         max_abs_diff = greater(max_abs_diff, diff.abs());
     }
-    let surprise = next.and_then(|id| {
+    let followed = next.and_then(|id| {
         let id = id as usize;
         let (r, c) = (reference.get(id)?, candidate.get(id)?);
-        Some((r_norm - f64::from(*r), c_norm - f64::from(*c)))
+        let surprise = (r_norm - f64::from(*r), c_norm - f64::from(*c));
+        Some(Followed { surprise, delta_p: libm::exp(-surprise.1) - libm::exp(-surprise.0) })
     });
     let same_top = top(reference) == top(candidate);
     // Rounding can leave −1e-17 where the distributions are equal.
     let kld = if kld < 0.0 { 0.0 } else { kld };
-    Position { kld, same_top, error, power, max_abs_diff, surprise }
+    Position { kld, same_top, error, power, max_abs_diff, followed }
 }
 
 /// ln Σ exp(x).
-fn log_sum_exp(logits: &[f32]) -> f64 {
+pub(super) fn log_sum_exp(logits: &[f32]) -> f64 {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let max = f64::from(max);
     let sum: f64 = logits.iter().map(|&x| libm::exp(f64::from(x) - max)).sum();
@@ -176,8 +209,8 @@ mod tests {
     #[test]
     fn equal_logits_do_not_differ() {
         let metrics = metrics(&[1.0, 2.0], &[1.0, 2.0], &[None]);
-        assert_eq!((metrics.mean_kld, metrics.nmse, metrics.top1_agreement), (0.0, 0.0, 1.0));
-        assert_eq!((metrics.ppl_reference, metrics.max_abs_diff), (None, 0.0));
+        assert_eq!((metrics.kld.mean.value, metrics.nmse, metrics.top1.value), (0.0, 0.0, 1.0));
+        assert_eq!((metrics.text, metrics.max_abs_diff), (None, 0.0));
     }
 
     /// p = (1/2, 1/2), q = (1/4, 3/4): KLD = ½ ln(½ / ¼) + ½ ln(½ / ¾) = ½ ln(4/3).
@@ -185,10 +218,13 @@ mod tests {
     fn divergence_and_perplexity_of_known_distributions() {
         let three = 3f32.ln();
         let metrics = metrics(&[0.0, 0.0], &[0.0, three], &[Some(1)]);
-        assert!((metrics.mean_kld - 0.5 * (4.0f64 / 3.0).ln()).abs() < 1e-7);
-        assert!((metrics.ppl_reference.unwrap() - 2.0).abs() < 1e-12);
-        assert!((metrics.ppl_candidate.unwrap() - 4.0 / 3.0).abs() < 1e-7);
-        assert_eq!(metrics.top1_agreement, 0.0);
+        assert!((metrics.kld.mean.value - 0.5 * (4.0f64 / 3.0).ln()).abs() < 1e-7);
+        let text = metrics.text.unwrap();
+        assert!((text.reference.value - 2.0).abs() < 1e-12);
+        assert!((text.candidate.value - 4.0 / 3.0).abs() < 1e-7);
+        assert!((text.delta_p.mean.value - 0.25).abs() < 1e-7);
+        assert!((text.rms_delta_p.value - 0.25).abs() < 1e-7);
+        assert_eq!(metrics.top1.value, 0.0);
         // The reference is all zeros: no error can be small against it.
         assert!(metrics.nmse.is_infinite());
     }
@@ -197,25 +233,35 @@ mod tests {
     #[test]
     fn a_shift_is_no_divergence() {
         let metrics = metrics(&[1.0, 2.0, 0.0, 4.0], &[11.0, 12.0, 10.0, 14.0], &[None, None]);
-        assert!(metrics.max_kld < 1e-12 && metrics.nmse > 1.0);
+        assert!(metrics.kld.max() < 1e-12 && metrics.nmse > 1.0);
     }
 
     #[test]
     fn a_nan_is_never_small() {
         let metrics = metrics(&[1.0, 2.0], &[f32::NAN, 2.0], &[None]);
         assert!(
-            metrics.mean_kld.is_nan() && metrics.nmse.is_nan() && metrics.max_abs_diff.is_nan()
+            metrics.kld.mean.value.is_nan()
+                && metrics.nmse.is_nan()
+                && metrics.max_abs_diff.is_nan()
         );
     }
 
+    /// What identical models print: zeros, and not nearly zeros.
     #[test]
-    fn percentiles_by_nearest_rank() {
+    fn equal_models_differ_by_exactly_nothing() {
         let mut gather = Gather::default();
-        for i in 0..200 {
-            gather.add(2, &[0.0, 0.0], &[0.0, i as f32 / 100.0], &[None]);
+        for i in 0..20u32 {
+            let logits = [i as f32 / 7.0, -1.5];
+            gather.add(2, &logits, &logits, &[Some(i % 2)]);
         }
         let metrics = gather.finish().unwrap();
-        assert_eq!(metrics.p99_kld, metrics.klds[197]);
-        assert_eq!(metrics.median_kld, (metrics.klds[99] + metrics.klds[100]) / 2.0);
+        assert_eq!((metrics.kld.mean, metrics.kld.max()), (Mean::default(), 0.0));
+        assert_eq!(metrics.top1, Mean { value: 1.0, error: 0.0 });
+        let text = metrics.text.unwrap();
+        let zero = Mean::default();
+        assert_eq!((text.ln_ratio, text.difference, text.rms_delta_p), (zero, zero, zero));
+        assert_eq!((text.delta_p.min(), text.delta_p.max()), (0.0, 0.0));
+        assert_eq!(text.ratio.value, 1.0);
+        assert!((text.correlation.unwrap() - 1.0).abs() < 1e-12);
     }
 }

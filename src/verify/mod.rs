@@ -13,6 +13,7 @@
 //! table of a family before it is run: each model runs by its own conventions, or a wrong row of
 //! the table would cancel itself.
 
+pub mod chunks;
 mod diff;
 mod gates;
 mod html;
@@ -21,20 +22,23 @@ mod junit;
 mod metrics;
 mod own;
 mod pair;
+pub mod perplexity;
 mod report;
 mod rows;
 mod rule;
 mod scan;
+pub mod statistics;
 mod text;
 pub mod tokens;
 
 #[cfg(test)]
 mod tests;
 
+pub use chunks::Chunk;
 pub use diff::{Diff, Difference, Unlike, diff};
 pub use gates::asked::Asked;
 pub use gates::logits::{Open, Runner, decoder};
-pub use metrics::{Gather, Metrics};
+pub use metrics::{Gather, Metrics, OnText};
 pub use own::QuantizerFor;
 pub use report::{Bound, Finding, Gate, Kind, Report, TensorReport};
 
@@ -45,8 +49,8 @@ use pair::Pairs;
 
 /// How two models are compared.
 pub struct Options<'a> {
-    /// The ids to run on; generated if there are none.
-    pub tokens: Option<Vec<u32>>,
+    /// What the models are run on.
+    pub on: On,
     /// Ids that are not drawn when ids are generated: control tokens.
     pub special: Vec<u32>,
     /// What the user asks for, beside the gates that always hold.
@@ -57,11 +61,23 @@ pub struct Options<'a> {
     pub quantizer_for: QuantizerFor,
 }
 
-/// Generated ids, no wishes, and this program's own runner and encoders.
+/// What models are run on.
+#[derive(Debug, Clone, Default)]
+pub enum On {
+    /// Ids that are drawn.
+    #[default]
+    Drawn,
+    /// These ids, every position of which is scored.
+    Ids(Vec<u32>),
+    /// A long text.
+    Chunks(Vec<Chunk>),
+}
+
+/// Drawn ids, no wishes, and this program's own runner and encoders.
 impl Default for Options<'_> {
     fn default() -> Self {
         Self {
-            tokens: None,
+            on: On::Drawn,
             special: Vec::new(),
             asked: Asked::default(),
             open: Some(&decoder),
@@ -100,7 +116,7 @@ pub fn compare(reference: &Model, candidate: &Model, options: &Options<'_>) -> R
     let same = report.gates.iter().all(|gate| gate.pass)
         && weights.bit_equal
         && reference.naming == candidate.naming;
-    if same && options.tokens.is_none() && !options.asked.needs_logits() {
+    if same && matches!(options.on, On::Drawn) && !options.asked.needs_logits() {
         let text = "every tensor has the same name, type and bytes, and every hyper-parameter is \
                     equal: the models were not run, because they cannot differ";
         report.notes.push(text.into());
@@ -146,17 +162,21 @@ impl Sides<'_> {
             let text = "cannot be encoded as it is in the candidate, so logits have no limit";
             report.notes.push(format!("{name}: {text}; give --max-kld for one"));
         }
-        let mut special = options.special.clone();
-        special.extend(self.reference.tokenizer.iter().flat_map(tokens::special));
-        let generated = || tokens::generate(hyper, &special);
-        let ids = options.tokens.clone().unwrap_or_else(generated);
+        let chunks = match &options.on {
+            On::Drawn => {
+                let mut special = options.special.clone();
+                special.extend(self.reference.tokenizer.iter().flat_map(tokens::special));
+                chunks::whole(hyper, &tokens::generate(hyper, &special))
+            }
+            On::Ids(ids) => chunks::whole(hyper, ids),
+            On::Chunks(chunks) => chunks.clone(),
+        };
         let plan = Plan {
             reference: self.reference,
             candidate: self.candidate,
             own: (!exact && unknown.is_empty()).then_some(&own),
             exact: exact && pairs.findings.is_empty(),
-            hyper,
-            ids: &ids,
+            chunks: &chunks,
         };
         match gates::logits::run(&plan, open)? {
             Ran::Compared(metrics, gate) => {

@@ -230,6 +230,5 @@ fn spellings(name: &str, prefix: &str) -> Vec<String> {
 
 /// Whether a GGUF name belongs to a row of the table of which this is true.
 fn has(family: Option<&'static Arch>, name: &str, is: fn(&arch::Row) -> bool) -> bool {
-    let stem = name.strip_suffix(".weight").unwrap_or(name);
-    family.is_some_and(|arch| arch.rows.iter().any(|row| row.gguf == stem && is(row)))
+    family.is_some_and(|arch| arch.row_of_gguf(name).is_some_and(is))
 }

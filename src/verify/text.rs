@@ -2,8 +2,10 @@
 
 use std::fmt::Write;
 
+use super::metrics::{DELTA_P_SHARES, KLD_SHARES};
 use super::report::number;
-use super::{Bound, Diff, Gate, Metrics, Report, Unlike};
+use super::statistics::{Mean, Spread};
+use super::{Bound, Diff, Gate, Metrics, OnText, Report, Unlike};
 use crate::ir::error::escape;
 
 /// Lines of a list that are shown unless all are asked for.
@@ -87,22 +89,49 @@ fn gate_line(out: &mut String, gate: &Gate) {
 }
 
 fn metric_lines(out: &mut String, m: &Metrics) {
-    let ppl = |value: Option<f64>| value.map_or("unknown".into(), number);
     let _ = writeln!(out, "\nlogits at {} positions:", m.positions);
-    let _ = writeln!(
-        out,
-        "  KLD         mean {} ± {}, median {}, p99 {}, max {}",
-        number(m.mean_kld),
-        number(m.mean_kld_error),
-        number(m.median_kld),
-        number(m.p99_kld),
-        number(m.max_kld)
-    );
-    let share = |x: f64| format!("{:.2} %", 100.0 * x);
-    let _ = writeln!(out, "  same top    {} ± {}", share(m.top1_agreement), share(m.top1_error));
+    let kld = shares(&m.kld, KLD_SHARES, 1.0);
+    let _ = writeln!(out, "  KLD         mean {}, max {}", mean(m.kld.mean), number(m.kld.max()));
+    let _ = writeln!(out, "              {kld}, min {}", number(m.kld.min()));
+    let _ = writeln!(out, "  same top    {}", percent(m.top1));
     let _ = writeln!(out, "  difference  NMSE {}, max {}", number(m.nmse), number(m.max_abs_diff));
-    let (reference, candidate) = (ppl(m.ppl_reference), ppl(m.ppl_candidate));
+    if let Some(text) = &m.text {
+        text_lines(out, text);
+    }
+}
+
+/// What the models think of the ids that follow.
+fn text_lines(out: &mut String, text: &OnText) {
+    let (reference, candidate) = (mean(text.reference), mean(text.candidate));
     let _ = writeln!(out, "  perplexity  reference {reference}, candidate {candidate}");
+    let (ratio, difference) = (mean(text.ratio), mean(text.difference));
+    let _ = writeln!(out, "              ratio {ratio}, difference {difference}");
+    let correlation = text.correlation.map_or("unknown".into(), |x| format!("{:.2} %", 100.0 * x));
+    let ln_ratio = mean(text.ln_ratio);
+    let _ = writeln!(out, "              ln ratio {ln_ratio}, correlation of ln {correlation}");
+    let (delta, rms) = (&text.delta_p, percent(text.rms_delta_p));
+    let ends = (number(100.0 * delta.max()), number(100.0 * delta.min()));
+    let _ =
+        writeln!(out, "  Δp          mean {}, RMS {rms}, max {} %", percent(delta.mean), ends.0);
+    let delta = shares(delta, DELTA_P_SHARES, 100.0);
+    let _ = writeln!(out, "              {delta}, min {} %", ends.1);
+}
+
+fn mean(mean: Mean) -> String {
+    format!("{} ± {}", number(mean.value), number(mean.error))
+}
+
+fn percent(share: Mean) -> String {
+    format!("{:.3} ± {:.3} %", 100.0 * share.value, 100.0 * share.error)
+}
+
+/// `99.9% 0.1, …, median 0.01, …`.
+fn shares(spread: &Spread, shares: &[f64], unit: f64) -> String {
+    let one = |share: &f64| {
+        let name = if *share == 50.0 { "median".to_owned() } else { format!("{share}%") };
+        format!("{name} {}", number(unit * spread.quantile(share / 100.0)))
+    };
+    shares.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 impl Diff {

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Somebody who wants to know how far the writing is. Told by several threads at once.
+/// Somebody who wants to know how far the work is. Told by several threads at once.
 pub trait Progress: Sync {
-    /// So many bytes will be written.
+    /// So many bytes, or chunks, there are to do.
     fn start(&self, total: u64);
 
-    /// So many more have been.
-    fn add(&self, bytes: u64);
+    /// So many more are done.
+    fn add(&self, done: u64);
 
     /// There will be no more, whether all is well or not.
     fn finish(&self);
@@ -35,17 +35,29 @@ pub fn is_shown() -> bool {
     SHOWN.load(Ordering::Relaxed)
 }
 
-/// Bytes, rate and remaining time on standard error.
+/// What a bar counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Bytes that are written.
+    Bytes,
+    /// Chunks of a text that are run.
+    Chunks,
+}
+
+/// What is done, the rate and the remaining time on standard error.
 pub struct Bar(ProgressBar);
 
 impl Bar {
     /// A bar, if standard error is a terminal; otherwise nobody.
-    pub fn on_terminal() -> Box<dyn Progress> {
+    pub fn on_terminal(unit: Unit) -> Box<dyn Progress> {
         if !std::io::stderr().is_terminal() {
             return Box::new(Silent);
         }
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
-        let template = "{bytes}/{total_bytes} [{wide_bar}] {bytes_per_sec}, {eta} left";
+        let template = match unit {
+            Unit::Bytes => "{bytes}/{total_bytes} [{wide_bar}] {bytes_per_sec}, {eta} left",
+            Unit::Chunks => "{pos}/{len} chunks [{wide_bar}] {eta} left",
+        };
         let style = ProgressStyle::with_template(template);
         Box::new(Self(bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))))
     }
@@ -58,8 +70,8 @@ impl Progress for Bar {
         self.0.reset();
     }
 
-    fn add(&self, bytes: u64) {
-        self.0.inc(bytes);
+    fn add(&self, done: u64) {
+        self.0.inc(done);
     }
 
     fn finish(&self) {

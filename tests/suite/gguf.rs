@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::program::remold;
+
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/gguf")
 }
@@ -86,13 +88,29 @@ fn every_version_and_order_arrives_as_version_3() {
     assert_eq!(tensors, 32);
 }
 
+/// What llama.cpp's own converter of byte orders made, turned back.
 #[test]
-fn packed_blocks_of_the_other_byte_order_are_refused_by_name() {
+fn packed_blocks_of_the_other_byte_order_are_turned() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let output = convert(&fixtures().join("big_packed.gguf"), &dir.path().join("out.gguf"));
+    let (there, back) = (dir.path().join("there.gguf"), dir.path().join("back.gguf"));
+    let before = converted(&fixtures().join("packed.gguf"), &there);
+    let found = converted(&fixtures().join("big_packed.gguf"), &back);
+    let big = std::fs::read(fixtures().join("big_packed.gguf")).expect("a fixture");
+    assert_eq!((read(&big).endian, read(&big).tensors.len()), (gguf::Endian::Big, 8));
+    assert!(found == before, "other bytes than those of the little-endian file");
+}
+
+/// Of a packing whose other order nobody has defined, all are named, unless they are left out.
+#[test]
+fn packed_blocks_of_an_unknown_order_are_refused_by_name() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (source, target) = (fixtures().join("big_unknown.gguf"), dir.path().join("out.gguf"));
+    let output = convert(&source, &target);
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(4), "{error}");
-    assert!(error.contains("tensor 'packed': q8_0: packed blocks in big-endian order"), "{error}");
+    assert!(error.contains("'packed' is made of q5_1 blocks in big-endian order"), "{error}");
+    let left = remold!("convert", source, target, "--exclude", "packed", "--quiet").ends(0);
+    assert_eq!(read(&std::fs::read(&target).expect("made")).tensors.len(), 1, "{}", left.told());
 }
 
 /// Also of types that this version cannot decode.

@@ -195,3 +195,84 @@ fn damage_is_survived() {
         }
     }
 }
+
+/// `fixtures/imatrix/tiny-llama.gguf` was computed in numpy: see fixtures/make/imatrix_measured.py.
+#[test]
+fn what_goes_into_the_matrices_is_measured() {
+    let expected = fixture("tiny-llama.gguf");
+    let tiny = crate::program::tiny();
+    let text = tiny.join("heldout.txt");
+    let gguf = fresh("tiny.gguf");
+    assert!(remold(&[&"convert", &tiny, &gguf, &"--type", &"f32"]).status.success());
+    for source in [&tiny, &gguf] {
+        let target = fresh("measured.gguf");
+        let output = remold(&[
+            &"imatrix",
+            source,
+            &"-f",
+            &text,
+            &"-o",
+            &target,
+            &"--ctx",
+            &"128",
+            &"--chunks",
+            &"2",
+        ]);
+        assert!(output.status.success(), "{output:?}");
+        let (found, expected) = (container(&target), container(&expected));
+        assert_eq!(found.tensors.len(), 2 * 7 * 3);
+        let shape = |file: &gguf::File| -> Vec<_> {
+            file.tensors.iter().map(|info| (info.name.clone(), info.dims.clone())).collect()
+        };
+        assert_eq!(shape(&found), shape(&expected));
+        for (key, value) in expected.metadata.iter().filter(|(key, _)| *key != "imatrix.datasets") {
+            assert_eq!(found.metadata.get(key), Some(value), "{key}");
+        }
+        let (found, expected) = (matrix(&target), matrix(&fixture("tiny-llama.gguf")));
+        assert_eq!(found.entries.len(), 21);
+        for (name, expected) in &expected.entries {
+            for (found, expected) in found.entries[name].iter().zip(expected.iter()) {
+                assert!((found / expected - 1.0).abs() < 1e-4, "{name}: {found} {expected}");
+            }
+        }
+    }
+}
+
+fn container(path: &Path) -> gguf::File {
+    let blob = Blob::open(path, Access::Read).expect("opens");
+    gguf::read(&blob, &gguf::Limits::default()).expect("reads")
+}
+
+fn matrix(path: &Path) -> remold::quant::ImportanceMatrix {
+    let blob = Blob::open(path, Access::Read).expect("opens");
+    read::imatrix::read(&blob, &Limits::default()).expect("reads")
+}
+
+/// Columns that matter more are kept better: what the matrix is for. How far that helps the logits
+/// depends on the model.
+#[test]
+fn a_measured_matrix_lowers_the_errors_that_matter() {
+    let tiny = crate::program::tiny();
+    let (base, measured) = (fresh("base.gguf"), fresh("calibrated.gguf"));
+    assert!(remold(&[&"convert", &tiny, &base, &"--type", &"f32"]).status.success());
+    let text = tiny.join("heldout.txt");
+    let output = remold(&[&"imatrix", &base, &"-f", &text, &"-o", &measured, &"--chunks", &"2"]);
+    assert!(output.status.success(), "{output:?}");
+    let (plain, weighted) = (fresh("plain-q4_k.gguf"), fresh("weighted-q4_k.gguf"));
+    assert!(remold(&[&"quantize", &base, &plain, &"Q4_K_S"]).status.success());
+    let arguments: [&dyn AsRef<std::ffi::OsStr>; 6] =
+        [&"quantize", &base, &weighted, &"Q4_K_S", &"--imatrix", &measured];
+    assert!(remold(&arguments).status.success());
+    let models = [&base, &plain, &weighted].map(|path| model(path));
+    let entries = matrix(&measured).entries;
+    assert_eq!(entries.len(), 21);
+    for (name, importance) in &entries {
+        let [right, plain, weighted] =
+            models.each_ref().map(|model| model.tensors[name].to_floats().expect("weights"));
+        let error = |found: &[f32]| -> f64 {
+            let parts = right.iter().zip(found).zip(importance.iter().cycle());
+            parts.map(|((r, f), w)| f64::from((r - f) * (r - f) * w)).sum()
+        };
+        assert!(error(&weighted) < error(&plain), "{name}");
+    }
+}

@@ -24,6 +24,7 @@ fn hyper(entries: &str) -> Hyper {
         naming: Naming::HuggingFace,
         config: Config { entries },
         tensors: IndexMap::new(),
+        refused: IndexMap::new(),
         tokenizer: None,
         graph: None,
         unread_tokenizer: None,

@@ -22,6 +22,8 @@ mod judge;
 mod logits;
 mod memory;
 mod operators;
+mod perplexity;
+mod scaling;
 mod sentencepiece;
 mod tokenizer;
 mod tokenizer_files;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::program::{BINARY, Dir, Ran};
+use crate::program::{BINARY, Dir, Ran, finish};
 
 /// What SAFETY allows at any size of the model.
 const PEAK_MAX: u64 = 256 << 20;
@@ -99,4 +99,73 @@ fn peak(command: &mut Command) -> u64 {
     }
     Ran::of(format!("{command:?}"), child.wait_with_output().expect("ends")).ends(0);
     peak
+}
+
+/// Tensors of so many bytes in a file of which the disk holds the headers only.
+const LARGE: u64 = 10 << 30;
+const PIECES: u64 = 16;
+
+/// Address space for listing them, in KiB: the kernel refuses more.
+const LISTING_MAX: &str = "65536";
+
+/// A file of these parts and this length.
+fn scattered(path: &Path, parts: &[(u64, Vec<u8>)], len: u64) {
+    let file = File::create(path).expect("created");
+    for (offset, bytes) in parts {
+        file.write_all_at(bytes, *offset).expect("written");
+    }
+    file.set_len(len).expect("long");
+}
+
+fn large_checkpoint(path: &Path) {
+    let entry = |storage: u64| torch::Entry {
+        name: storage.to_string(),
+        dtype: torch::Dtype::F32,
+        shape: vec![LARGE / PIECES / 4],
+        storage: storage as usize,
+    };
+    let plan = torch::Plan::new(&(0..PIECES).map(entry).collect::<Vec<_>>()).expect("a plan");
+    scattered(path, &plan.headers, plan.len);
+}
+
+fn large_safetensors(path: &Path) {
+    let entry = |no: u64| safetensors::Entry {
+        name: no.to_string(),
+        dtype: safetensors::Dtype::F32,
+        shape: vec![LARGE / PIECES / 4],
+    };
+    let entries: Vec<_> = (0..PIECES).map(entry).collect();
+    let plan = safetensors::Plan::new(&[], &entries).expect("a plan");
+    scattered(path, &[(0, plan.header)], plan.len);
+}
+
+fn large_gguf(path: &Path) {
+    let kind = gguf::Kind::of_name("F32").expect("a type");
+    let infos: Vec<_> =
+        (0..PIECES).map(|no| (no.to_string(), vec![LARGE / PIECES / 4], kind)).collect();
+    let metadata = gguf::Metadata::default();
+    let plan = gguf::Plan::new(&metadata, &infos, gguf::ALIGNMENT_DEFAULT).expect("a plan");
+    scattered(path, &[(0, plan.header)], plan.len);
+}
+
+/// Writes a large file of one format.
+type Writer = fn(&Path);
+
+/// What lies in a file is not read to say what it is.
+#[test]
+fn a_listing_needs_little_memory() {
+    let dir = Dir::new();
+    let writers: [(&str, Writer); 3] =
+        [("x.pt", large_checkpoint), ("x.safetensors", large_safetensors), ("x.gguf", large_gguf)];
+    for (name, write) in writers {
+        let path = dir.join(name);
+        write(&path);
+        assert!(fs::metadata(&path).expect("there").len() > LARGE);
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -v $0 && exec \"$@\"", LISTING_MAX, BINARY]);
+        let ran = finish(command.args(["inspect", "--quiet", "--json"]).arg(&path)).ends(0);
+        let tensors = ran.json()["tensors"].as_array().expect("tensors").len();
+        assert_eq!(tensors as u64, PIECES, "{name}");
+        fs::remove_file(path).expect("made");
+    }
 }

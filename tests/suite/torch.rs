@@ -206,7 +206,7 @@ fn objects_of_foreign_classes_are_refused_or_left_out() {
     let path = root().join("fixtures/bad/torch/foreign_beside.pt");
     let dir = temporary();
     let target = dir.path().join("a.safetensors");
-    let error = refused(&["convert", text(&path), text(&target)], 4);
+    let error = refused(&["convert", text(&path), text(&target)], 3);
     assert!(error.contains("'my.model.Net'") && error.contains("--skip-objects"), "{error}");
     convert(&path, &target, &["--skip-objects"]);
     // zlib.crc32 of struct.pack("<f", 1), ("<qq", 2, 2), ("<f", 3) and ("<f", 4).
@@ -217,6 +217,49 @@ fn objects_of_foreign_classes_are_refused_or_left_out() {
         "z float32 [] 0x6c1b06c7",
     ];
     assert_eq!(in_safetensors(&target), expected);
+}
+
+/// Sparse, quantized and the like: named all at once, unless they are left out.
+#[test]
+fn tensors_that_cannot_be_had_are_refused_or_left_out() {
+    let path = root().join("fixtures/torch2/refused.pt");
+    let dir = temporary();
+    let target = dir.path().join("a.safetensors");
+    let odd = ["coo", "csr", "quantized", "per_channel", "meta", "nested", "complex", "fnuz"];
+    let convert = ["convert", "--no-sync", text(&path), text(&target)];
+    for command in [convert.as_slice(), &["diff", text(&path), text(&path)]] {
+        let error = refused(command, 4);
+        assert!(odd.iter().all(|name| error.contains(&format!("'{name}' is "))), "{error}");
+        assert!(error.contains("--exclude"), "{error}");
+    }
+    let error = refused(&[convert.as_slice(), &["--exclude", "^c"]].concat(), 4);
+    assert!(error.contains("'fnuz'") && !error.contains("'coo'"), "{error}");
+    let output = remold(&[convert.as_slice(), &["--exclude", "^[^p]|per"]].concat());
+    let notes = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{notes}");
+    assert!(odd.iter().all(|name| notes.contains(&format!("{name}: left out"))), "{notes}");
+    assert_eq!(in_safetensors(&target), ["plain float32 [2, 3] 0x91e79017"]);
+    let listed = remold(&["inspect", "--tensors", text(&path)]);
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert!(odd.iter().all(|name| listed.contains(&format!("  {name} "))), "{listed}");
+}
+
+/// What torch 2.8 wrote and summed, through the program and back.
+#[test]
+fn types_of_today_arrive_whole() {
+    let folder = root().join("fixtures/torch2");
+    let dir = temporary();
+    let target = dir.path().join("a.pt");
+    let text = std::fs::read_to_string(folder.join("newer.golden")).expect("a golden");
+    // One name has a line break and a tab.
+    let (lines, _) = text.split_once("größe").expect("the last line");
+    let expected: Vec<String> = lines.lines().map(str::to_owned).collect();
+    for name in ["newer.pt", "newer_stream.pt", "newer_deflated.pt"] {
+        convert(&folder.join(name), &target, &[]);
+        let found = in_checkpoint(&target);
+        let matching = expected.iter().filter(|line| found.contains(line)).count();
+        assert_eq!((matching, found.len()), (15, 16), "{name}");
+    }
 }
 
 /// A flipped bit in a tensor: nothing that uses the weights goes on with it.

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use wire::{Cursor, Endian, Error, ReadAt, Result, Why};
 
 use crate::crc::crc32;
+use crate::inflate::Deflated;
 use crate::text::quoted;
 use crate::value::{Pickle, Stated};
 use crate::zip::{Archive, Entry, Method};
@@ -24,12 +25,16 @@ use crate::{Checkpoint, Options, Storage, names, pickle, plan};
 /// Pickles that may stand beside `data.pkl`; of these only the constants are read.
 const PICKLES: &[&str] = &["data.pkl", "constants.pkl", "bytecode.pkl", "mobile_debug_handles.pkl"];
 
+/// Longest pickle that is inflated: it is held in memory, which a stored one is not.
+const INFLATED_MAX: u64 = 64 << 20;
+
 pub(crate) fn read(source: &dyn ReadAt, options: &Options) -> Result<Checkpoint> {
     let archive = Archive::open(source)?;
     let root = root(&archive)?;
     let reader = Reader { source, options, archive: &archive, root };
     let mut checkpoint = Checkpoint {
         tensors: Vec::new(),
+        refused: Vec::new(),
         storages: Vec::new(),
         notes: Vec::new(),
         byteorder: reader.byteorder()?,
@@ -89,31 +94,26 @@ impl Reader<'_> {
     fn part(&self, checkpoint: &mut Checkpoint, part: Part) -> Result<()> {
         let name = format!("{}/{}", self.root, part.pickle);
         let missing = || Error::invalid(0, format!("entry {}", quoted(&name)), "is missing");
-        let entry = self.archive.get(&name).ok_or_else(missing)?;
-        self.stored(entry)?;
-        if let Some(note) = self.intact(entry)? {
+        let data = self.data(self.archive.get(&name).ok_or_else(missing)?)?;
+        if let Some(note) = data.intact()? {
             checkpoint.notes.push(note);
         }
-        let pickle = self.pickle(entry)?;
+        let pickle = self.pickle(&data)?;
         // Constants without tensors are common: an empty tuple.
         let storages = pickle.storages.iter().map(|stated| self.storage(&part, stated));
         let storages = storages.collect::<Result<Vec<_>>>()?;
         let named = names::name(&pickle, part.prefix)?;
-        checkpoint.notes.extend(named.notes.iter().cloned());
-        plan::add(&mut checkpoint.tensors, &pickle, &storages, named)?;
+        plan::add(checkpoint, &pickle, &storages, named)?;
         checkpoint.storages.extend(storages);
         Ok(())
     }
 
-    fn pickle(&self, entry: &Entry) -> Result<Pickle> {
-        let mut c = Cursor::new(self.source);
-        c.seek(entry.offset);
-        let end = entry.offset.saturating_add(entry.len);
+    fn pickle(&self, data: &EntryData<'_>) -> Result<Pickle> {
+        let (mut c, end) = data.cursor();
         let pickle = pickle::read(&mut c, end, self.options)?;
         if c.offset() != end {
             let rule = format!("{} bytes follow its STOP", end.saturating_sub(c.offset()));
-            let what = format!("entry {}", quoted(&entry.name));
-            return Err(Error::invalid(c.offset(), what, rule));
+            return Err(Error::invalid(c.offset(), data.what(), rule));
         }
         Ok(pickle)
     }
@@ -124,72 +124,57 @@ impl Reader<'_> {
             let rule = "is stated as a view, which only files before 1.6 have";
             return Err(Error::invalid(stated.at, what, rule));
         }
-        let Some(len) = stated.element.bytes().and_then(|bytes| stated.count.checked_mul(bytes))
-        else {
-            let feature = format!("{} elements of {:?}", stated.count, stated.element);
-            return Err(Error::unsupported(stated.at, what, feature));
+        let Some(len) = stated.count.checked_mul(stated.element.bytes()) else {
+            let rule = format!("its {} elements do not fit in 64 bits", stated.count);
+            return Err(Error::invalid(stated.at, what, rule));
         };
         if stated.meta {
             let (key, offset) = (stated.key.clone(), 0);
-            return Ok(Arc::new(Storage { key, offset, len: 0, crc: None }));
+            return Ok(Arc::new(Storage { key, offset, len: 0, crc: None, deflated: None }));
         }
         let name = format!("{}/{}/{}", self.root, part.storages, stated.key);
         let Some(entry) = self.archive.get(&name) else {
             let rule = format!("its entry {} is missing", quoted(&name));
             return Err(Error::invalid(stated.at, what, rule));
         };
-        self.stored(entry)?;
-        if entry.len != len {
+        if entry.inflated != len {
             let why = Why::Mismatch {
-                found: format!("an entry of {} bytes", entry.len),
+                found: format!("an entry of {} bytes", entry.inflated),
                 expected: format!("{len} bytes for {} elements", stated.count),
             };
             return Err(Error::new(entry.header, what, why));
         }
         // No bytes have the checksum 0; for others it means that none was made.
         let crc = Some(entry.crc).filter(|&crc| crc != 0 || len == 0);
-        Ok(Arc::new(Storage { key: stated.key.clone(), offset: entry.offset, len, crc }))
-    }
-
-    /// Entries are read in place.
-    fn stored(&self, entry: &Entry) -> Result<()> {
-        match entry.method {
-            Method::Stored => Ok(()),
-            Method::Deflated => {
-                let what = format!("entry {}", quoted(&entry.name));
-                let feature = "it is deflated, which torch never does with data; unzip the \
-                               checkpoint and zip it again with the stored method";
-                Err(Error::unsupported(entry.header, what, feature))
-            }
-        }
-    }
-
-    /// Compares the checksum; one of 0 is what `set_crc32_options(False)` writes, and is noted.
-    fn intact(&self, entry: &Entry) -> Result<Option<String>> {
-        let found = crc32(self.source, entry.offset, entry.len)?;
-        if found == entry.crc {
-            return Ok(None);
-        }
-        if entry.crc == 0 {
-            let name = quoted(&entry.name);
-            return Ok(Some(format!("entry {name} states no checksum (0), so it was not checked")));
-        }
-        let why = Why::Mismatch {
-            found: format!("CRC-32 {found:#010x}"),
-            expected: format!("{:#010x}: the bytes are damaged", entry.crc),
+        // Torch stores data; who zips a checkpoint anew deflates it.
+        let place = entry.offset..entry.offset.saturating_add(entry.len);
+        let (offset, deflated) = match entry.method {
+            Method::Stored => (entry.offset, None),
+            Method::Deflated => (0, Some(place)),
         };
-        Err(Error::new(entry.offset, format!("entry {}", quoted(&entry.name)), why))
+        Ok(Arc::new(Storage { key: stated.key.clone(), offset, len, crc, deflated }))
+    }
+
+    /// The data of an entry that is read as a whole.
+    fn data<'e>(&'e self, entry: &'e Entry) -> Result<EntryData<'e>> {
+        let mut data = EntryData { source: self.source, entry, inflated: None };
+        if entry.method == Method::Deflated {
+            let place = entry.offset..entry.offset.saturating_add(entry.len);
+            let (source, len, what) = (self.source, entry.inflated, data.what());
+            let stream = Deflated { source, place, len, what };
+            data.inflated = Some(stream.all(INFLATED_MAX, "bytes of a deflated pickle")?);
+        }
+        Ok(data)
     }
 
     fn byteorder(&self) -> Result<Endian> {
         let Some(entry) = self.archive.get(&format!("{}/byteorder", self.root)) else {
             return Ok(Endian::Little);
         };
-        self.stored(entry)?;
-        self.intact(entry)?;
-        let mut c = Cursor::new(self.source);
-        c.seek(entry.offset);
-        match c.bytes(entry.len, 16, "length of the byte order", "byteorder")?.as_slice() {
+        let data = self.data(entry)?;
+        data.intact()?;
+        let (mut c, _) = data.cursor();
+        match c.bytes(entry.inflated, 16, "length of the byte order", "byteorder")?.as_slice() {
             b"little" => Ok(Endian::Little),
             b"big" => Ok(Endian::Big),
             other => {
@@ -197,5 +182,49 @@ impl Reader<'_> {
                 Err(Error::new(entry.offset, "byteorder", Why::Unknown { value }))
             }
         }
+    }
+}
+
+/// The data of one entry: in the file, or inflated.
+struct EntryData<'e> {
+    source: &'e dyn ReadAt,
+    entry: &'e Entry,
+    inflated: Option<Vec<u8>>,
+}
+
+impl EntryData<'_> {
+    /// A cursor at the begin of the data, and their end.
+    fn cursor(&self) -> (Cursor<'_>, u64) {
+        let (mut c, start) = match &self.inflated {
+            Some(bytes) => (Cursor::new(bytes), 0),
+            None => (Cursor::new(self.source), self.entry.offset),
+        };
+        c.seek(start);
+        (c, start.saturating_add(self.entry.inflated))
+    }
+
+    /// Compares the checksum; one of 0 is what `set_crc32_options(False)` writes, and is noted.
+    fn intact(&self) -> Result<Option<String>> {
+        let entry = self.entry;
+        let found = match &self.inflated {
+            Some(bytes) => crc32(bytes, 0, entry.inflated)?,
+            None => crc32(self.source, entry.offset, entry.len)?,
+        };
+        if found == entry.crc {
+            return Ok(None);
+        }
+        if entry.crc == 0 {
+            let what = self.what();
+            return Ok(Some(format!("{what} states no checksum (0), so it was not checked")));
+        }
+        let why = Why::Mismatch {
+            found: format!("CRC-32 {found:#010x}"),
+            expected: format!("{:#010x}: the bytes are damaged", entry.crc),
+        };
+        Err(Error::new(entry.offset, self.what(), why))
+    }
+
+    fn what(&self) -> String {
+        format!("entry {}", quoted(&self.entry.name))
     }
 }

@@ -53,21 +53,21 @@ const DTYPES: &[Row] = &[
 ];
 
 /// Element types that have no plain values, so that copying their bytes would be wrong:
-/// torch's name, the class of their storages, and the bytes of an element where they are whole.
+/// torch's name, the class of their storages, and the bytes by which torch counts them.
 #[rustfmt::skip]
-const REFUSED: &[(&str, &str, Option<u64>)] = &[
-    ("complex32",     "ComplexHalfStorage",   Some(4)),
-    ("complex64",     "ComplexFloatStorage",  Some(8)),
-    ("complex128",    "ComplexDoubleStorage", Some(16)),
-    ("cfloat",        "",                     Some(8)),
-    ("cdouble",       "",                     Some(16)),
-    ("chalf",         "",                     Some(4)),
-    ("qint8",         "QInt8Storage",         Some(1)),
-    ("quint8",        "QUInt8Storage",        Some(1)),
-    ("qint32",        "QInt32Storage",        Some(4)),
-    ("quint4x2",      "QUInt4x2Storage",      None),
-    ("quint2x4",      "QUInt2x4Storage",      None),
-    ("float4_e2m1fn_x2", "",                  Some(1)),
+const REFUSED: &[(&str, &str, u64)] = &[
+    ("complex32",     "ComplexHalfStorage",   4),
+    ("complex64",     "ComplexFloatStorage",  8),
+    ("complex128",    "ComplexDoubleStorage", 16),
+    ("cfloat",        "",                     8),
+    ("cdouble",       "",                     16),
+    ("chalf",         "",                     4),
+    ("qint8",         "QInt8Storage",         1),
+    ("quint8",        "QUInt8Storage",        1),
+    ("qint32",        "QInt32Storage",        4),
+    ("quint4x2",      "QUInt4x2Storage",      1),
+    ("quint2x4",      "QUInt2x4Storage",      1),
+    ("float4_e2m1fn_x2", "",                  1),
 ];
 
 impl Dtype {
@@ -97,8 +97,8 @@ pub(crate) enum Element {
     Known(Dtype),
     /// Bytes; each tensor says of which type.
     Untyped,
-    /// A type that is not read, by torch's name, and its bytes where they are whole.
-    Refused(&'static str, Option<u64>),
+    /// A type that is not read, by torch's name, and its bytes.
+    Refused(&'static str, u64),
 }
 
 impl Element {
@@ -122,11 +122,11 @@ impl Element {
         known.or_else(|| refused().map(|row| Self::Refused(row.0, row.2)))
     }
 
-    /// Bytes of an element, if they are whole.
-    pub(crate) fn bytes(self) -> Option<u64> {
+    /// Bytes of an element.
+    pub(crate) fn bytes(self) -> u64 {
         match self {
-            Self::Known(dtype) => Some(dtype.bytes()),
-            Self::Untyped => Some(1),
+            Self::Known(dtype) => dtype.bytes(),
+            Self::Untyped => 1,
             Self::Refused(_, bytes) => bytes,
         }
     }

@@ -21,11 +21,15 @@ use crate::{Checkpoint, Options, Storage, names, pickle, plan};
 
 /// 0x1950a86a20f9469cfc6c, least byte first, as a pickle holds it.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
+/// The same as the protocols before 2 hold it.
+const MAGIC_LINE: &[u8] = b"119547037146038801333356L";
 const VERSION: i64 = 1001;
 
 /// The magic follows the protocol, a frame if there is one, and the length of an integer.
 pub(crate) fn probe(head: &[u8]) -> bool {
-    head.get(..32).unwrap_or(head).windows(MAGIC.len()).any(|bytes| bytes == MAGIC)
+    let head = head.get(..32).unwrap_or(head);
+    let holds = |magic: &[u8]| head.windows(magic.len()).any(|bytes| bytes == magic);
+    holds(&MAGIC) || holds(MAGIC_LINE)
 }
 
 pub(crate) fn read(source: &dyn ReadAt, options: &Options) -> Result<Checkpoint> {
@@ -51,11 +55,16 @@ pub(crate) fn read(source: &dyn ReadAt, options: &Options) -> Result<Checkpoint>
     let storages = value.storages.iter().map(|stated| storage(&placed, stated));
     let storages = storages.collect::<Result<Vec<_>>>()?;
     let named = names::name(&value, "")?;
-    let mut notes = named.notes.clone();
-    notes.push("a layout before 1.6, which has no checksums: damage would not show".to_owned());
-    let mut tensors = Vec::new();
-    plan::add(&mut tensors, &value, &storages, named)?;
-    Ok(Checkpoint { tensors, storages, notes, byteorder })
+    let note = "a layout before 1.6, which has no checksums: damage would not show";
+    let mut checkpoint = Checkpoint {
+        tensors: Vec::new(),
+        refused: Vec::new(),
+        storages: Vec::new(),
+        notes: vec![note.to_owned()],
+        byteorder,
+    };
+    plan::add(&mut checkpoint, &value, &storages, named)?;
+    Ok(Checkpoint { storages, ..checkpoint })
 }
 
 /// What is no pickle is no checkpoint either; but a dangerous name is worth its own words.
@@ -130,13 +139,13 @@ fn sized(c: &mut Cursor<'_>, stated: &Stated) -> Result<Storage> {
         let (found, expected) = (format!("{count} elements"), stated.count.to_string());
         return Err(error(Why::Mismatch { found, expected }));
     }
-    let Some(len) = stated.element.bytes().and_then(|bytes| count.checked_mul(bytes)) else {
-        let feature = format!("{count} elements of {:?}", stated.element);
-        return Err(error(Why::Unsupported { feature }));
+    let Some(len) = count.checked_mul(stated.element.bytes()) else {
+        let rule = format!("its {count} elements do not fit in 64 bits");
+        return Err(error(Why::Invalid { rule }));
     };
     let offset = c.offset();
     c.skip(len, format!("storage {}", quoted(&stated.key)))?;
-    Ok(Storage { key: stated.key.clone(), offset, len, crc: None })
+    Ok(Storage { key: stated.key.clone(), offset, len, crc: None, deflated: None })
 }
 
 /// The storage that the value means: a whole one, or a part of it.
@@ -148,12 +157,13 @@ fn storage(placed: &BTreeMap<&str, Arc<Storage>>, stated: &Stated) -> Result<Arc
         return invalid("is not in the list of keys, so the file does not hold it");
     };
     let Some((first, count)) = stated.part else { return Ok(Arc::clone(whole)) };
-    let width = stated.element.bytes().unwrap_or(1);
+    let width = stated.element.bytes();
     let within = first.checked_mul(width).zip(count.checked_mul(width));
     match within.and_then(|(start, len)| Some((start, len, wire::fits(start, len, whole.len)?))) {
         Some((start, len, _)) => {
             let offset = whole.offset.saturating_add(start);
-            Ok(Arc::new(Storage { key: stated.key.clone(), offset, len, crc: None }))
+            let key = stated.key.clone();
+            Ok(Arc::new(Storage { key, offset, len, crc: None, deflated: None }))
         }
         None => invalid("a view of it reaches past its end"),
     }

@@ -14,7 +14,8 @@
 //! storage; one that is the same view as an earlier one is a tied weight.
 //!
 //! Source: `torch/serialization.py` of PyTorch 2 and 1.5; there is no specification. Refused: the
-//! tar container of 2016, sparse, quantized, complex and meta tensors, deflated entries.
+//! tar container of 2016. Sparse, quantized, complex and meta tensors are listed apart from those
+//! that are read.
 //!
 //! This crate reads and writes the container: zip alone is written. It converts no element and
 //! names no model.
@@ -28,6 +29,7 @@ mod archive;
 mod crc;
 mod dtype;
 mod globals;
+mod inflate;
 mod legacy;
 mod names;
 mod pickle;
@@ -60,12 +62,23 @@ pub struct Options {
 pub struct Checkpoint {
     /// The tensors, in the order of the pickle.
     pub tensors: Vec<TensorInfo>,
+    /// The tensors that have no plain elements, in the order of the pickle.
+    pub refused: Vec<Refused>,
     /// Every storage that the pickle names, also those of tensors that were left out.
     pub storages: Vec<Arc<Storage>>,
     /// What was left out or could not be checked, one sentence each.
     pub notes: Vec<String>,
     /// The order of the bytes of every element.
     pub byteorder: Endian,
+}
+
+/// A tensor that is no plain view of a storage: sparse, quantized, complex, without values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The path to it in the pickled value, its parts joined with dots.
+    pub name: String,
+    /// What it is, such as `a sparse tensor`.
+    pub what: String,
 }
 
 impl Checkpoint {
@@ -82,6 +95,7 @@ impl Checkpoint {
 ///
 /// # Errors
 /// `Malformed`, `Unsupported` or a `Limit`, naming the place and, where there is one, the tensor.
+/// A file that mentions foreign classes is `Malformed` unless [`Options::skip_objects`] is set.
 pub fn read(source: &dyn ReadAt, options: &Options) -> Result<Checkpoint> {
     let head = head(source)?;
     let checkpoint = if is_zip(&head) {
@@ -90,7 +104,7 @@ pub fn read(source: &dyn ReadAt, options: &Options) -> Result<Checkpoint> {
         not_a_checkpoint(&head)?;
         legacy::read(source, options)?
     };
-    if checkpoint.tensors.is_empty() {
+    if checkpoint.tensors.is_empty() && checkpoint.refused.is_empty() {
         return Err(Error::invalid(0, "checkpoint", "it holds no tensors"));
     }
     Ok(checkpoint)

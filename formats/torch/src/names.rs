@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 
 use wire::{Error, Result, Why};
 
+use crate::Refused;
 use crate::globals::Meaning;
 use crate::text::quoted;
 use crate::value::{Id, Pickle, Step, Value, View};
@@ -47,6 +48,7 @@ const MODULE: &[&str] = &["_parameters", "_buffers", "_modules"];
 pub(crate) struct Named<'p> {
     /// Each tensor with its name, in the order of the pickle.
     pub(crate) tensors: Vec<(String, &'p View)>,
+    pub(crate) refused: Vec<Refused>,
     pub(crate) notes: Vec<String>,
 }
 
@@ -54,7 +56,7 @@ pub(crate) struct Named<'p> {
 /// with `prefix`.
 ///
 /// # Errors
-/// `Unsupported` for a tensor of a kind that is not read, `Malformed` for one without a name.
+/// `Malformed` for a tensor without a name, `TooLarge` for more names than the file accounts for.
 pub(crate) fn name<'p>(pickle: &'p Pickle, prefix: &str) -> Result<Named<'p>> {
     let holds = survey(pickle)?;
     let skipped = optimizer(pickle, &holds);
@@ -68,6 +70,7 @@ pub(crate) fn name<'p>(pickle: &'p Pickle, prefix: &str) -> Result<Named<'p>> {
         room: ROOM.saturating_add(pickle.len.saturating_mul(ROOM_PER_BYTE)),
         left_out: 0,
         found: Vec::new(),
+        refused: Vec::new(),
     };
     walk.run()?;
     let mut notes = Vec::new();
@@ -83,7 +86,7 @@ pub(crate) fn name<'p>(pickle: &'p Pickle, prefix: &str) -> Result<Named<'p>> {
     if walk.left_out > 0 {
         notes.push(format!("{} values that hold no tensor are left out", walk.left_out));
     }
-    Ok(Named { tensors: walk.found, notes })
+    Ok(Named { tensors: walk.found, refused: walk.refused, notes })
 }
 
 /// Which values hold a tensor, directly or not.
@@ -184,6 +187,7 @@ struct Walk<'p> {
     room: u64,
     left_out: u64,
     found: Vec<(String, &'p View)>,
+    refused: Vec<Refused>,
 }
 
 /// A value whose children are being visited.
@@ -270,30 +274,29 @@ impl<'p> Walk<'p> {
     }
 
     fn tensor(&mut self, id: Id) -> Result<()> {
-        let what = || format!("tensor {}", quoted(&self.name));
-        let view: &'p View = match self.pickle.value(id) {
-            Value::Tensor(view) => view,
-            Value::Unread(kind) => {
-                let feature = format!("it is {kind}; make a plain tensor of it before saving");
-                return Err(Error::unsupported(self.pickle.start, what(), feature));
-            }
-            _ => return Ok(()),
-        };
         if self.name.is_empty() {
-            return Err(Error::invalid(view.at, "tensor", "its name is empty"));
+            return Err(Error::invalid(self.pickle.start, "tensor", "its name is empty"));
         }
-        let rank = self.pickle.row(view.shape).len() as u64;
-        let cost = TENSOR_COST.saturating_add(rank.saturating_mul(16));
-        let cost = cost.saturating_add(self.name.len() as u64);
-        self.spend(cost)?;
-        self.found.push((self.name.clone(), view));
+        self.spend(TENSOR_COST.saturating_add(self.name.len() as u64))?;
+        match self.pickle.value(id) {
+            Value::Tensor(view) => {
+                let rank = self.pickle.row(view.shape).len() as u64;
+                self.spend(rank.saturating_mul(16))?;
+                self.found.push((self.name.clone(), view));
+            }
+            Value::Unread(kind) => {
+                let what = (*kind).to_owned();
+                self.refused.push(Refused { name: self.name.clone(), what });
+            }
+            _ => {}
+        }
         Ok(())
     }
 
     /// Takes bytes, or steps, from the room that a pickle of this size is given.
     fn spend(&mut self, cost: u64) -> Result<()> {
         let Some(room) = self.room.checked_sub(cost) else {
-            let count = self.found.len() as u64;
+            let count = self.found.len().saturating_add(self.refused.len()) as u64;
             let lift = "names of tensors for a pickle of this size";
             let why = Why::TooLarge { value: count.saturating_add(1), max: count, lift };
             return Err(Error::new(self.pickle.start, "pickle", why));

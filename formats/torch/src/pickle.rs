@@ -14,6 +14,7 @@
 
 mod atoms;
 mod containers;
+mod escapes;
 mod objects;
 mod rebuild;
 
@@ -47,15 +48,17 @@ const EMPTY: Id = Id(4);
 /// Reads the pickle at the cursor; afterwards the cursor stands behind its STOP.
 ///
 /// # Errors
-/// `Malformed` with the place of the opcode; `Unsupported` if it mentions foreign names and these
-/// are not to be skipped; `TooLarge` above one of the limits.
+/// `Malformed` with the place of the opcode, or naming what foreign names it mentions if these are
+/// not to be skipped; `TooLarge` above one of the limits.
 pub(crate) fn read(c: &mut Cursor<'_>, end: u64, options: &Options) -> Result<Pickle> {
     let start = c.offset();
     let end = end.min(start.saturating_add(PICKLE_MAX));
     let mut machine = Machine::new(c, end, options);
     let result = machine.run();
-    // A foreign name is the likelier cause of whatever went wrong after it.
-    machine.foreign()?;
+    if !matches!(&result, Err(error) if error.what == GLOBAL) {
+        // A foreign name is the likelier cause of whatever went wrong after it.
+        machine.foreign()?;
+    }
     let root = result?;
     let len = machine.c.offset().saturating_sub(start);
     let Machine { values, globals, storages, .. } = machine;
@@ -332,11 +335,11 @@ impl<'c, 's> Machine<'c, 's> {
             return Ok(());
         };
         let first = self.globals.iter().find(|global| global.meaning == Meaning::Foreign);
-        let feature = format!(
+        let rule = format!(
             "objects of foreign classes ({names}); --skip-objects reads the tensors and leaves \
              these objects out"
         );
         let at = first.map_or(self.start, |global| global.at);
-        Err(Error::unsupported(at, "pickle globals", feature))
+        Err(Error::invalid(at, "pickle globals", rule))
     }
 }

@@ -9,33 +9,51 @@ use wire::{Error, Result, Why};
 use crate::names::Named;
 use crate::text::quoted;
 use crate::value::{Pickle, View};
-use crate::{Storage, TensorInfo};
+use crate::{Checkpoint, Dtype, Refused, Storage, TensorInfo};
 
 /// Largest tensor, in bytes, that repeats elements of a smaller storage. A broadcast mask or
 /// embedding stays far below; a few bytes that claim terabytes do not.
 const EXPANDED_MAX: u64 = 1 << 30;
 
-/// Adds the named views to `tensors`; `storages` stand in the order of the pickle's.
+/// Adds the named views to a checkpoint; `storages` stand in the order of the pickle's.
 ///
 /// # Errors
-/// `Malformed` for a view that reaches outside its storage or a name given twice, `Unsupported`
-/// for element types that are not read; each names the tensor.
+/// `Malformed`, naming the tensor, for a view that reaches outside its storage or a name given
+/// twice.
 pub(crate) fn add(
-    tensors: &mut Vec<TensorInfo>,
+    checkpoint: &mut Checkpoint,
     pickle: &Pickle,
     storages: &[Arc<Storage>],
     named: Named<'_>,
 ) -> Result<()> {
-    let mut names: BTreeSet<String> = tensors.iter().map(|t| t.name.clone()).collect();
+    let Checkpoint { tensors, refused, notes, .. } = checkpoint;
+    notes.extend(named.notes);
+    let known = tensors.iter().map(|tensor| &tensor.name);
+    let known = known.chain(refused.iter().map(|tensor| &tensor.name));
+    let mut names: BTreeSet<String> = known.cloned().collect();
+    let mut unique = |name: &str, at: u64| {
+        if names.insert(name.to_owned()) {
+            return Ok(());
+        }
+        let what = format!("tensor {}", quoted(name));
+        Err(Error::invalid(at, what, "two paths of keys lead to this name"))
+    };
+    for tensor in named.refused {
+        unique(&tensor.name, pickle.start)?;
+        refused.push(tensor);
+    }
     let mut first = BTreeMap::new();
     for (name, view) in named.tensors {
         let Some(storage) = storages.get(view.storage as usize) else { continue };
-        let mut tensor = tensor(pickle, name, view, storage)?;
-        if !names.insert(tensor.name.clone()) {
-            let what = format!("tensor {}", quoted(&tensor.name));
-            let rule = "two paths of keys lead to this name";
-            return Err(Error::invalid(view.at, what, rule));
-        }
+        unique(&name, view.at)?;
+        let dtype = match view.dtype() {
+            Ok(dtype) => dtype,
+            Err(what) => {
+                refused.push(Refused { name, what });
+                continue;
+            }
+        };
+        let mut tensor = tensor(pickle, name, (view, dtype), storage)?;
         let same =
             (view.storage, tensor.element_offset, tensor.shape.clone(), tensor.strides.clone());
         match first.entry((same, tensor.dtype)) {
@@ -52,14 +70,10 @@ pub(crate) fn add(
 fn tensor(
     pickle: &Pickle,
     name: String,
-    view: &View,
+    (view, dtype): (&View, Dtype),
     storage: &Arc<Storage>,
 ) -> Result<TensorInfo> {
     let what = || format!("tensor {}", quoted(&name));
-    let dtype = view.dtype().map_err(|element| {
-        let feature = format!("its elements are {element}; convert them before saving");
-        Error::unsupported(view.at, what(), feature)
-    })?;
     let counts = |id| pickle.row(id).iter().map(|&id| pickle.count(id)).collect::<Vec<u64>>();
     let (shape, strides) = (counts(view.shape), counts(view.strides));
     let element_offset = pickle.count(view.offset);

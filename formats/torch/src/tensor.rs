@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use wire::{Error, ReadAt, Result, Why};
 
-use crate::crc::crc32;
+use crate::crc::{Crc32, crc32};
 use crate::dtype::Dtype;
+use crate::inflate::Deflated;
 use crate::text::quoted;
 
 /// A run of bytes in the file that tensors are views of.
@@ -14,12 +15,15 @@ use crate::text::quoted;
 pub struct Storage {
     /// Torch's key of it.
     pub key: String,
-    /// Where its bytes begin, from the start of the file.
+    /// Where its bytes begin, from the start of the file; 0 if they are deflated.
     pub offset: u64,
     /// Its length in bytes.
     pub len: u64,
     /// Its CRC-32, where the file states one that is not zero.
     pub crc: Option<u32>,
+    /// Where the file has it deflated. Then [`Storage::inflate`] gives its bytes, and those are
+    /// what tensors are to be read from in the file's place.
+    pub deflated: Option<Range<u64>>,
 }
 
 impl Storage {
@@ -29,7 +33,14 @@ impl Storage {
     /// `Mismatch` if they differ, `Io` if they cannot be read.
     pub fn verify(&self, source: &dyn ReadAt) -> Result<()> {
         let Some(stated) = self.crc else { return Ok(()) };
-        let found = crc32(source, self.offset, self.len)?;
+        let found = match &self.deflated {
+            None => crc32(source, self.offset, self.len)?,
+            Some(place) => {
+                let mut crc = Crc32::default();
+                self.stream(source, place).each(&mut |piece| crc.update(piece))?;
+                crc.value()
+            }
+        };
         if found == stated {
             return Ok(());
         }
@@ -37,7 +48,23 @@ impl Storage {
             found: format!("CRC-32 {found:#010x}"),
             expected: format!("{stated:#010x}: the bytes are damaged"),
         };
-        Err(Error::new(self.offset, format!("storage {}", quoted(&self.key)), why))
+        let at = self.deflated.as_ref().map_or(self.offset, |place| place.start);
+        Err(Error::new(at, format!("storage {}", quoted(&self.key)), why))
+    }
+
+    /// The bytes of a deflated storage.
+    ///
+    /// # Errors
+    /// `Invalid` if the stream is damaged or stands for another number of bytes, `Io` if it cannot
+    /// be read; `TooLarge` above `max` bytes, the limit of this name.
+    pub fn inflate(&self, source: &dyn ReadAt, max: u64, lift: &'static str) -> Result<Vec<u8>> {
+        let none = 0..0;
+        self.stream(source, self.deflated.as_ref().unwrap_or(&none)).all(max, lift)
+    }
+
+    fn stream<'a>(&self, source: &'a dyn ReadAt, place: &Range<u64>) -> Deflated<'a> {
+        let what = format!("storage {}", quoted(&self.key));
+        Deflated { source, place: place.clone(), len: self.len, what }
     }
 }
 
@@ -67,7 +94,8 @@ impl TensorInfo {
         wire::product(&self.shape).unwrap_or(0)
     }
 
-    /// The range of the file that holds the elements in row-major order, if one does.
+    /// The range of the file, or of an inflated storage, that holds the elements in row-major
+    /// order, if one does.
     pub fn contiguous(&self) -> Option<Range<u64>> {
         let mut step = 1u64;
         let count = self.count();
@@ -83,7 +111,8 @@ impl TensorInfo {
     }
 
     /// Reads elements in row-major order, from the `first` on, as many as `into` has room for.
-    /// Their bytes are as in the file: in the checkpoint's byte order.
+    /// Their bytes are as in the file: in the checkpoint's byte order. Of a deflated storage, the
+    /// source is what [`Storage::inflate`] gave.
     ///
     /// # Errors
     /// `Truncated` if the tensor has fewer elements, `Io` if reading fails.

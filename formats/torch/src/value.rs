@@ -95,19 +95,11 @@ pub(crate) struct Pickle {
     pub(crate) len: u64,
 }
 
-/// Foreign names that are listed before the rest is only counted.
-const LISTED: usize = 20;
-
 /// The foreign ones among these names, quoted and joined, if there are any.
 pub(crate) fn foreign(globals: &[Global]) -> Option<String> {
     let foreign = globals.iter().filter(|global| global.meaning == Meaning::Foreign);
     let names: Vec<String> = foreign.map(|global| quoted(&global.name)).collect();
-    let (first, rest) = names.split_at(names.len().min(LISTED));
-    match (first, rest) {
-        ([], _) => None,
-        (first, []) => Some(first.join(", ")),
-        (first, rest) => Some(format!("{} and {} more", first.join(", "), rest.len())),
-    }
+    (!names.is_empty()).then(|| names.join(", "))
 }
 
 impl Pickle {
@@ -182,12 +174,12 @@ impl Object {
 }
 
 impl View {
-    /// The element type, where it is one that is read.
-    pub(crate) fn dtype(&self) -> Result<Dtype, &'static str> {
+    /// The element type, or what the tensor is if it has none that is read.
+    pub(crate) fn dtype(&self) -> Result<Dtype, String> {
         match self.element {
             Element::Known(dtype) => Ok(dtype),
-            Element::Refused(name, _) => Err(name),
-            Element::Untyped => Err("untyped"),
+            Element::Refused(name, _) => Err(format!("of type {name}")),
+            Element::Untyped => Err("of no type".to_owned()),
         }
     }
 }

@@ -62,7 +62,7 @@ pub(crate) struct Entry {
     pub(crate) crc: u32,
     pub(crate) method: Method,
     /// Bytes that its data takes once inflated.
-    inflated: u64,
+    pub(crate) inflated: u64,
     flags: u16,
 }
 

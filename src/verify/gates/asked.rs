@@ -32,11 +32,11 @@ impl Asked {
             gates.push(Gate { option: Some(option), ..gate });
         };
         if let Some(limit) = self.max_kld {
-            let (value, text) = of(|metrics| metrics.mean_kld, "mean KLD, as asked");
+            let (value, text) = of(|metrics| metrics.kld.mean.value, "mean KLD, as asked");
             add(Gate::at_most("max-kld", value, limit, text), "--max-kld");
         }
         if let Some(limit) = self.min_top1 {
-            let (value, text) = of(|metrics| metrics.top1_agreement, "same top id, as asked");
+            let (value, text) = of(|metrics| metrics.top1.value, "same top id, as asked");
             add(Gate::at_least("min-top1", value, limit, text), "--min-top1");
         }
         if let Some(limit) = self.max_nmse {

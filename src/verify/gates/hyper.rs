@@ -67,7 +67,7 @@ pub(crate) fn compare(reference: &Model, candidate: &Model) -> Result<Compared> 
         Ok(found) => fields(&expected, &found, &mut out),
         Err(error) => out.findings.push(Finding::new(NAME, "configuration", error.to_string())),
     }
-    let (theirs, ours) = (arch::is_tied(reference), arch::is_tied(candidate));
+    let (theirs, ours) = (arch::is_tied(family, reference), arch::is_tied(other, candidate));
     let word = |tied| if tied { "tied to the embedding" } else { "of its own" };
     if theirs != ours {
         out.differs("output matrix", word(theirs), word(ours));
@@ -88,7 +88,7 @@ fn fields(expected: &Hyper, found: &Hyper, out: &mut Compared) {
             out.differs(field.text(), text(theirs), text(ours));
         }
     }
-    let (theirs, ours) = match (arch::frequencies(expected), arch::frequencies(found)) {
+    let (theirs, ours) = match (frequencies(expected), frequencies(found)) {
         (Ok(theirs), Ok(ours)) => (theirs, ours),
         (Err(_), Err(_)) => return,
         (theirs, ours) => {
@@ -108,6 +108,11 @@ fn fields(expected: &Hyper, found: &Hyper, out: &mut Compared) {
         let name = "attention multiplier of the rope scaling";
         out.differs(name, theirs.1.to_string(), ours.1.to_string());
     }
+}
+
+/// The rotary frequencies of a text as long as the context.
+fn frequencies(hyper: &Hyper) -> Result<(Vec<f32>, f32)> {
+    arch::frequencies(hyper, hyper.context.unwrap_or(1))
 }
 
 /// The value that decides: a window as long as the context is none.

@@ -1,10 +1,12 @@
 //! The gate of logits: both models run on the same ids, each by its own conventions.
 
-use crate::ir::{Error, Fault, Hyper, Model, Result};
+use std::ops::Range;
+
+use crate::ir::{Error, Fault, Model, Result};
 use crate::run::{Cache, Decoder};
+use crate::verify::chunks::Chunk;
 use crate::verify::metrics::{Gather, Metrics};
 use crate::verify::report::{Gate, number};
-use crate::verify::tokens;
 
 /// What the gate is called.
 pub(crate) const NAME: &str = "logits";
@@ -47,12 +49,12 @@ pub fn decoder(model: &Model) -> Result<Box<dyn Runner + '_>> {
     Ok(Box::new(Decoding { decoder, cache }))
 }
 
-struct Decoding<'m> {
-    decoder: Decoder<'m>,
+struct Decoding {
+    decoder: Decoder,
     cache: Cache,
 }
 
-impl Runner for Decoding<'_> {
+impl Runner for Decoding {
     fn vocab(&self) -> usize {
         self.decoder.vocab()
     }
@@ -77,10 +79,8 @@ pub(crate) struct Plan<'p> {
     pub(crate) own: Option<&'p Model>,
     /// Whether every value is equal.
     pub(crate) exact: bool,
-    /// The reference's hyper-parameters.
-    pub(crate) hyper: &'p Hyper,
-    /// The ids.
-    pub(crate) ids: &'p [u32],
+    /// What they are run on.
+    pub(crate) chunks: &'p [Chunk],
 }
 
 /// What came of it.
@@ -120,23 +120,23 @@ pub(crate) fn run(plan: &Plan<'_>, open: &Open) -> Result<Ran> {
     let mut own = plan.own.map(open).transpose()?;
     let (mut gather, mut baseline) = (Gather::default(), Gather::default());
     let step = (HELD / (expected.max(1) * 4)).clamp(1, 64);
-    for text in tokens::pieces(plan.hyper, plan.ids) {
-        reference.begin(text.len())?;
-        own.as_mut().map_or(Ok(()), |own| own.begin(text.len()))?;
-        if let Err(error) = candidate.begin(text.len()) {
+    for chunk in plan.chunks {
+        let len = chunk.ids.len();
+        reference.begin(len)?;
+        own.as_mut().map_or(Ok(()), |own| own.begin(len))?;
+        if let Err(error) = candidate.begin(len) {
             return Ok(Ran::Failed(error));
         }
-        for start in (0..text.len()).step_by(step) {
-            let ids = &text[start..text.len().min(start + step)];
-            let next: Vec<Option<u32>> =
-                (start..start + ids.len()).map(|i| text.get(i + 1).copied()).collect();
-            let theirs = reference.forward(ids)?;
-            match candidate.forward(ids) {
-                Ok(ours) => gather.add(expected, &theirs, &ours, &next),
+        for start in (0..len).step_by(step) {
+            let ids = start..len.min(start + step);
+            let part = Part::of(chunk, ids.clone(), expected);
+            let theirs = reference.forward(&chunk.ids[ids.clone()])?;
+            match candidate.forward(&chunk.ids[ids.clone()]) {
+                Ok(ours) => part.compare(&theirs, &ours, &mut gather),
                 Err(error) => return Ok(Ran::Failed(error)),
             }
             if let Some(own) = &mut own {
-                baseline.add(expected, &theirs, &own.forward(ids)?, &next);
+                part.compare(&theirs, &own.forward(&chunk.ids[ids])?, &mut baseline);
             }
         }
     }
@@ -147,12 +147,34 @@ pub(crate) fn run(plan: &Plan<'_>, open: &Open) -> Result<Ran> {
     Ok(Ran::Compared(Box::new(metrics), gate))
 }
 
+/// The scored positions among those that are run at once.
+struct Part {
+    vocab: usize,
+    /// Logits of the scored positions.
+    logits: Range<usize>,
+    next: Vec<Option<u32>>,
+}
+
+impl Part {
+    fn of(chunk: &Chunk, ids: Range<usize>, vocab: usize) -> Self {
+        let first = chunk.scored.start.clamp(ids.start, ids.end);
+        let end = chunk.scored.end.clamp(first, ids.end);
+        let logits = (first - ids.start) * vocab..(end - ids.start) * vocab;
+        Self { vocab, logits, next: (first..end).map(|i| chunk.next(i)).collect() }
+    }
+
+    fn compare(&self, reference: &[f32], candidate: &[f32], gather: &mut Gather) {
+        let (theirs, ours) = (&reference[self.logits.clone()], &candidate[self.logits.clone()]);
+        gather.add(self.vocab, theirs, ours, &self.next);
+    }
+}
+
 fn judge(plan: &Plan<'_>, metrics: &Metrics, baseline: Option<Metrics>) -> Option<Gate> {
     if plan.exact {
         let text = "NMSE: every weight has the same value, so only the order of sums may differ";
         return Some(Gate::at_most(NAME, metrics.nmse, EXACT_NMSE, text));
     }
-    let own = baseline?.mean_kld;
+    let own = baseline?.kld.mean.value;
     let text = format!("mean KLD; our own encoding gives {}", number(own));
-    Some(Gate::at_most(NAME, metrics.mean_kld, 2.0 * own + EPSILON_KLD, text))
+    Some(Gate::at_most(NAME, metrics.kld.mean.value, 2.0 * own + EPSILON_KLD, text))
 }

@@ -7,8 +7,9 @@ use super::{assert_caught, with_running, without_running};
 use crate::ir::{DType, Model, Value};
 use crate::verify::gates::logits::{Plan, Ran, decoder, run};
 use crate::verify::gates::tensors;
-use crate::verify::pair;
-use crate::{arch, quant, verify::own};
+
+use crate::quant;
+use crate::verify::{Chunk, own, pair};
 
 /// The types in which a fault of weights must be caught.
 fn types() -> Vec<DType> {
@@ -256,8 +257,8 @@ fn a_truncated_vocabulary() {
 #[test]
 fn logits_see_what_the_table_would_hide() {
     let good = reference(DType::BF16, Like::default());
-    let hyper = arch::hyper(arch::require(&good).unwrap(), &good).unwrap();
     let ids: Vec<u32> = (0..64).map(|i| i * 53 % VOCAB as u32).collect();
+    let chunks = [Chunk { scored: 0..ids.len(), ids }];
     for (dtype, exact) in [(DType::F32, true), (packing("q4_0"), false)] {
         let mut candidate = honest(&good, dtype);
         for layer in 0..2 {
@@ -270,7 +271,7 @@ fn logits_see_what_the_table_would_hide() {
         assert!(unknown.is_empty(), "{unknown:?}");
         let own = (!exact).then_some(&own);
         let (reference, candidate) = (&good, &candidate);
-        let plan = Plan { reference, candidate, own, exact, hyper: &hyper, ids: &ids };
+        let plan = Plan { reference, candidate, own, exact, chunks: &chunks };
         let Ran::Compared(_, Some(gate)) = run(&plan, &decoder).unwrap() else {
             panic!("both models run");
         };

@@ -40,7 +40,7 @@ fn to_every_packing() {
     for quantizer in quant::QUANTIZERS {
         let report = with_running(&good, &honest(&good, DType::Packed(quantizer.block)));
         assert_passes(&report);
-        assert!(report.logits.as_ref().is_some_and(|m| m.mean_kld > 0.0), "{quantizer:?}");
+        assert!(report.logits.as_ref().is_some_and(|m| m.kld.mean.value > 0.0), "{quantizer:?}");
     }
 }
 
@@ -123,7 +123,7 @@ fn the_same_bytes_are_exact_and_not_run() {
     let asked = Asked { max_kld: Some(0.0), ..Asked::default() };
     let report = compare(&good, &good.clone(), &Options { asked, ..Options::default() }).unwrap();
     assert_passes(&report);
-    assert_eq!(report.logits.map(|metrics| metrics.mean_kld), Some(0.0));
+    assert_eq!(report.logits.map(|metrics| metrics.kld.mean.value), Some(0.0));
 }
 
 /// What cannot be run is compared as far as it goes, and says so; what was asked of logits fails.

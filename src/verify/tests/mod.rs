@@ -8,7 +8,7 @@ mod honest;
 mod model;
 mod shown;
 
-use super::{Options, Report, compare};
+use super::{On, Options, Report, compare};
 use crate::ir::Model;
 
 /// Compares tensors and hyper-parameters alone.
@@ -19,8 +19,8 @@ fn without_running(reference: &Model, candidate: &Model) -> Report {
 
 /// Compares everything, on a few ids.
 fn with_running(reference: &Model, candidate: &Model) -> Report {
-    let tokens = Some((0..48).map(|i| i * 37 % model::VOCAB as u32).collect());
-    let options = Options { tokens, ..Options::default() };
+    let on = On::Ids((0..48).map(|i| i * 37 % model::VOCAB as u32).collect());
+    let options = Options { on, ..Options::default() };
     compare(reference, candidate, &options).expect("the reference is good")
 }
 

@@ -47,6 +47,7 @@ pub(super) fn reference(dtype: DType, like: Like) -> Model {
         naming: Naming::HuggingFace,
         config: config(like),
         tensors,
+        refused: IndexMap::new(),
         tokenizer: None,
         graph: None,
         unread_tokenizer: None,

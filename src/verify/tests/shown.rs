@@ -3,7 +3,7 @@
 use super::model::{Like, alter, honest, packing, reference};
 use super::with_running;
 use crate::ir::DType;
-use crate::verify::{Asked, Options, Report, compare};
+use crate::verify::{Asked, On, Options, Report, compare};
 
 const NAME: &str = "a<script>alert('x')</script>&\u{1b}[31m";
 
@@ -71,7 +71,7 @@ fn no_name_breaks_out_of_a_page_or_a_terminal() {
 fn a_wish_that_fails_says_what_would_pass() {
     let good = reference(DType::BF16, Like::default());
     let asked = Asked { max_kld: Some(1e-9), min_top1: Some(0.1), max_nmse: Some(1.0) };
-    let options = Options { asked, tokens: Some((0..40).collect()), ..Options::default() };
+    let options = Options { asked, on: On::Ids((0..40).collect()), ..Options::default() };
     let report = compare(&good, &honest(&good, packing("q4_0")), &options).unwrap();
     let failing: Vec<&str> = report.gates.iter().filter(|g| !g.pass).map(|g| g.name).collect();
     assert_eq!(failing, ["max-kld"]);

@@ -16,7 +16,7 @@ fn files_read_as_gguf_py_reads_them() {
         let file = read(&bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         assert_eq!(dump(&file, &bytes), golden, "{}", path.display());
     }
-    assert_eq!(paths.len(), 14);
+    assert_eq!(paths.len(), 16);
 }
 
 /// gguf-py flattens nested arrays; here is their shape.

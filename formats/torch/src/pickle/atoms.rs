@@ -2,7 +2,7 @@
 
 use wire::{Result, Why};
 
-use super::{FALSE, Machine, NONE, PLAIN, TRUE};
+use super::{FALSE, Machine, NONE, PLAIN, TRUE, escapes};
 use crate::value::{Id, Value};
 
 /// Longest line of the text protocol that is read, in bytes.
@@ -88,6 +88,9 @@ impl Machine<'_, '_> {
         if let Ok(value) = digits.parse() {
             return self.int(value);
         }
+        if let Ok(value) = digits.parse::<i128>() {
+            return self.make(Value::Big(minimal(&value.to_le_bytes()).into()));
+        }
         let plain = digits.strip_prefix('-').unwrap_or(digits);
         let long = plain.len() as u64;
         if long > INTEGER_MAX || plain.is_empty() || !plain.bytes().all(|b| b.is_ascii_digit()) {
@@ -96,14 +99,22 @@ impl Machine<'_, '_> {
         Ok(PLAIN)
     }
 
-    /// Text in the line protocol; with escapes it is data that no name is made of.
+    /// Text in the line protocol: of Unicode, or bytes of Python 2 in quotes.
     fn text_line(&mut self, op: u8) -> Result<Id> {
-        let line = self.line()?;
-        let text = if op == b'V' { Some(line.as_str()) } else { unquoted(line.trim_end()) };
+        let line = self.line_bytes()?;
+        let text = if op == b'V' { escapes::unicode(&line) } else { self.quoted_line(&line)? };
         match text {
-            Some(text) if text.contains('\\') => Ok(PLAIN),
             Some(text) => self.make(Value::Text(text.into())),
-            None => self.invalid("a string without its quotes"),
+            None if op == b'V' => self.invalid("text with an escape that stands for nothing"),
+            None => Ok(PLAIN),
+        }
+    }
+
+    /// A string of Python 2, which is text where it can be.
+    fn quoted_line(&self, line: &[u8]) -> Result<Option<String>> {
+        match escapes::unquoted(line.trim_ascii_end()).and_then(escapes::bytes) {
+            Some(bytes) => Ok(String::from_utf8(bytes).ok()),
+            None => self.invalid("a string without its quotes, or with an escape cut short"),
         }
     }
 
@@ -154,10 +165,15 @@ impl Machine<'_, '_> {
 
     /// The text up to the next newline.
     pub(super) fn line(&mut self) -> Result<String> {
+        let bytes = self.line_bytes()?;
+        String::from_utf8(bytes).or_else(|_| self.invalid("a line that is not UTF-8"))
+    }
+
+    fn line_bytes(&mut self) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         loop {
             match self.array("line of text")? {
-                [b'\n'] => break,
+                [b'\n'] => return Ok(bytes),
                 [byte] => bytes.push(byte),
             }
             if bytes.len() > LINE_MAX {
@@ -166,11 +182,17 @@ impl Machine<'_, '_> {
                 return Err(wire::Error::new(self.at, "line of text", why));
             }
         }
-        String::from_utf8(bytes).or_else(|_| self.invalid("a line that is not UTF-8"))
     }
 }
 
-fn unquoted(line: &str) -> Option<&str> {
-    let within = |quote| line.strip_prefix(quote)?.strip_suffix(quote);
-    within('\'').or_else(|| within('"'))
+/// Two's complement without the bytes that only repeat the sign, as LONG1 has it.
+fn minimal(bytes: &[u8]) -> &[u8] {
+    let mut rest = bytes;
+    while let [head @ .., last, sign] = rest
+        && [0, 0xFF].contains(sign)
+        && last >> 7 == sign >> 7
+    {
+        rest = rest.get(..head.len().saturating_add(1)).unwrap_or(rest);
+    }
+    rest
 }

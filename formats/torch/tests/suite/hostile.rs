@@ -27,6 +27,12 @@ fn hostile_files_end_as_the_manifest_says() {
                 assert!(error.offset <= bytes.len() as u64, "{name}: {error}");
                 refused += 1;
             }
+            // Tensors that are no plain ones are for the caller to refuse.
+            (Ok(checkpoint), "error") if checkpoint.tensors.is_empty() => {
+                assert_eq!(checkpoint.refused.len(), 1, "{name}");
+                refused += 1;
+            }
+            (Ok(checkpoint), "error") if checkpoint.verify(&bytes).is_err() => refused += 1,
             (Ok(checkpoint), "ok") => {
                 checkpoint.verify(&bytes).unwrap();
                 accepted += 1;

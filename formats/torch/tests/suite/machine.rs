@@ -130,9 +130,6 @@ fn views_outside_their_storage_are_refused() {
         ("long record", View { count: 3, shape: &[3], strides: &[1], ..WHOLE }, "expected 12"),
         ("missing record", View { key: "7", ..WHOLE }, "'a/data/7' is missing"),
         ("key with a path", View { key: "../x", ..WHOLE }, "no plain label"),
-        ("complex", View { class: "ComplexFloatStorage", count: 2, ..WHOLE }, "complex64"),
-        ("quantized", View { class: "QInt32Storage", ..WHOLE }, "qint32"),
-        ("meta", View { location: "meta", ..WHOLE }, "meta tensor"),
     ];
     for (what, view, words) in cases {
         refused(what, &one(&view), words);
@@ -143,8 +140,25 @@ fn views_outside_their_storage_are_refused() {
 }
 
 #[test]
+fn tensors_without_plain_elements_are_listed() {
+    for (view, expected) in [
+        (View { class: "ComplexFloatStorage", count: 2, ..WHOLE }, "of type complex64"),
+        (View { class: "QInt32Storage", ..WHOLE }, "of type qint32"),
+        (View { location: "meta", ..WHOLE }, "a meta tensor, which has no values"),
+    ] {
+        let checkpoint = accepted(expected, &one(&view));
+        assert!(checkpoint.tensors.is_empty());
+        let found = checkpoint.refused.iter().map(|r| (r.name.as_str(), r.what.as_str()));
+        assert_eq!(found.collect::<Vec<_>>(), [("w", expected)]);
+    }
+}
+
+#[test]
 fn names_are_unique_text() {
     let w = || tensor(&WHOLE);
+    let meta = || tensor(&View { location: "meta", ..WHOLE });
+    let paths = dict(&[("a.b", meta()), ("a", dict(&[("b", w())]))]);
+    refused("path twice", &checkpoint(&pickle(&paths)), "two paths of keys lead to this name");
     let twice = dict(&[("w", w()), ("w", w())]);
     refused("key twice", &checkpoint(&pickle(&twice)), "the key 'w' twice");
     let paths = dict(&[("a.b", w()), ("a", dict(&[("b", w())]))]);

@@ -8,6 +8,7 @@ mod hostile;
 mod machine;
 mod plan;
 mod refusals;
+mod today;
 
 use std::path::{Path, PathBuf};
 

@@ -1,0 +1,95 @@
+//! Recipes against what they should make.
+
+use super::*;
+use crate::ir::Blob;
+
+fn numbers(dims: Vec<u64>) -> Tensor {
+    let shape = Shape::new(dims).unwrap();
+    let bytes = (0..shape.count()).flat_map(|i| (i as f32).to_le_bytes()).collect();
+    Tensor::span(DType::F32, shape, Arc::new(Blob::memory("test", bytes)), 0).unwrap()
+}
+
+#[test]
+fn heads_are_interleaved_and_back() {
+    let input = numbers(vec![8, 1]);
+    let op = Op::Interleave { input: input.clone(), heads: 2, order: Order::ToPairs };
+    let pairs = Tensor::of(op).unwrap();
+    assert_eq!(pairs.to_floats().unwrap(), [0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]);
+    let op = Op::Interleave { input: pairs, heads: 2, order: Order::ToHalves };
+    let halves = Tensor::of(op).unwrap();
+    assert_eq!(halves.to_floats().unwrap(), input.to_floats().unwrap());
+    assert_eq!(halves.granule(), 4);
+}
+
+#[test]
+fn bytes_are_swapped_within_each_element() {
+    let blob = Arc::new(Blob::memory("test", (0..16).collect()));
+    let swapped = |dtype, count| {
+        let shape = Shape::new(vec![count]).unwrap();
+        let input = Tensor::span(dtype, shape, Arc::clone(&blob), 0).unwrap();
+        let tensor = Tensor::of(Op::SwapBytes { input }).unwrap();
+        let mut out = vec![0; 8];
+        let first = 16 / dtype.block_bytes() / 2;
+        tensor.read(first..count, &mut out, &mut Scratch::default()).unwrap();
+        out
+    };
+    assert_eq!(swapped(DType::F64, 2), [15, 14, 13, 12, 11, 10, 9, 8]);
+    assert_eq!(swapped(DType::I32, 4), [11, 10, 9, 8, 15, 14, 13, 12]);
+    assert_eq!(swapped(DType::BF16, 8), [9, 8, 11, 10, 13, 12, 15, 14]);
+    assert_eq!(swapped(DType::U8, 16), [8, 9, 10, 11, 12, 13, 14, 15]);
+}
+
+#[test]
+fn one_head_alone_is_made_from_one_head_alone() {
+    let op = Op::Interleave { input: numbers(vec![8, 3]), heads: 2, order: Order::ToPairs };
+    let pairs = Tensor::of(op).unwrap();
+    let (mut all, mut half) = (vec![0; 96], vec![0; 48]);
+    pairs.read(0..24, &mut all, &mut Scratch::default()).unwrap();
+    pairs.read(12..24, &mut half, &mut Scratch::default()).unwrap();
+    assert_eq!(all[48..], half);
+}
+
+/// Writes for each weight the importance of its column.
+static SHOWN: crate::ir::Block = crate::ir::Block {
+    name: "shown",
+    ggml_id: 9999,
+    len: 1,
+    bytes: 1,
+    needs_importance: false,
+    codec: None,
+};
+static SHOW: Quantizer = Quantizer {
+    block: &SHOWN,
+    pack: |weights, columns, importance, out| {
+        for i in 0..weights.len() {
+            out[i] = importance.map_or(0, |all| all[i % columns] as u8);
+        }
+    },
+};
+
+#[test]
+fn each_matrix_of_a_stack_is_packed_by_its_own_importance() {
+    let importance: Arc<[f32]> = (1..7).map(|n| n as f32).collect();
+    let packed = |importance| {
+        Tensor::of(Op::Pack { input: numbers(vec![3, 2, 2]), quantizer: &SHOW, importance })
+    };
+    let tensor = packed(Some(importance.clone())).unwrap();
+    let expected = [1, 2, 1, 2, 3, 4, 3, 4, 5, 6, 5, 6];
+    // In pieces that begin and end within a matrix.
+    for (from, to) in [(0, 12), (2, 6), (6, 12), (4, 6)] {
+        let mut out = vec![0; to - from];
+        let range = from as u64..to as u64;
+        tensor.read(range, &mut out, &mut Scratch::default()).unwrap();
+        assert_eq!(out, expected[from..to]);
+    }
+    let mut out = [9; 12];
+    packed(None).unwrap().read(0..12, &mut out, &mut Scratch::default()).unwrap();
+    assert_eq!(out, [0; 12]);
+    assert!(packed(Some(importance[..5].into())).is_err());
+}
+
+#[test]
+fn heads_of_an_odd_size_are_refused() {
+    let op = Op::Interleave { input: numbers(vec![6, 1]), heads: 2, order: Order::ToPairs };
+    assert!(Tensor::of(op).is_err());
+}
