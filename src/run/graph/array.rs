@@ -412,6 +412,19 @@ impl Array {
         }
     }
 
+    /// Elements from their bytes, little-endian; each of the small types in a byte of its own.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn from_bytes(dtype: Type, shape: Vec<usize>, bytes: &[u8]) -> Result<Self> {
+        Self::new(shape, super::value::decode(dtype, bytes))
+    }
+
+    /// The bytes of the elements, as [`Self::from_bytes`] takes them. Text has none.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        super::value::encode(&self.data)
+    }
+
     /// The same elements in another shape.
     ///
     /// # Errors
@@ -479,8 +492,23 @@ impl Array {
         Self::new(shape, data)
     }
 
+    /// The value with its axes in the opposite order.
+    ///
+    /// # Errors
+    /// None for an array that exists.
+    pub fn transposed(&self) -> Result<Self> {
+        let shape: Vec<usize> = self.shape.iter().rev().copied().collect();
+        let steps: Vec<isize> = strides(&self.shape).into_iter().rev().collect();
+        self.strided(&shape, &steps, 0)
+    }
+
     /// The elements at `offset + Σ index · stride`, which must lie inside.
-    pub(super) fn strided(&self, shape: &[usize], strides: &[isize], offset: usize) -> Result<Self> {
+    pub(super) fn strided(
+        &self,
+        shape: &[usize],
+        strides: &[isize],
+        offset: usize,
+    ) -> Result<Self> {
         let count: usize = shape.iter().product();
         if count == 0 {
             return Self::new(shape.to_vec(), Data::none(self.dtype()));

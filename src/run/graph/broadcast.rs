@@ -71,7 +71,8 @@ pub(super) fn pair<'c>(call: &'c Call<'_>) -> Result<(Vec<usize>, Cow<'c, Array>
     if call.version() < 7 && call.has("axis") && b.rank() < a.rank() {
         let axis = call.stated_axis(0, a.rank())?;
         let after = a.rank().checked_sub(axis + b.rank());
-        let after = after.ok_or_else(|| call.unfit(1, format!("at most {} dimensions", a.rank() - axis)))?;
+        let after = after
+            .ok_or_else(|| call.unfit(1, format!("at most {} dimensions", a.rank() - axis)))?;
         let shape = b.shape().iter().copied().chain(std::iter::repeat_n(1, after)).collect();
         let b = b.reshaped(shape)?;
         let b = stretched(&b, a.shape())?.into_owned();

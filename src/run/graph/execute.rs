@@ -69,16 +69,15 @@ impl Run<'_> {
     }
 
     fn step(&self, step: &Step, scope: &Scope<'_>) -> Result<Vec<Value>> {
-        let inputs = step.node.inputs.iter().map(|name| match (name.is_empty(), scope.find(name)) {
-            (true, _) => Ok(None),
-            (false, Some(value)) => Ok(Some(value.clone())),
-            (false, None) => Err(Error::malformed(format!("nothing makes its input '{name}'"))),
-        });
+        let inputs =
+            step.node.inputs.iter().map(|name| match (name.is_empty(), scope.find(name)) {
+                (true, _) => Ok(None),
+                (false, Some(value)) => Ok(Some(value.clone())),
+                (false, None) => Err(Error::malformed(format!("nothing makes its input '{name}'"))),
+            });
         let inputs = inputs.collect::<Result<Vec<_>>>()?;
         let made = match &step.work {
-            Work::Operator(compute) => {
-                compute(&Call { step, inputs, scope, run: self })?
-            }
+            Work::Operator(compute) => compute(&Call { step, inputs, scope, run: self })?,
             Work::Function(plan) => {
                 // The nodes of a function may read an input that this call leaves out.
                 let left_out = plan.inputs.len().saturating_sub(inputs.len());

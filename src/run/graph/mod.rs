@@ -17,6 +17,7 @@ mod array;
 mod broadcast;
 mod call;
 mod execute;
+mod feed;
 mod number;
 pub mod operators;
 mod plan;
@@ -26,6 +27,7 @@ mod value;
 
 pub use array::{Array, Data, Element, Real};
 pub use call::Call;
+pub use feed::Wanted;
 pub use number::Number;
 pub use plan::Plan;
 pub use types::{Small, Type};
@@ -89,12 +91,8 @@ impl Session {
         tensors: &IndexMap<String, Tensor>,
         bounds: Bounds,
     ) -> Result<Self> {
-        let empty = Plan {
-            inputs: vec![],
-            outputs: vec![],
-            constants: Default::default(),
-            steps: vec![],
-        };
+        let empty =
+            Plan { inputs: vec![], outputs: vec![], constants: Default::default(), steps: vec![] };
         let mut session = Self { plan: empty, tensors: tensors.clone(), bounds };
         let plan = plan::Planner::new(program, &session).plan(&program.graph, &program.opsets)?;
         session.plan = plan;
@@ -151,9 +149,10 @@ impl Session {
         match constant {
             Constant::Text { shape, values } => value::text(shape, values),
             Constant::Weight(name) => {
-                let tensor = self.tensors.get(name).ok_or_else(|| {
-                    Error::malformed(format!("the model has no tensor '{name}'"))
-                })?;
+                let tensor = self
+                    .tensors
+                    .get(name)
+                    .ok_or_else(|| Error::malformed(format!("the model has no tensor '{name}'")))?;
                 self.bounds.room(&[tensor.shape().count() as usize])?;
                 value::load(tensor).map_err(|error| error.at(name))
             }

@@ -126,18 +126,54 @@ macro_rules! with_number {
     ($dtype:expr, $T:ident => $body:expr) => {{
         use $crate::run::graph::types::Type;
         match $dtype {
-            Type::F64 => { type $T = f64; $body }
-            Type::F32 => { type $T = f32; $body }
-            Type::F16 => { type $T = half::f16; $body }
-            Type::BF16 => { type $T = half::bf16; $body }
-            Type::I64 => { type $T = i64; $body }
-            Type::I32 => { type $T = i32; $body }
-            Type::I16 => { type $T = i16; $body }
-            Type::I8 => { type $T = i8; $body }
-            Type::U64 => { type $T = u64; $body }
-            Type::U32 => { type $T = u32; $body }
-            Type::U16 => { type $T = u16; $body }
-            Type::U8 => { type $T = u8; $body }
+            Type::F64 => {
+                type $T = f64;
+                $body
+            }
+            Type::F32 => {
+                type $T = f32;
+                $body
+            }
+            Type::F16 => {
+                type $T = half::f16;
+                $body
+            }
+            Type::BF16 => {
+                type $T = half::bf16;
+                $body
+            }
+            Type::I64 => {
+                type $T = i64;
+                $body
+            }
+            Type::I32 => {
+                type $T = i32;
+                $body
+            }
+            Type::I16 => {
+                type $T = i16;
+                $body
+            }
+            Type::I8 => {
+                type $T = i8;
+                $body
+            }
+            Type::U64 => {
+                type $T = u64;
+                $body
+            }
+            Type::U32 => {
+                type $T = u32;
+                $body
+            }
+            Type::U16 => {
+                type $T = u16;
+                $body
+            }
+            Type::U8 => {
+                type $T = u8;
+                $body
+            }
             found => {
                 let text = format!("found elements of {found}, expected numbers");
                 Err($crate::ir::Error::unsupported(text))
@@ -152,8 +188,14 @@ macro_rules! with_real {
     ($dtype:expr, $R:ident => $body:expr) => {{
         use $crate::run::graph::types::Type;
         match $dtype {
-            Type::F64 => { type $R = f64; $body }
-            Type::F32 | Type::F16 | Type::BF16 => { type $R = f32; $body }
+            Type::F64 => {
+                type $R = f64;
+                $body
+            }
+            Type::F32 | Type::F16 | Type::BF16 => {
+                type $R = f32;
+                $body
+            }
             found => {
                 let text = format!("found elements of {found}, expected floats");
                 Err($crate::ir::Error::unsupported(text))

@@ -62,9 +62,10 @@ impl<'p> Planner<'p> {
             return Err(Error::limit(text));
         }
         self.depth += 1;
-        let steps = graph.nodes.iter().map(|node| {
-            self.step(node, opsets).map_err(|error| error.at(describe(node)))
-        });
+        let steps = graph
+            .nodes
+            .iter()
+            .map(|node| self.step(node, opsets).map_err(|error| error.at(describe(node))));
         let steps = steps.collect::<Result<Vec<_>>>()?;
         self.depth -= 1;
         let mut constants = HashMap::new();
@@ -120,7 +121,8 @@ impl<'p> Planner<'p> {
             nodes: function.nodes.iter().map(|node| substituted(node, &given)).collect(),
             ..Graph::default()
         };
-        let opsets = if function.opsets.is_empty() { &self.program.opsets } else { &function.opsets };
+        let opsets =
+            if function.opsets.is_empty() { &self.program.opsets } else { &function.opsets };
         self.plan(&graph, opsets)
     }
 }

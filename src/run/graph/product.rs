@@ -51,16 +51,26 @@ pub(super) fn panels(a: View<'_, f32>, b: View<'_, f32>, out: &mut [f32]) {
         return out.fill(0.0);
     }
     if n >= m {
-        lanes(a, n, |lane, column| fill(b, lane, column), |row, lane, count, sums| {
-            out[row * n + lane..][..count].copy_from_slice(&sums[..count]);
-        });
+        lanes(
+            a,
+            n,
+            |lane, column| fill(b, lane, column),
+            |row, lane, count, sums| {
+                out[row * n + lane..][..count].copy_from_slice(&sums[..count]);
+            },
+        );
     } else {
         let by_rows = a.transposed();
-        lanes(b.transposed(), m, |lane, x| fill(by_rows, lane, x), |row, lane, count, sums| {
-            for (i, sum) in sums[..count].iter().enumerate() {
-                out[(lane + i) * n + row] = *sum;
-            }
-        });
+        lanes(
+            b.transposed(),
+            m,
+            |lane, x| fill(by_rows, lane, x),
+            |row, lane, count, sums| {
+                for (i, sum) in sums[..count].iter().enumerate() {
+                    out[(lane + i) * n + row] = *sum;
+                }
+            },
+        );
     }
 }
 
@@ -92,14 +102,17 @@ pub(super) fn lanes(
     let groups: Vec<usize> = (0..count).step_by(PANELS * LANES).collect();
     // A few groups at a time, so that what is not yet put away stays small.
     for groups in groups.chunks(4 * rayon::current_num_threads().max(1)) {
-        let made: Vec<_> = groups.par_iter().map(|first| {
-            let panels = (count - first).div_ceil(LANES).min(PANELS);
-            let mut x = vec![[0.0f32; LANES]; panels * depth];
-            for (panel, x) in x.chunks_exact_mut(depth).enumerate() {
-                fill(first + panel * LANES, x);
-            }
-            (*first, panels, by_row_blocks(&x, a, panels))
-        }).collect();
+        let made: Vec<_> = groups
+            .par_iter()
+            .map(|first| {
+                let panels = (count - first).div_ceil(LANES).min(PANELS);
+                let mut x = vec![[0.0f32; LANES]; panels * depth];
+                for (panel, x) in x.chunks_exact_mut(depth).enumerate() {
+                    fill(first + panel * LANES, x);
+                }
+                (*first, panels, by_row_blocks(&x, a, panels))
+            })
+            .collect();
         for (first, panels, blocks) in made {
             for (row, out) in blocks {
                 let rows = out.len() / panels.max(1);

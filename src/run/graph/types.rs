@@ -222,7 +222,8 @@ impl Small {
 impl Layout {
     fn value(&self, code: u8) -> f32 {
         let exponent = i32::from(code >> self.mantissa);
-        let fraction = f32::from(code & ((1 << self.mantissa) - 1)) / (1u32 << self.mantissa) as f32;
+        let fraction =
+            f32::from(code & ((1 << self.mantissa) - 1)) / (1u32 << self.mantissa) as f32;
         match exponent {
             0 => fraction * power(1 - self.bias),
             _ => (1.0 + fraction) * power(exponent - self.bias),
@@ -234,8 +235,8 @@ impl Layout {
         let greatest = self.value(self.last);
         if x >= greatest {
             let half_step = (greatest - self.value(self.last - 1)) / 2.0;
-            let stays = x < greatest + half_step
-                || (x == greatest + half_step && self.last & 1 == 0);
+            let stays =
+                x < greatest + half_step || (x == greatest + half_step && self.last & 1 == 0);
             return if saturate || stays { self.last } else { self.beyond };
         }
         while high - low > 1 {

@@ -132,7 +132,8 @@ pub(super) fn load(tensor: &Tensor) -> Result<Array> {
 /// Elements of fewer than 8 bits, the first in the lowest bits of a byte, each in its own byte.
 fn unpacked(bytes: &[u8], bits: usize, count: usize) -> Vec<u8> {
     let (each, mask) = (8 / bits, (1u8 << bits) - 1);
-    let element = |i: usize| bytes.get(i / each).map_or(0, |byte| (byte >> (i % each * bits)) & mask);
+    let element =
+        |i: usize| bytes.get(i / each).map_or(0, |byte| (byte >> (i % each * bits)) & mask);
     (0..count).map(element).collect()
 }
 

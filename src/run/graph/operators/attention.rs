@@ -81,7 +81,8 @@ impl Heads<'_> {
     fn sizes(&self) -> Result<Sizes> {
         let shapes = (self.q.shape(), self.k.shape(), self.v.shape());
         let wrong = || Error::malformed(format!("found heads {shapes:?}, which do not fit"));
-        let (&[batch, heads, queries, size], &[b, kv, keys, s], &[b2, kv2, keys2, value_size]) = shapes
+        let (&[batch, heads, queries, size], &[b, kv, keys, s], &[b2, kv2, keys2, value_size]) =
+            shapes
         else {
             return Err(wrong());
         };
@@ -93,20 +94,29 @@ impl Heads<'_> {
     }
 
     /// The values attended to, and the scores as they are asked for.
-    pub(super) fn attend(&self, call: &Call<'_>, seen: Option<Seen>) -> Result<(Array, Option<Array>)> {
+    pub(super) fn attend(
+        &self,
+        call: &Call<'_>,
+        seen: Option<Seen>,
+    ) -> Result<(Array, Option<Array>)> {
         let sizes = self.sizes()?;
         call.room(&[sizes.batch, sizes.heads, sizes.queries, sizes.keys.max(sizes.value_size)])?;
         with_real!(self.q.dtype(), R => self.computed::<R>(&sizes, seen))
     }
 
-    fn computed<R: Real>(&self, sizes: &Sizes, seen: Option<Seen>) -> Result<(Array, Option<Array>)> {
+    fn computed<R: Real>(
+        &self,
+        sizes: &Sizes,
+        seen: Option<Seen>,
+    ) -> Result<(Array, Option<Array>)> {
         let Sizes { batch, heads, shared, queries, keys, size, value_size } = *sizes;
         let (q, k, v) = (self.q.reals::<R>()?, self.k.reals::<R>()?, self.v.reals::<R>()?);
         let all = vec![batch, heads, queries, keys];
         let bias = self.bias.map(|bias| broadcast::stretched(bias, &all)).transpose()?;
         let bias = bias.as_ref().map(|bias| bias.reals::<R>()).transpose()?;
         let mut out = vec![R::ZERO; batch * heads * queries * value_size];
-        let mut shown = vec![R::ZERO; if seen.is_some() { batch * heads * queries * keys } else { 0 }];
+        let mut shown =
+            vec![R::ZERO; if seen.is_some() { batch * heads * queries * keys } else { 0 }];
         let rows = queries * keys;
         let mut places: Vec<&mut [R]> = match seen {
             Some(_) => shown.chunks_mut(rows.max(1)).collect(),
@@ -117,7 +127,8 @@ impl Heads<'_> {
             let group = index / shared;
             let q = View::rows(&q[index * queries * size..][..queries * size], queries, size);
             let k = View::rows(&k[group * keys * size..][..keys * size], keys, size);
-            let v = View::rows(&v[group * keys * value_size..][..keys * value_size], keys, value_size);
+            let v =
+                View::rows(&v[group * keys * value_size..][..keys * value_size], keys, value_size);
             let mut scores = vec![R::ZERO; rows];
             R::product(q, k.transposed(), &mut scores);
             let bias = bias.as_ref().map(|bias| &bias[index * rows..][..rows]);
@@ -212,14 +223,21 @@ impl Visible {
 
 /// A mask as numbers that are added, padded to so many keys.
 fn mask_bias(mask: &Array, keys: usize, dtype: Type) -> Result<Array> {
-    let (have, outer) = mask.shape().split_last().map_or((1, 1), |(last, outer)| (*last, outer.iter().product()));
+    let (have, outer) =
+        mask.shape().split_last().map_or((1, 1), |(last, outer)| (*last, outer.iter().product()));
     let numbers: Vec<f64> = match mask.dtype() {
-        Type::Bool => mask.numbers()?.iter().map(|x| if *x != 0.0 { 0.0 } else { f64::NEG_INFINITY }).collect(),
+        Type::Bool => mask
+            .numbers()?
+            .iter()
+            .map(|x| if *x != 0.0 { 0.0 } else { f64::NEG_INFINITY })
+            .collect(),
         _ => mask.numbers()?,
     };
     let width = have.max(if have == 1 { 1 } else { keys });
     let mut padded = vec![f64::NEG_INFINITY; outer * width];
-    for (row, padded) in numbers.chunks_exact(have.max(1)).zip(padded.chunks_exact_mut(width.max(1))) {
+    for (row, padded) in
+        numbers.chunks_exact(have.max(1)).zip(padded.chunks_exact_mut(width.max(1)))
+    {
         padded[..have].copy_from_slice(row);
     }
     let mut shape = mask.shape().to_vec();
@@ -240,7 +258,10 @@ pub(super) fn summed(a: Option<Array>, b: Option<Array>, dtype: Type) -> Result<
         }
     };
     let shape = broadcast::common(&[a.shape(), b.shape()])?;
-    let (a, b) = (broadcast::stretched(&a, &shape)?.numbers()?, broadcast::stretched(&b, &shape)?.numbers()?);
+    let (a, b) = (
+        broadcast::stretched(&a, &shape)?.numbers()?,
+        broadcast::stretched(&b, &shape)?.numbers()?,
+    );
     let sums = a.iter().zip(&b).map(|(a, b)| a + b).collect();
     let how = super::cast::How::default();
     Ok(Some(Array::new(shape, super::cast::of_reals(sums, dtype, how)?)?))
@@ -381,8 +402,12 @@ impl Rotary<'_> {
         let tokens = batch * length;
         let row = |token: usize| -> Result<usize> {
             match positions {
-                Some(positions) if positions.len() == tokens => super::gather::index_of(positions[token], rows),
-                Some([first]) => super::gather::index_of(first.saturating_add((token % length) as i64), rows),
+                Some(positions) if positions.len() == tokens => {
+                    super::gather::index_of(positions[token], rows)
+                }
+                Some([first]) => {
+                    super::gather::index_of(first.saturating_add((token % length) as i64), rows)
+                }
                 None if rows == tokens => Ok(token),
                 _ => {
                     let found = positions.map_or(rows, <[i64]>::len);

@@ -196,11 +196,7 @@ fn logic<B: Bits>(call: &Call<'_>) -> Result<Vec<Value>> {
 }
 
 /// Integers through a function of their bits, back to their type.
-fn of_bits(
-    dtype: Type,
-    shape: Vec<usize>,
-    bits: impl Iterator<Item = i64>,
-) -> Result<Vec<Value>> {
+fn of_bits(dtype: Type, shape: Vec<usize>, bits: impl Iterator<Item = i64>) -> Result<Vec<Value>> {
     one(match dtype {
         Type::I64 => Array::of(shape, bits.collect::<Vec<i64>>()),
         Type::I32 => Array::of(shape, bits.map(|x| x as i32).collect()),

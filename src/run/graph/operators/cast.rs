@@ -150,9 +150,9 @@ fn parsed(texts: &[String], to: Type, how: How) -> Result<Data> {
         }
     }
     let number = |text: &String| {
-        text.trim().parse::<f64>().map_err(|_| {
-            Error::malformed(format!("found the text '{text}', expected a number"))
-        })
+        text.trim()
+            .parse::<f64>()
+            .map_err(|_| Error::malformed(format!("found the text '{text}', expected a number")))
     };
     of_reals(texts.iter().map(number).collect::<Result<_>>()?, to, how)
 }
@@ -192,6 +192,5 @@ fn bit_cast(call: &Call<'_>) -> Result<Vec<Value>> {
     if to.bits() != x.dtype().bits() || to == Type::Text {
         return Err(call.unfit(0, format!("a type with as many bits as {to}")));
     }
-    let bytes = crate::run::graph::value::encode(x.data());
-    one(Array::new(x.shape().to_vec(), crate::run::graph::value::decode(to, &bytes))?)
+    one(Array::from_bytes(to, x.shape().to_vec(), &x.to_bytes())?)
 }

@@ -110,7 +110,9 @@ impl Directions {
             let values = call.list(name)?.map_or_else(|| vec![0; len], <[i64]>::to_vec);
             match values.len() == len {
                 true => Ok(values),
-                false => Err(Error::malformed(format!("attribute {name}: expected {len} integers"))),
+                false => {
+                    Err(Error::malformed(format!("attribute {name}: expected {len} integers")))
+                }
             }
         };
         let back = |name| Ok::<_, Error>(list(name, count)?.iter().map(|x| *x == 1).collect());
@@ -138,7 +140,9 @@ fn scanned(call: &Call<'_>, inputs: Vec<Value>) -> Result<Vec<Value>> {
     let states = states.filter(|states| body.outputs().len() >= *states);
     let states = states.ok_or_else(|| {
         let found = inputs.len();
-        Error::malformed(format!("found {found} inputs, expected {count} to scan and the body's states"))
+        Error::malformed(format!(
+            "found {found} inputs, expected {count} to scan and the body's states"
+        ))
     })?;
     if body.inputs().len() != inputs.len() {
         let found = body.inputs().len();
@@ -154,7 +158,9 @@ fn scanned(call: &Call<'_>, inputs: Vec<Value>) -> Result<Vec<Value>> {
     }
     let length = arrays.first().map_or(0, |(array, axis)| array.shape()[*axis]);
     if arrays.iter().any(|(array, axis)| array.shape()[*axis] != length) {
-        return Err(Error::malformed(format!("found scanned inputs of unlike length, expected {length}")));
+        return Err(Error::malformed(format!(
+            "found scanned inputs of unlike length, expected {length}"
+        )));
     }
     let mut made: Vec<Vec<Value>> = vec![Vec::new(); body.outputs().len() - states];
     for turn in 0..length {
@@ -195,14 +201,16 @@ fn scan_batches(call: &Call<'_>) -> Result<Vec<Value>> {
     for image in 0..batch {
         let mut given = Vec::with_capacity(inputs.len());
         for (index, x) in inputs.iter().enumerate() {
-            let shape = x.shape().get(1..).ok_or_else(|| call.unfit(index + 1, "a batch"))?.to_vec();
+            let shape =
+                x.shape().get(1..).ok_or_else(|| call.unfit(index + 1, "a batch"))?.to_vec();
             given.push(part(x, 0, image, 1)?.reshaped(shape)?.into());
         }
         made.push(scanned(call, given)?);
     }
     let outputs = made.first().map_or(0, Vec::len);
     let all = (0..outputs).map(|output| {
-        let each: Vec<Value> = made.iter().filter_map(|values| values.get(output).cloned()).collect();
+        let each: Vec<Value> =
+            made.iter().filter_map(|values| values.get(output).cloned()).collect();
         stacked(call, &each, 0)
     });
     all.collect()

@@ -87,7 +87,8 @@ impl Window {
                 let pads = call.list("pads")?.map(sizes).transpose()?;
                 let pads = pads.unwrap_or_else(|| vec![0; 2 * rank]);
                 if pads.len() != 2 * rank {
-                    let text = format!("attribute pads: found {pads:?}, expected {} sizes", 2 * rank);
+                    let text =
+                        format!("attribute pads: found {pads:?}, expected {} sizes", 2 * rank);
                     return Err(Error::malformed(text));
                 }
                 self.before = pads[..rank].to_vec();
@@ -120,7 +121,8 @@ impl Window {
         let room = padded.and_then(|padded| padded.checked_sub(self.extent(axis)));
         let room = room.ok_or_else(|| {
             let found = self.input[axis];
-            let text = format!("found {found} elements along spatial axis {axis}, expected room for");
+            let text =
+                format!("found {found} elements along spatial axis {axis}, expected room for");
             Error::malformed(format!("{text} a kernel that spans {}", self.extent(axis)))
         })?;
         let stride = self.strides[axis];
@@ -205,7 +207,12 @@ pub(super) struct Channels {
 }
 
 /// The parts of a convolution of `x` with weights `w`, checked against each other.
-pub(super) fn parts(call: &Call<'_>, x: &Array, w: &Array, at: usize) -> Result<(Channels, Window)> {
+pub(super) fn parts(
+    call: &Call<'_>,
+    x: &Array,
+    w: &Array,
+    at: usize,
+) -> Result<(Channels, Window)> {
     let groups = call.size("group", 1)?.max(1);
     let (&[batch, channels, ref input @ ..], &[outputs, inputs, ref kernel @ ..]) =
         (x.shape(), w.shape())
@@ -225,7 +232,8 @@ pub(super) fn parts(call: &Call<'_>, x: &Array, w: &Array, at: usize) -> Result<
 fn conv(call: &Call<'_>) -> Result<Vec<Value>> {
     let (x, w) = (call.tensor(0)?, call.tensor(1)?);
     let (channels, window) = parts(call, x, w, 1)?;
-    let shape = [&[channels.batch, channels.outputs * channels.groups][..], &window.output].concat();
+    let shape =
+        [&[channels.batch, channels.outputs * channels.groups][..], &window.output].concat();
     call.room(&shape)?;
     with_real!(x.dtype(), R => {
         let bias = call.optional(2)?.map(Array::reals::<R>).transpose()?;
@@ -250,7 +258,8 @@ fn convolved<R: Real>(
     window: &Window,
 ) -> Vec<R> {
     let Channels { batch, groups, inputs, outputs } = *channels;
-    let (area, count, taps) = (window.input.iter().product::<usize>(), window.windows(), window.taps_all());
+    let (area, count, taps) =
+        (window.input.iter().product::<usize>(), window.windows(), window.taps_all());
     let mut out = vec![R::ZERO; batch * groups * outputs * count];
     if out.is_empty() {
         return out;
@@ -283,7 +292,8 @@ pub(super) fn columns<T: Number>(
     window: &Window,
     windows: std::ops::Range<usize>,
 ) -> Vec<T> {
-    let (area, taps, count) = (window.input.iter().product::<usize>(), window.taps_all(), windows.len());
+    let (area, taps, count) =
+        (window.input.iter().product::<usize>(), window.taps_all(), windows.len());
     let mut pairs = Vec::new();
     for (column, index) in windows.enumerate() {
         window.each_tap(index, |tap, place| pairs.push((tap * count + column, place)));
@@ -328,14 +338,17 @@ fn fused_conv(call: &Call<'_>) -> Result<Vec<Value>> {
 /// The window of the convolution that a transposed one turns around: its input is our output.
 fn transposed_window(call: &Call<'_>, given: &[usize], kernel: &[usize]) -> Result<Window> {
     let rank = given.len();
-    let wrong = || Error::malformed("found sizes whose sum is too large, or too small for the pads");
+    let wrong =
+        || Error::malformed("found sizes whose sum is too large, or too small for the pads");
     let strides = positive(call, "strides", rank)?;
     let dilations = positive(call, "dilations", rank)?;
-    let extra = call.list("output_padding")?.map(sizes).transpose()?.unwrap_or_else(|| vec![0; rank]);
+    let extra =
+        call.list("output_padding")?.map(sizes).transpose()?.unwrap_or_else(|| vec![0; rank]);
     let asked = call.list("output_shape")?.map(sizes).transpose()?;
     let pads = call.list("pads")?.map(sizes).transpose()?.unwrap_or_else(|| vec![0; 2 * rank]);
     let auto = call.text("auto_pad", "NOTSET")?;
-    if kernel.contains(&0) || kernel.len() != rank || extra.len() != rank || pads.len() != 2 * rank {
+    if kernel.contains(&0) || kernel.len() != rank || extra.len() != rank || pads.len() != 2 * rank
+    {
         return Err(Error::malformed(format!("found a kernel {kernel:?}, expected {rank} sizes")));
     }
     let mut window = Window {
@@ -351,10 +364,13 @@ fn transposed_window(call: &Call<'_>, given: &[usize], kernel: &[usize]) -> Resu
         let reach = given[axis].saturating_sub(1).checked_mul(window.strides[axis]);
         let full = reach.and_then(|reach| reach.checked_add(window.extent(axis)));
         let full = full.and_then(|full| full.checked_add(extra[axis])).ok_or_else(wrong)?;
-        let same = auto.starts_with("SAME").then(|| given[axis].saturating_mul(window.strides[axis]));
+        let same =
+            auto.starts_with("SAME").then(|| given[axis].saturating_mul(window.strides[axis]));
         let wanted = match &asked {
             // Some exporters state the batch and the channels too.
-            Some(asked) => Some(*asked.get(asked.len().wrapping_sub(rank) + axis).ok_or_else(wrong)?),
+            Some(asked) => {
+                Some(*asked.get(asked.len().wrapping_sub(rank) + axis).ok_or_else(wrong)?)
+            }
             None => same,
         };
         match wanted {
@@ -376,7 +392,8 @@ fn transposed_window(call: &Call<'_>, given: &[usize], kernel: &[usize]) -> Resu
 fn conv_transpose(call: &Call<'_>) -> Result<Vec<Value>> {
     let (x, w) = (call.tensor(0)?, call.tensor(1)?);
     let groups = call.size("group", 1)?.max(1);
-    let (&[batch, channels, ref input @ ..], &[rows, outputs, ref kernel @ ..]) = (x.shape(), w.shape())
+    let (&[batch, channels, ref input @ ..], &[rows, outputs, ref kernel @ ..]) =
+        (x.shape(), w.shape())
     else {
         return Err(call.unfit(0, "a batch of channels"));
     };
@@ -408,7 +425,8 @@ fn spread<R: Real>(
     window: &Window,
 ) -> Vec<R> {
     let Channels { batch, groups, inputs, outputs } = *channels;
-    let (area, count, taps) = (window.input.iter().product::<usize>(), window.windows(), window.taps_all());
+    let (area, count, taps) =
+        (window.input.iter().product::<usize>(), window.windows(), window.taps_all());
     let mut out = vec![R::ZERO; batch * groups * outputs * area];
     if out.is_empty() || count == 0 {
         return out;
@@ -475,7 +493,8 @@ fn deform_conv(call: &Call<'_>) -> Result<Vec<Value>> {
     if !fits || !(channels.inputs * channels.groups).is_multiple_of(offset_groups) {
         return Err(call.unfit(2, format!("{} offsets", 2 * wanted)));
     }
-    let shape = [&[channels.batch, channels.outputs * channels.groups][..], &window.output].concat();
+    let shape =
+        [&[channels.batch, channels.outputs * channels.groups][..], &window.output].concat();
     call.room(&shape)?;
     with_real!(x.dtype(), R => {
         let (x_values, moved) = (x.reals::<R>()?, offsets.reals::<R>()?);

@@ -20,9 +20,10 @@ pub(super) const OPERATORS: &[Operator] = &[
 /// An index into so many, counted from the end if it is negative.
 pub(super) fn index_of(index: i64, dim: usize) -> Result<usize> {
     let counted = if index < 0 { index.saturating_add(dim as i64) } else { index };
-    usize::try_from(counted).ok().filter(|index| *index < dim).ok_or_else(|| {
-        Error::malformed(format!("found index {index}, expected one of {dim}"))
-    })
+    usize::try_from(counted)
+        .ok()
+        .filter(|index| *index < dim)
+        .ok_or_else(|| Error::malformed(format!("found index {index}, expected one of {dim}")))
 }
 
 fn gather(call: &Call<'_>) -> Result<Vec<Value>> {
@@ -42,11 +43,7 @@ fn gather(call: &Call<'_>) -> Result<Vec<Value>> {
 
 /// For each element of `indices`, the place in a value of shape `dims` with the index along
 /// `axis` replaced by it.
-pub(super) fn places_along(
-    dims: &[usize],
-    indices: &Array,
-    axis: usize,
-) -> Result<Vec<usize>> {
+pub(super) fn places_along(dims: &[usize], indices: &Array, axis: usize) -> Result<Vec<usize>> {
     let fits = indices.rank() == dims.len()
         && (0..dims.len()).all(|i| i == axis || indices.shape()[i] <= dims[i]);
     if !fits {
@@ -126,11 +123,8 @@ fn one_hot(call: &Call<'_>) -> Result<Vec<Value>> {
     shape.insert(axis, depth);
     let count = call.room(&shape)?;
     let inner: usize = indices.shape()[axis..].iter().product();
-    let hot: Vec<Option<usize>> = indices
-        .numbers()?
-        .into_iter()
-        .map(|index| index_of(index as i64, depth).ok())
-        .collect();
+    let hot: Vec<Option<usize>> =
+        indices.numbers()?.into_iter().map(|index| index_of(index as i64, depth).ok()).collect();
     let place = |i: usize| {
         let (outer, within) = (i / (depth * inner), i % inner);
         usize::from(hot[outer * inner + within] == Some(i / inner % depth))
@@ -160,7 +154,9 @@ fn compress(call: &Call<'_>) -> Result<Vec<Value>> {
 fn non_zero(call: &Call<'_>) -> Result<Vec<Value>> {
     let x = call.tensor(0)?;
     let found: Vec<usize> = match x.dtype() {
-        Type::Text => (0..x.len()).filter(|i| x.slice::<String>().is_ok_and(|v| !v[*i].is_empty())).collect(),
+        Type::Text => {
+            (0..x.len()).filter(|i| x.slice::<String>().is_ok_and(|v| !v[*i].is_empty())).collect()
+        }
         _ => {
             let numbers = x.numbers()?;
             (0..x.len()).filter(|i| numbers[*i] != 0.0).collect()

@@ -138,15 +138,18 @@ impl Lookup {
     }
 
     fn look<R: Real>(&self, plane: &[R], point: &[f64], mode: &str) -> f64 {
-        let at: Vec<f64> = point.iter().zip(&self.dims).map(|(x, dim)| self.pixels(*x, *dim)).collect();
+        let at: Vec<f64> =
+            point.iter().zip(&self.dims).map(|(x, dim)| self.pixels(*x, *dim)).collect();
         if at.iter().any(|x| !x.is_finite()) {
             return 0.0;
         }
         match mode {
             "nearest" => {
-                let whole: Vec<i64> = at.iter().zip(&self.dims).map(|(x, dim)| {
-                    self.brought(x.round_ties_even(), *dim) as i64
-                }).collect();
+                let whole: Vec<i64> = at
+                    .iter()
+                    .zip(&self.dims)
+                    .map(|(x, dim)| self.brought(x.round_ties_even(), *dim) as i64)
+                    .collect();
                 self.pixel(plane, &whole)
             }
             "cubic" | "bicubic" => {
@@ -159,7 +162,8 @@ impl Lookup {
                 self.weighed(plane, &first, &weights)
             }
             _ => {
-                let at: Vec<f64> = at.iter().zip(&self.dims).map(|(x, dim)| self.brought(*x, *dim)).collect();
+                let at: Vec<f64> =
+                    at.iter().zip(&self.dims).map(|(x, dim)| self.brought(*x, *dim)).collect();
                 let first: Vec<i64> = at.iter().map(|x| x.floor() as i64).collect();
                 let weights = at.iter().map(|x| vec![1.0 - (x - x.floor()), x - x.floor()]);
                 self.weighed(plane, &first, &weights.collect::<Vec<_>>())
@@ -202,14 +206,16 @@ fn grid_sample(call: &Call<'_>) -> Result<Vec<Value>> {
         other => return Err(Error::malformed(format!("attribute padding_mode: found '{other}'"))),
     };
     let mode = call.text("mode", "linear")?;
-    let (&[batch, channels, ref dims @ ..], &[count, ref places @ .., rank]) = (x.shape(), grid.shape())
+    let (&[batch, channels, ref dims @ ..], &[count, ref places @ .., rank]) =
+        (x.shape(), grid.shape())
     else {
         return Err(call.unfit(1, "a grid of points"));
     };
     if count != batch || rank != dims.len() || places.len() != rank || dims.contains(&0) {
         return Err(call.unfit(1, format!("[{batch}, …, {}]", dims.len())));
     }
-    let lookup = Lookup { outside, corners: call.flag("align_corners", false)?, dims: dims.to_vec() };
+    let lookup =
+        Lookup { outside, corners: call.flag("align_corners", false)?, dims: dims.to_vec() };
     let shape = [&[batch, channels][..], places].concat();
     let total = call.room(&shape)?;
     let points = grid.numbers()?;
@@ -237,7 +243,12 @@ struct Regions {
     scale: f64,
 }
 
-fn regions(call: &Call<'_>, rois: Vec<f64>, batches: Vec<usize>, output: [usize; 2]) -> Result<Regions> {
+fn regions(
+    call: &Call<'_>,
+    rois: Vec<f64>,
+    batches: Vec<usize>,
+    output: [usize; 2],
+) -> Result<Regions> {
     let x = call.tensor(0)?;
     let &[n, c, h, w] = x.shape() else { return Err(call.unfit(0, "four dimensions")) };
     if batches.iter().any(|batch| *batch >= n) || output.contains(&0) || h == 0 || w == 0 {
@@ -272,16 +283,19 @@ fn roi_align(call: &Call<'_>) -> Result<Vec<Value>> {
         let bin = [size[0] / output[0] as f64, size[1] / output[1] as f64];
         let samples = bin.map(|bin| if ratio > 0 { ratio } else { bin.ceil().max(0.0) as usize });
         if samples.iter().any(|count| *count > SAMPLES_MAX) {
-            let text = format!("found {samples:?} samples in a bin, expected at most {SAMPLES_MAX}");
+            let text =
+                format!("found {samples:?} samples in a bin, expected at most {SAMPLES_MAX}");
             return Err(Error::limit(text));
         }
         let start = [corner(1), corner(0)];
         for channel in 0..channels {
-            let plane = &regions.x[(batch * channels + channel) * height * width..][..height * width];
+            let plane =
+                &regions.x[(batch * channels + channel) * height * width..][..height * width];
             for row in 0..output[0] {
                 for column in 0..output[1] {
                     let place = |axis: usize, cell: usize, i: usize| {
-                        start[axis] + bin[axis] * (cell as f64 + (i as f64 + 0.5) / samples[axis] as f64)
+                        start[axis]
+                            + bin[axis] * (cell as f64 + (i as f64 + 0.5) / samples[axis] as f64)
                     };
                     let points = (0..samples[0]).flat_map(|i| (0..samples[1]).map(move |j| (i, j)));
                     let parts = points.map(|(i, j)| {
@@ -339,7 +353,8 @@ fn max_roi_pool(call: &Call<'_>) -> Result<Vec<Value>> {
         let start = [corner(1), corner(0)];
         let size = [(corner(3) - corner(1) + 1.0).max(1.0), (corner(2) - corner(0) + 1.0).max(1.0)];
         for channel in 0..channels {
-            let plane = &regions.x[(batch * channels + channel) * height * width..][..height * width];
+            let plane =
+                &regions.x[(batch * channels + channel) * height * width..][..height * width];
             for cell in 0..rows * columns {
                 let span = |axis: usize, i: usize, count: usize, dim: usize| {
                     let bin = size[axis] / count as f64;

@@ -73,7 +73,8 @@ fn feature_vectorizer(call: &Call<'_>) -> Result<Vec<Value>> {
         parts.push((numbers.len() / count, numbers));
     }
     let width: usize = parts.iter().map(|(width, _)| width).sum();
-    let row = |row: usize| parts.iter().flat_map(move |(width, v)| v[row * width..][..*width].to_vec());
+    let row =
+        |row: usize| parts.iter().flat_map(move |(width, v)| v[row * width..][..*width].to_vec());
     let made = (0..count).flat_map(row).map(|x| x as f32).collect();
     one(Array::of(vec![count, width], made)?)
 }
@@ -82,9 +83,10 @@ fn imputer(call: &Call<'_>) -> Result<Vec<Value>> {
     let x = call.tensor(0)?;
     let (numbers, width) = rows(x)?;
     let (given, missing): (Vec<f64>, f64) = match call.list("imputed_value_int64s")? {
-        Some(values) => {
-            (values.iter().map(|x| *x as f64).collect(), call.int("replaced_value_int64", 0)? as f64)
-        }
+        Some(values) => (
+            values.iter().map(|x| *x as f64).collect(),
+            call.int("replaced_value_int64", 0)? as f64,
+        ),
         None => {
             let values = call.floats("imputed_value_floats")?.unwrap_or_default();
             let values = values.iter().map(|x| f64::from(*x)).collect();
@@ -92,7 +94,10 @@ fn imputer(call: &Call<'_>) -> Result<Vec<Value>> {
         }
     };
     if given.len() != 1 && given.len() != width {
-        return Err(Error::malformed(format!("found {} values, expected 1 or {width}", given.len())));
+        return Err(Error::malformed(format!(
+            "found {} values, expected 1 or {width}",
+            given.len()
+        )));
     }
     let is_missing = |x: f64| x == missing || (x.is_nan() && missing.is_nan());
     let made = numbers.into_iter().enumerate().map(|(i, x)| match is_missing(x) {
@@ -122,7 +127,11 @@ fn listed(call: &Call<'_>, what: &str) -> Result<Option<Array>> {
 fn places(x: &Array, keys: &Array) -> Result<Vec<Option<usize>>> {
     if x.dtype() == Type::Text {
         let keys = keys.slice::<String>()?;
-        return Ok(x.slice::<String>()?.iter().map(|x| keys.iter().position(|key| key == x)).collect());
+        return Ok(x
+            .slice::<String>()?
+            .iter()
+            .map(|x| keys.iter().position(|key| key == x))
+            .collect());
     }
     let keys = keys.numbers()?;
     let same = |x: f64, key: f64| x == key || (x.is_nan() && key.is_nan());
@@ -139,7 +148,11 @@ fn label_encoder(call: &Call<'_>) -> Result<Vec<Value>> {
             let missing = Array::scalar(call.int("default_int64", -1)?);
             match x.dtype() {
                 Type::Text => (classes, numbers, missing),
-                _ => (numbers, classes, Array::scalar(call.text("default_string", "_Unused")?.to_owned())),
+                _ => (
+                    numbers,
+                    classes,
+                    Array::scalar(call.text("default_string", "_Unused")?.to_owned()),
+                ),
             }
         }
         None => {
@@ -148,7 +161,9 @@ fn label_encoder(call: &Call<'_>) -> Result<Vec<Value>> {
             let (keys, values) = (keys.ok_or_else(missing)?, values.ok_or_else(missing)?);
             let default = match (call.constant("default_tensor")?, values.dtype()) {
                 (Some(default), _) => default,
-                (None, Type::Text) => Array::scalar(call.text("default_string", "_Unused")?.to_owned()),
+                (None, Type::Text) => {
+                    Array::scalar(call.text("default_string", "_Unused")?.to_owned())
+                }
                 (None, Type::I64) => Array::scalar(call.int("default_int64", -1)?),
                 (None, _) => Array::scalar(call.float("default_float", -0.0)?),
             };
@@ -199,12 +214,16 @@ fn normalizer(call: &Call<'_>) -> Result<Vec<Value>> {
 fn scaler(call: &Call<'_>) -> Result<Vec<Value>> {
     let x = call.tensor(0)?;
     let (numbers, width) = rows(x)?;
-    let (offset, scale) = (call.floats("offset")?.unwrap_or(&[0.0]), call.floats("scale")?.unwrap_or(&[1.0]));
+    let (offset, scale) =
+        (call.floats("offset")?.unwrap_or(&[0.0]), call.floats("scale")?.unwrap_or(&[1.0]));
     let fits = |values: &[f32]| values.len() == 1 || values.len() == width;
     if !fits(offset) || !fits(scale) {
-        return Err(Error::malformed(format!("attributes offset, scale: expected 1 or {width} numbers")));
+        return Err(Error::malformed(format!(
+            "attributes offset, scale: expected 1 or {width} numbers"
+        )));
     }
-    let at = |values: &[f32], i: usize| f64::from(values[if values.len() == 1 { 0 } else { i % width }]);
+    let at =
+        |values: &[f32], i: usize| f64::from(values[if values.len() == 1 { 0 } else { i % width }]);
     let made = numbers.into_iter().enumerate().map(|(i, x)| (x - at(offset, i)) * at(scale, i));
     like(x, made.collect())
 }
@@ -238,7 +257,9 @@ fn linear(call: &Call<'_>, targets: usize) -> Result<Vec<f64>> {
     let (numbers, width) = rows(call.tensor(0)?)?;
     let coefficients = call.floats("coefficients")?.unwrap_or_default();
     let intercepts = call.floats("intercepts")?.unwrap_or_default();
-    if coefficients.len() != targets * width || !(intercepts.is_empty() || intercepts.len() == targets) {
+    if coefficients.len() != targets * width
+        || !(intercepts.is_empty() || intercepts.len() == targets)
+    {
         let text = format!("attribute coefficients: expected {targets} rows of {width}");
         return Err(Error::malformed(text));
     }
@@ -279,7 +300,12 @@ fn classes(call: &Call<'_>) -> Result<Array> {
 }
 
 /// The best class of each row, and all scores.
-fn classified(call: &Call<'_>, mut scores: Vec<f64>, classes: &Array, binary: bool) -> Result<Vec<Value>> {
+fn classified(
+    call: &Call<'_>,
+    mut scores: Vec<f64>,
+    classes: &Array,
+    binary: bool,
+) -> Result<Vec<Value>> {
     let width = if binary { 1 } else { classes.len() };
     let count = scores.len().checked_div(width).unwrap_or(0);
     let mut best = Vec::with_capacity(count);
@@ -343,7 +369,9 @@ impl Rule {
             "BRANCH_EQ" => Self::Equal,
             "BRANCH_NEQ" => Self::Unequal,
             "LEAF" => Self::Leaf,
-            other => return Err(Error::malformed(format!("attribute nodes_modes: found '{other}'"))),
+            other => {
+                return Err(Error::malformed(format!("attribute nodes_modes: found '{other}'")));
+            }
         })
     }
 
@@ -379,7 +407,8 @@ impl Forest {
         let missing = list("nodes_missing_value_tracks_true")?;
         let count = trees.len();
         let wrong = || Error::malformed("attributes nodes_…: their lists do not fit each other");
-        if [ids.len(), features.len(), yes.len(), no.len(), values.len(), modes.len()] != [count; 6] {
+        if [ids.len(), features.len(), yes.len(), no.len(), values.len(), modes.len()] != [count; 6]
+        {
             return Err(wrong());
         }
         let place: std::collections::BTreeMap<(i64, i64), usize> =
@@ -442,9 +471,9 @@ impl Forest {
             let mut scores: Vec<Option<f64>> = vec![None; targets];
             for root in &self.roots {
                 for (target, weight) in &self.leaves[self.leaf(*root, row)?] {
-                    let score = scores.get_mut(*target).ok_or_else(|| {
-                        Error::malformed(format!("target {target} of {targets}"))
-                    })?;
+                    let score = scores
+                        .get_mut(*target)
+                        .ok_or_else(|| Error::malformed(format!("target {target} of {targets}")))?;
                     *score = Some(match (how, *score) {
                         (_, None) => *weight,
                         ("MIN", Some(x)) => x.min(*weight),
@@ -455,7 +484,9 @@ impl Forest {
             }
             let share = if how == "AVERAGE" { self.roots.len() as f64 } else { 1.0 };
             let offset = |i: usize| base.get(i).copied().map_or(0.0, f64::from);
-            made.extend(scores.iter().enumerate().map(|(i, x)| x.unwrap_or(0.0) / share + offset(i)));
+            made.extend(
+                scores.iter().enumerate().map(|(i, x)| x.unwrap_or(0.0) / share + offset(i)),
+            );
         }
         Ok(made)
     }
@@ -482,7 +513,8 @@ fn tree_classifier(call: &Call<'_>) -> Result<Vec<Value>> {
     }
     let target = ids.first().copied().unwrap_or(0).max(0) as usize;
     let scores = forest.scores(call, target + 1, "SUM")?;
-    let scores: Vec<f64> = scores.chunks(target + 1).filter_map(|row| row.last().copied()).collect();
+    let scores: Vec<f64> =
+        scores.chunks(target + 1).filter_map(|row| row.last().copied()).collect();
     let logistic = call.text("post_transform", "NONE")? == "LOGISTIC";
     if logistic {
         return classified(call, scores, &classes, true);

@@ -60,7 +60,8 @@ fn linear_attention(call: &Call<'_>) -> Result<Vec<Value>> {
     let (&[batch, _, length, size], &[.., value_size]) = (q.shape(), v.shape()) else {
         return Err(call.unfit(0, "three dimensions"));
     };
-    let same = k.shape() == [batch, kv, length, size] && v.shape() == [batch, kv, length, value_size];
+    let same =
+        k.shape() == [batch, kv, length, size] && v.shape() == [batch, kv, length, value_size];
     if !same || kv == 0 || !heads.is_multiple_of(kv) {
         return Err(call.unfit(1, format!("{kv} heads for {heads} of the queries")));
     }
@@ -105,7 +106,8 @@ fn linear_attention(call: &Call<'_>) -> Result<Vec<Value>> {
             }
             for reader in 0..heads / kv {
                 let query = image * heads + head * (heads / kv) + reader;
-                let made = product(&queries[(query * length + step) * size..][..size], state, value_size);
+                let made =
+                    product(&queries[(query * length + step) * size..][..size], state, value_size);
                 let out = &mut out[(query * length + step) * value_size..][..value_size];
                 out.iter_mut().zip(made).for_each(|(out, x)| *out = scale * x);
             }

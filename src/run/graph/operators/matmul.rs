@@ -51,7 +51,8 @@ pub(super) struct Batches {
 impl Batches {
     /// As `numpy.matmul` has it: vectors are matrices of one row or one column.
     pub(super) fn of(a: &[usize], b: &[usize]) -> Result<Self> {
-        let wrong = || Error::malformed(format!("found shapes {a:?} and {b:?}, which do not multiply"));
+        let wrong =
+            || Error::malformed(format!("found shapes {a:?} and {b:?}, which do not multiply"));
         let wide = |shape: &[usize], vector: [usize; 2]| match shape {
             [] => Err(wrong()),
             [_] => Ok(vector.to_vec()),
@@ -223,7 +224,8 @@ impl Equation {
     fn parse(text: &str, ranks: &[usize]) -> Result<Self> {
         let wrong = || Error::malformed(format!("attribute equation: found '{text}'"));
         let compact: String = text.chars().filter(|c| !c.is_whitespace()).collect();
-        let (left, right) = compact.split_once("->").map_or((&compact[..], None), |(l, r)| (l, Some(r)));
+        let (left, right) =
+            compact.split_once("->").map_or((&compact[..], None), |(l, r)| (l, Some(r)));
         let terms: Vec<&str> = left.split(',').collect();
         if terms.len() != ranks.len() {
             return Err(wrong());
@@ -242,7 +244,8 @@ impl Equation {
             None => {
                 let all: Vec<char> = inputs.iter().flatten().copied().collect();
                 let once = |c: &char| all.iter().filter(|other| *other == c).count() == 1;
-                let mut letters: Vec<char> = all.iter().copied().filter(|c| u32::from(*c) < ELLIPSIS && once(c)).collect();
+                let mut letters: Vec<char> =
+                    all.iter().copied().filter(|c| u32::from(*c) < ELLIPSIS && once(c)).collect();
                 letters.sort_unstable();
                 Self::letters("...", hidden).into_iter().chain(letters).collect()
             }
@@ -281,7 +284,10 @@ fn einsum(call: &Call<'_>) -> Result<Vec<Value>> {
             let at = letters.iter().position(|letter| letter == c).unwrap_or(0);
             let dim = x.shape()[axis];
             if dims[at] != 1 && dim != 1 && dims[at] != dim {
-                return Err(Error::malformed(format!("axis '{c}' has sizes {} and {dim}", dims[at])));
+                return Err(Error::malformed(format!(
+                    "axis '{c}' has sizes {} and {dim}",
+                    dims[at]
+                )));
             }
             dims[at] = dims[at].max(dim);
             step[at] += if dim == 1 { 0 } else { own[axis] };
@@ -340,7 +346,8 @@ fn determinant(call: &Call<'_>) -> Result<Vec<Value>> {
     };
     let numbers = x.numbers()?;
     let count: usize = outer.iter().product();
-    let made: Vec<f64> = (0..count).map(|i| eliminated(numbers[i * n * n..][..n * n].to_vec(), n)).collect();
+    let made: Vec<f64> =
+        (0..count).map(|i| eliminated(numbers[i * n * n..][..n * n].to_vec(), n)).collect();
     let how = super::cast::How::default();
     one(Array::new(outer, super::cast::of_reals(made, x.dtype(), how)?)?)
 }

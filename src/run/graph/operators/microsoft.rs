@@ -50,7 +50,9 @@ fn blocks(call: &Call<'_>, k: usize, n: usize) -> Result<Vec<f32>> {
     let middle = (1u32 << (bits - 1)) as f32;
     let row_zeros = (count * bits).div_ceil(8);
     let zeros = call.optional(3)?;
-    let fits = |zeros: &&Array| zeros.len() == n * if zeros.slice::<u8>().is_ok() { row_zeros } else { count };
+    let fits = |zeros: &&Array| {
+        zeros.len() == n * if zeros.slice::<u8>().is_ok() { row_zeros } else { count }
+    };
     if zeros.is_some_and(|zeros| !fits(&zeros)) {
         return Err(call.unfit(3, format!("a zero point for each of {n} · {count} blocks")));
     }
@@ -74,7 +76,8 @@ fn blocks(call: &Call<'_>, k: usize, n: usize) -> Result<Vec<f32>> {
 fn matmul_bits(call: &Call<'_>) -> Result<Vec<Value>> {
     let x = call.tensor(0)?;
     let (k, n) = (call.size("K", 0)?, call.size("N", 0)?);
-    let (last, outer) = x.shape().split_last().ok_or_else(|| call.unfit(0, "one dimension or more"))?;
+    let (last, outer) =
+        x.shape().split_last().ok_or_else(|| call.unfit(0, "one dimension or more"))?;
     if *last != k {
         return Err(call.unfit(0, format!("rows of {k}")));
     }
@@ -101,7 +104,13 @@ fn matmul_bits(call: &Call<'_>) -> Result<Vec<Value>> {
 
 /// Groups that are not runs: each column names the group whose scale it has. Such weights were
 /// decoded as if groups were runs, which is right only where the order says so.
-fn reordered(call: &Call<'_>, weights: &[f32], order: &[i64], k: usize, n: usize) -> Result<Vec<f32>> {
+fn reordered(
+    call: &Call<'_>,
+    weights: &[f32],
+    order: &[i64],
+    k: usize,
+    n: usize,
+) -> Result<Vec<f32>> {
     let block = call.size("block_size", 32)?;
     let in_runs = order.iter().enumerate().all(|(i, group)| *group == (i / block) as i64);
     match in_runs && weights.len() == n * k {
@@ -247,7 +256,13 @@ fn plus(x: &Array, row: &Array) -> Result<Array> {
 }
 
 /// A mask of keys, or the number of them, as numbers that are added.
-fn key_mask(call: &Call<'_>, mask: &Array, batch: usize, queries: usize, keys: usize) -> Result<Array> {
+fn key_mask(
+    call: &Call<'_>,
+    mask: &Array,
+    batch: usize,
+    queries: usize,
+    keys: usize,
+) -> Result<Array> {
     let values = mask.ints().map_err(|error| call.input_error(4, error))?;
     let filter = f64::from(call.float("mask_filter_value", -10000.0)?);
     let seen = |yes: bool| if yes { 0.0 } else { filter };

@@ -33,8 +33,10 @@ mod training;
 mod unary;
 mod window;
 
+use super::array::Data;
 use super::call::Call;
 use super::plan::canonical;
+use super::types::Type;
 use super::value::Value;
 use crate::ir::{Error, Result};
 
@@ -123,6 +125,14 @@ pub(super) fn find(domain: &str, name: &str, version: u64) -> Result<Compute> {
         let text = format!("the operator {name} of {shown}, version {version}, is not known");
         Error::unsupported(text)
     })
+}
+
+/// Numbers as elements of a type.
+///
+/// # Errors
+/// Bug for text.
+pub(super) fn numbers(values: Vec<f64>, dtype: Type) -> Result<Data> {
+    cast::of_reals(values, dtype, cast::How::default())
 }
 
 /// The one output of a node.

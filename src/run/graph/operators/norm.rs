@@ -201,7 +201,8 @@ fn instance_normalization(call: &Call<'_>) -> Result<Vec<Value>> {
     let x = call.tensor(0)?;
     let (_, channels, area) = planes(call)?;
     let epsilon = call.float("epsilon", 1e-5)?.into();
-    let (scale, bias) = (per_channel::<f64>(call, 1, channels)?, per_channel::<f64>(call, 2, channels)?);
+    let (scale, bias) =
+        (per_channel::<f64>(call, 1, channels)?, per_channel::<f64>(call, 2, channels)?);
     let affine = |i: usize| (scale[i / area % channels], bias[i / area % channels]);
     with_real!(x.dtype(), R => one(normalized::<R>(x, area, epsilon, affine)?))
 }
@@ -240,7 +241,8 @@ fn layer_normalization(call: &Call<'_>) -> Result<Vec<Value>> {
     let epsilon: f64 = call.float("epsilon", 1e-5)?.into();
     let (scale, bias) = (spread(call, 1, inner)?, spread(call, 2, inner)?);
     let affine = |i: usize| {
-        let at = |values: &Option<Vec<f64>>, default| values.as_ref().map_or(default, |v| v[i % len]);
+        let at =
+            |values: &Option<Vec<f64>>, default| values.as_ref().map_or(default, |v| v[i % len]);
         (at(&scale, 1.0), at(&bias, 0.0))
     };
     let kept = [&x.shape()[..axis], &vec![1; inner.len()]].concat();
@@ -307,7 +309,8 @@ fn skip_layer_normalization(call: &Call<'_>) -> Result<Vec<Value>> {
     let epsilon = call.float("epsilon", 1e-12)?.into();
     let (scale, bias) = (spread(call, 2, &[len])?, spread(call, 3, &[len])?);
     let affine = |i: usize| {
-        let at = |values: &Option<Vec<f64>>, default| values.as_ref().map_or(default, |v| v[i % len]);
+        let at =
+            |values: &Option<Vec<f64>>, default| values.as_ref().map_or(default, |v| v[i % len]);
         (at(&scale, 1.0), at(&bias, 0.0))
     };
     let made = with_real!(sum.dtype(), R => normalized::<R>(&sum, len, epsilon, affine))?;
@@ -365,8 +368,10 @@ fn mean_variance_normalization(call: &Call<'_>) -> Result<Vec<Value>> {
     let how = super::cast::How::default();
     let data = super::cast::of_reals(numbers, x.dtype(), how)?;
     let made = Array::new(moved.shape().to_vec(), data)?;
-    let order: Vec<usize> = (0..x.rank()).filter(|axis| !axes.contains(axis)).chain(axes.clone()).collect();
-    let back: Vec<usize> = (0..x.rank()).map(|axis| order.iter().position(|a| *a == axis).unwrap_or(0)).collect();
+    let order: Vec<usize> =
+        (0..x.rank()).filter(|axis| !axes.contains(axis)).chain(axes.clone()).collect();
+    let back: Vec<usize> =
+        (0..x.rank()).map(|axis| order.iter().position(|a| *a == axis).unwrap_or(0)).collect();
     one(permuted(&made, &back)?)
 }
 
@@ -381,7 +386,8 @@ fn local_response_normalization(call: &Call<'_>) -> Result<Vec<Value>> {
     let numbers = x.numbers()?;
     let mut out = vec![0.0; numbers.len()];
     for (i, out) in out.iter_mut().enumerate().take(batch * channels * area) {
-        let (channel, start) = (i / area % channels, i / area / channels * channels * area + i % area);
+        let (channel, start) =
+            (i / area % channels, i / area / channels * channels * area + i % area);
         let first = channel.saturating_sub((size - 1) / 2);
         let end = channel.saturating_add(size / 2 + 1).min(channels);
         let squares: f64 = (first..end).map(|c| numbers[start + c * area].powi(2)).sum();

@@ -29,7 +29,8 @@ fn window<'c>(call: &'c Call<'_>) -> Result<(&'c Array, Window, Vec<usize>)> {
         return Err(call.unfit(0, "a batch of channels"));
     };
     let kernel = call.list("kernel_shape")?.map(sizes).transpose()?;
-    let kernel = kernel.ok_or_else(|| Error::malformed("attribute kernel_shape: expected sizes"))?;
+    let kernel =
+        kernel.ok_or_else(|| Error::malformed("attribute kernel_shape: expected sizes"))?;
     let window = Window::stated(call, input, kernel, call.flag("ceil_mode", false)?)?;
     let shape = [&[batch, channels][..], &window.output].concat();
     call.room(&shape)?;
@@ -159,7 +160,11 @@ fn max_unpool(call: &Call<'_>) -> Result<Vec<Value>> {
         let full = reach.saturating_add(kernel[axis]);
         small.push(full.saturating_sub(pads[axis]).saturating_sub(pads[axis + rank]));
     }
-    let shape = call.optional_ints(2)?.map(|dims| sizes(&dims)).transpose()?.unwrap_or_else(|| small.clone());
+    let shape = call
+        .optional_ints(2)?
+        .map(|dims| sizes(&dims))
+        .transpose()?
+        .unwrap_or_else(|| small.clone());
     let count = call.room(&shape)?;
     if places.len() != x.len() || shape.len() != small.len() {
         return Err(call.unfit(1, format!("{} indices", x.len())));

@@ -78,7 +78,9 @@ impl Grain {
                 scale.shape()[a] == if a == axis { dim.div_ceil(block) } else { dim }
             });
         if !fits {
-            return Err(call.unfit(index, format!("a scale for each block of {block} along axis {axis}")));
+            return Err(
+                call.unfit(index, format!("a scale for each block of {block} along axis {axis}"))
+            );
         }
         let scales = strides(scale.shape()).iter().map(|step| step.unsigned_abs()).collect();
         Ok(Self::Blocks { own, dims: x.shape().to_vec(), scales, axis, block })
@@ -195,7 +197,8 @@ fn dynamic_quantize(call: &Call<'_>) -> Result<Vec<Value>> {
 /// Codes less their zero points: one for all, or one along an axis counted from the end.
 fn centred(call: &Call<'_>, x: &Array, zero: Option<usize>, from_end: usize) -> Result<Vec<i32>> {
     let codes = x.ints()?;
-    let Some((index, zero)) = zero.map(|i| Ok::<_, Error>((i, call.optional(i)?))).transpose()? else {
+    let Some((index, zero)) = zero.map(|i| Ok::<_, Error>((i, call.optional(i)?))).transpose()?
+    else {
         return Ok(codes.into_iter().map(|q| q as i32).collect());
     };
     let Some(zero) = zero else { return Ok(codes.into_iter().map(|q| q as i32).collect()) };
@@ -214,12 +217,18 @@ fn centred(call: &Call<'_>, x: &Array, zero: Option<usize>, from_end: usize) -> 
         _ => zero.shape().to_vec(),
     };
     let zeros = zeros.reshaped(shape)?;
-    let zeros = broadcast::stretched(&zeros, x.shape()).map_err(|error| call.input_error(index, error))?;
+    let zeros =
+        broadcast::stretched(&zeros, x.shape()).map_err(|error| call.input_error(index, error))?;
     Ok(codes.into_iter().zip(zeros.slice::<i64>()?).map(|(q, zero)| (q - zero) as i32).collect())
 }
 
 /// The exact product of codes less their zero points.
-fn integer_product(call: &Call<'_>, a: usize, b: usize, zeros: [usize; 2]) -> Result<(Batches, Vec<i32>)> {
+fn integer_product(
+    call: &Call<'_>,
+    a: usize,
+    b: usize,
+    zeros: [usize; 2],
+) -> Result<(Batches, Vec<i32>)> {
     let (x, y) = (call.tensor(a)?, call.tensor(b)?);
     let dims = Batches::of(x.shape(), y.shape())?;
     call.room(&dims.shape)?;
@@ -242,11 +251,13 @@ fn integer_conv(
 ) -> Result<(Vec<usize>, Vec<i32>)> {
     let (x, w) = (call.tensor(inputs[0])?, call.tensor(inputs[1])?);
     let (channels, window) = parts(call, x, w, inputs[1])?;
-    let shape = [&[channels.batch, channels.outputs * channels.groups][..], &window.output].concat();
+    let shape =
+        [&[channels.batch, channels.outputs * channels.groups][..], &window.output].concat();
     let total = call.room(&shape)?;
     let x_codes = centred(call, x, Some(zeros[0]), 1)?;
     let w_codes = centred(call, w, Some(zeros[1]), w.rank())?;
-    let (area, count, taps) = (window.input.iter().product::<usize>(), window.windows(), window.taps_all());
+    let (area, count, taps) =
+        (window.input.iter().product::<usize>(), window.windows(), window.taps_all());
     let depth = channels.inputs * taps;
     call.room(&[depth, count])?;
     let mut out = vec![0i32; total];

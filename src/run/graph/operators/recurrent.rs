@@ -151,8 +151,10 @@ impl<R: Real> Activation<R> {
         ];
         let wanted = name.to_lowercase();
         let row = rows.into_iter().find(|row| row.0 == wanted);
-        let row = row.ok_or_else(|| Error::malformed(format!("attribute activations: found '{name}'")))?;
-        let number = |given: Option<f32>, default: f32| R::from_f64(given.unwrap_or(default).into());
+        let row =
+            row.ok_or_else(|| Error::malformed(format!("attribute activations: found '{name}'")))?;
+        let number =
+            |given: Option<f32>, default: f32| R::from_f64(given.unwrap_or(default).into());
         Ok(Self { function: row.3, alpha: number(alpha, row.1), beta: number(beta, row.2) })
     }
 
@@ -162,7 +164,11 @@ impl<R: Real> Activation<R> {
 }
 
 /// The activations of all directions, one after the other.
-fn activations<R: Real>(call: &Call<'_>, defaults: &[&str], count: usize) -> Result<Vec<Activation<R>>> {
+fn activations<R: Real>(
+    call: &Call<'_>,
+    defaults: &[&str],
+    count: usize,
+) -> Result<Vec<Activation<R>>> {
     let stated = call.texts("activations")?;
     let names = stated.unwrap_or_else(|| {
         (0..count).flat_map(|_| defaults.iter().map(|name| (*name).to_owned())).collect()
@@ -178,7 +184,8 @@ fn activations<R: Real>(call: &Call<'_>, defaults: &[&str], count: usize) -> Res
         (alphas.unwrap_or_default().iter().copied(), betas.unwrap_or_default().iter().copied());
     let one = |name: &String| {
         let lower = name.to_lowercase();
-        let has_alpha = !matches!(&lower[..], "relu" | "tanh" | "sigmoid" | "softsign" | "softplus");
+        let has_alpha =
+            !matches!(&lower[..], "relu" | "tanh" | "sigmoid" | "softsign" | "softplus");
         let has_beta = matches!(&lower[..], "affine" | "scaledtanh" | "hardsigmoid");
         let alpha = if has_alpha { alphas.next() } else { None };
         Activation::named(name, alpha, if has_beta { betas.next() } else { None })
@@ -205,7 +212,9 @@ impl Sizes {
             "bidirectional" => 2,
             other => return Err(Error::malformed(format!("attribute direction: found '{other}'"))),
         };
-        let &[steps, batch, input] = x.shape() else { return Err(call.unfit(0, "three dimensions")) };
+        let &[steps, batch, input] = x.shape() else {
+            return Err(call.unfit(0, "three dimensions"));
+        };
         let &[_, _, hidden] = r.shape() else { return Err(call.unfit(2, "three dimensions")) };
         if call.size("hidden_size", hidden)? != hidden {
             return Err(call.unfit(2, "as many columns as hidden_size"));
@@ -234,7 +243,8 @@ fn given<R: Real>(call: &Call<'_>, index: usize, count: usize) -> Result<Option<
 fn state<R: Real>(call: &Call<'_>, index: usize, s: Sizes, turned: bool) -> Result<Vec<R>> {
     let count = s.directions * s.batch * s.hidden;
     let Some(x) = call.optional(index)? else { return Ok(vec![R::ZERO; count]) };
-    let shape = if turned { [s.batch, s.directions, s.hidden] } else { [s.directions, s.batch, s.hidden] };
+    let shape =
+        if turned { [s.batch, s.directions, s.hidden] } else { [s.directions, s.batch, s.hidden] };
     if x.shape() != shape {
         return Err(call.unfit(index, format!("{shape:?}")));
     }

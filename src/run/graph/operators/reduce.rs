@@ -80,7 +80,8 @@ fn stated_axes(call: &Call<'_>, rank: usize) -> Result<Option<Vec<usize>>> {
         None if call.flag("noop_with_empty_axes", false)? => return Ok(None),
         None => (0..rank).collect(),
         Some(axes) => {
-            let mut axes = axes.iter().map(|axis| call.axis(*axis, rank)).collect::<Result<Vec<_>>>()?;
+            let mut axes =
+                axes.iter().map(|axis| call.axis(*axis, rank)).collect::<Result<Vec<_>>>()?;
             axes.sort_unstable();
             axes.dedup();
             axes

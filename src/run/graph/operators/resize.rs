@@ -81,7 +81,10 @@ fn scaled(x: &Array, axes: &[usize], scales: &[f64], roi: Option<&[f64]>) -> Res
 }
 
 fn untouched(x: &Array) -> Vec<Axis> {
-    x.shape().iter().map(|dim| Axis { input: *dim, output: *dim, scale: 1.0, roi: [0.0, 1.0] }).collect()
+    x.shape()
+        .iter()
+        .map(|dim| Axis { input: *dim, output: *dim, scale: 1.0, roi: [0.0, 1.0] })
+        .collect()
 }
 
 fn resize(call: &Call<'_>) -> Result<Vec<Value>> {
@@ -188,7 +191,13 @@ fn resized(call: &Call<'_>, x: &Array, axes: &[Axis], how: &How<'_>) -> Result<A
 /// For one index of the result: the first index of the input, and the weight of it and the next.
 type Taps = (i64, Vec<f64>);
 
-fn along(values: &[f64], outer: usize, inner: usize, axis: &Axis, how: &How<'_>) -> Result<Vec<f64>> {
+fn along(
+    values: &[f64],
+    outer: usize,
+    inner: usize,
+    axis: &Axis,
+    how: &How<'_>,
+) -> Result<Vec<f64>> {
     let taps = (0..axis.output).map(|i| axis.taps(i, how)).collect::<Result<Vec<_>>>()?;
     let mut out = vec![0.0; outer * axis.output * inner];
     if axis.input == 0 {

@@ -1,8 +1,8 @@
 //! Lists of values, and values that may be missing.
 
 use super::control::sequence;
-use super::slice::{joined_along, pieces};
 use super::shape::sizes;
+use super::slice::{joined_along, pieces};
 use super::{Operator, one, onnx};
 use crate::ir::graph::{Attribute, Kind};
 use crate::ir::{Error, Result};
@@ -149,7 +149,8 @@ pub(super) fn stack(call: &Call<'_>, arrays: &[&Array], axis: i64) -> Result<Arr
 fn optional(call: &Call<'_>) -> Result<Vec<Value>> {
     let value = call.value(0).cloned();
     match (&value, call.raw("type")) {
-        (None, Some(Attribute::Kind(Kind::Sequence(_) | Kind::Tensor(..) | Kind::Optional(_)))) => {}
+        (None, Some(Attribute::Kind(Kind::Sequence(_) | Kind::Tensor(..) | Kind::Optional(_)))) => {
+        }
         (None, _) => return Err(Error::malformed("found no value, expected one or a type")),
         _ => {}
     }

@@ -72,7 +72,8 @@ fn reshape(call: &Call<'_>) -> Result<Vec<Value>> {
 /// The shape that is asked for: 0 keeps a size, and −1 takes what is left.
 pub(super) fn filled(from: &[usize], asked: &[i64], zero_is_zero: bool) -> Result<Vec<usize>> {
     let total: usize = from.iter().product();
-    let wrong = || Error::malformed(format!("found shape {from:?}, expected one that fits {asked:?}"));
+    let wrong =
+        || Error::malformed(format!("found shape {from:?}, expected one that fits {asked:?}"));
     let mut shape = Vec::new();
     let mut open = None;
     for (axis, dim) in asked.iter().enumerate() {
@@ -107,7 +108,9 @@ fn squeeze(call: &Call<'_>) -> Result<Vec<Value>> {
     let x = call.tensor(0)?;
     let axes = match ints_of(call, 1, "axes")? {
         None => (0..x.rank()).filter(|axis| x.shape()[*axis] == 1).collect(),
-        Some(axes) => axes.iter().map(|axis| call.axis(*axis, x.rank())).collect::<Result<Vec<_>>>()?,
+        Some(axes) => {
+            axes.iter().map(|axis| call.axis(*axis, x.rank())).collect::<Result<Vec<_>>>()?
+        }
     };
     let dims = x.shape().iter().enumerate().filter(|(axis, _)| !axes.contains(axis));
     one(x.reshaped(dims.map(|(_, dim)| *dim).collect())?)
@@ -131,7 +134,9 @@ fn transpose(call: &Call<'_>) -> Result<Vec<Value>> {
     let x = call.tensor(0)?;
     let order = match call.list("perm")? {
         None => (0..x.rank()).rev().collect(),
-        Some(order) => order.iter().map(|axis| call.axis(*axis, x.rank())).collect::<Result<Vec<_>>>()?,
+        Some(order) => {
+            order.iter().map(|axis| call.axis(*axis, x.rank())).collect::<Result<Vec<_>>>()?
+        }
     };
     one(permuted(x, &order).map_err(|error| call.input_error(0, error))?)
 }
@@ -172,7 +177,8 @@ fn tile(call: &Call<'_>) -> Result<Vec<Value>> {
     call.room(&shape)?;
     // Each axis twice: the repeats, which do not move, and the elements.
     let own = strides(x.shape());
-    let twice: Vec<usize> = repeats.iter().zip(x.shape()).flat_map(|(by, dim)| [*by, *dim]).collect();
+    let twice: Vec<usize> =
+        repeats.iter().zip(x.shape()).flat_map(|(by, dim)| [*by, *dim]).collect();
     let steps: Vec<isize> = own.iter().flat_map(|step| [0, *step]).collect();
     one(x.strided(&twice, &steps, 0)?.reshaped(shape)?)
 }
@@ -223,9 +229,8 @@ fn eye_like(call: &Call<'_>) -> Result<Vec<Value>> {
 
 fn range(call: &Call<'_>) -> Result<Vec<Value>> {
     let (start, limit, delta) = (call.tensor(0)?, call.tensor(1)?, call.tensor(2)?);
-    let number = |index: usize| {
-        call.one_number(index)?.ok_or_else(|| call.unfit(index, "one number"))
-    };
+    let number =
+        |index: usize| call.one_number(index)?.ok_or_else(|| call.unfit(index, "one number"));
     let (from, to, by) = (number(0)?, number(1)?, number(2)?);
     if by == 0.0 || !(by.is_finite() && from.is_finite() && to.is_finite()) {
         return Err(call.unfit(2, "a step other than 0"));

@@ -154,7 +154,9 @@ fn stft(call: &Call<'_>) -> Result<Vec<Value>> {
     let length = checked_length(call, length)?;
     let window = window.unwrap_or_else(|| vec![1.0; length]);
     if window.len() > length || length > samples || !(1..=2).contains(&parts) {
-        return Err(call.unfit(0, format!("at least {length} samples, and a window of at most as many")));
+        return Err(
+            call.unfit(0, format!("at least {length} samples, and a window of at most as many"))
+        );
     }
     let frames = (samples - length) / step + 1;
     let kept = if call.flag("onesided", true)? { length / 2 + 1 } else { length };
@@ -168,7 +170,8 @@ fn stft(call: &Call<'_>) -> Result<Vec<Value>> {
             // A shorter window stands in the middle of the frame.
             let first = (length - window.len()) / 2;
             for (i, value) in line.iter_mut().enumerate() {
-                let weight = i.checked_sub(first).and_then(|i| window.get(i)).copied().unwrap_or(0.0);
+                let weight =
+                    i.checked_sub(first).and_then(|i| window.get(i)).copied().unwrap_or(0.0);
                 *value = [value[0] * weight, value[1] * weight];
             }
             made.extend(transformed(&line, -1.0)[..kept.min(length)].iter().flatten());
@@ -181,9 +184,8 @@ fn stft(call: &Call<'_>) -> Result<Vec<Value>> {
 
 /// Triangles over the bins of a spectrum, evenly spaced in mel.
 fn mel_weights(call: &Call<'_>) -> Result<Vec<Value>> {
-    let number = |index: usize| {
-        call.one_number(index)?.ok_or_else(|| call.unfit(index, "one number"))
-    };
+    let number =
+        |index: usize| call.one_number(index)?.ok_or_else(|| call.unfit(index, "one number"));
     let (bands, length, rate) = (number(0)?, number(1)?, number(2)?);
     let mel = |hertz: f64| 2595.0 * libm::log10(1.0 + hertz / 700.0);
     let (low, high) = (mel(number(3)?), mel(number(4)?));

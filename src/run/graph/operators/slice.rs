@@ -226,15 +226,19 @@ fn padded(
     call.room(&shape)?;
     let own = strides(x.shape());
     // For each axis, where each new index comes from, already as a distance.
-    let sources: Vec<Vec<Option<usize>>> = (0..x.rank()).map(|axis| {
-        let source = |i: usize| outside.index((i as i64).saturating_sub(pads[axis].0), x.shape()[axis]);
-        let distance = |i: usize| source(i).map(|i| i * own[axis].unsigned_abs());
-        (0..shape[axis]).map(distance).collect()
-    }).collect();
+    let sources: Vec<Vec<Option<usize>>> = (0..x.rank())
+        .map(|axis| {
+            let source =
+                |i: usize| outside.index((i as i64).saturating_sub(pads[axis].0), x.shape()[axis]);
+            let distance = |i: usize| source(i).map(|i| i * own[axis].unsigned_abs());
+            (0..shape[axis]).map(distance).collect()
+        })
+        .collect();
     let new = strides(&shape);
     let place = |i: usize| {
         let parts = sources.iter().enumerate();
-        let mut parts = parts.map(|(axis, source)| source[i / new[axis].unsigned_abs() % shape[axis]]);
+        let mut parts =
+            parts.map(|(axis, source)| source[i / new[axis].unsigned_abs() % shape[axis]]);
         parts.try_fold(0usize, |sum, part| Some(sum + part?))
     };
     let count: usize = shape.iter().product();

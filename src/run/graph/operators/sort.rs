@@ -176,7 +176,8 @@ impl Corners {
 
     /// The area of both over the area of either.
     fn overlap(&self, other: &Self) -> f32 {
-        let side = |i: usize| (self.high[i].min(other.high[i]) - self.low[i].max(other.low[i])).max(0.0);
+        let side =
+            |i: usize| (self.high[i].min(other.high[i]) - self.low[i].max(other.low[i])).max(0.0);
         let both = side(0) * side(1);
         let either = self.area() + other.area() - both;
         if either > 0.0 { both / either } else { 0.0 }

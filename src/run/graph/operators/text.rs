@@ -25,12 +25,15 @@ fn normalize(call: &Call<'_>) -> Result<Vec<Value>> {
     let texts = x.slice::<String>().map_err(|error| call.input_error(0, error))?;
     let sensitive = call.flag("is_case_sensitive", false)?;
     let same = |text: &str| if sensitive { text.to_owned() } else { text.to_lowercase() };
-    let stops: Vec<String> = call.texts("stopwords")?.unwrap_or_default().iter().map(|t| same(t)).collect();
+    let stops: Vec<String> =
+        call.texts("stopwords")?.unwrap_or_default().iter().map(|t| same(t)).collect();
     let change: fn(&str) -> String = match call.text("case_change_action", "NONE")? {
         "NONE" => str::to_owned,
         "LOWER" => str::to_lowercase,
         "UPPER" => str::to_uppercase,
-        other => return Err(Error::malformed(format!("attribute case_change_action: found '{other}'"))),
+        other => {
+            return Err(Error::malformed(format!("attribute case_change_action: found '{other}'")));
+        }
     };
     let kept = texts.iter().filter(|text| !stops.contains(&same(text))).map(|text| change(text));
     let kept: Vec<String> = kept.collect();
@@ -58,10 +61,13 @@ fn split(call: &Call<'_>) -> Result<Vec<Value>> {
         false => usize::MAX - 1,
     };
     let texts = x.slice::<String>().map_err(|error| call.input_error(0, error))?;
-    let parts: Vec<Vec<&str>> = texts.iter().map(|text| match delimiter {
-        "" => by_space(text, most),
-        _ => text.splitn(most + 1, delimiter).collect(),
-    }).collect();
+    let parts: Vec<Vec<&str>> = texts
+        .iter()
+        .map(|text| match delimiter {
+            "" => by_space(text, most),
+            _ => text.splitn(most + 1, delimiter).collect(),
+        })
+        .collect();
     let width = parts.iter().map(Vec::len).max().unwrap_or(0);
     call.room(&[parts.len(), width])?;
     let padded = parts.iter().flat_map(|parts| {
@@ -103,7 +109,8 @@ fn regex_full_match(call: &Call<'_>) -> Result<Vec<Value>> {
 fn ngrams<T: Ord + Clone>(call: &Call<'_>, pool: &[T]) -> Result<BTreeMap<Vec<T>, usize>> {
     let starts = call.list("ngram_counts")?.unwrap_or_default();
     let columns = call.list("ngram_indexes")?.unwrap_or_default();
-    let wrong = || Error::malformed("attributes ngram_counts, ngram_indexes: they do not fit the pool");
+    let wrong =
+        || Error::malformed("attributes ngram_counts, ngram_indexes: they do not fit the pool");
     let mut found = BTreeMap::new();
     let mut columns = columns.iter();
     for (order, start) in starts.iter().enumerate() {
@@ -133,7 +140,8 @@ fn counted<T: Ord + Clone>(call: &Call<'_>, rows: &[&[T]], pool: &[T]) -> Result
             for gap in 1..=gaps {
                 let reach = (length - 1) * gap;
                 for start in 0..row.len().saturating_sub(reach) {
-                    let gram: Vec<T> = row[start..=start + reach].iter().step_by(gap).cloned().collect();
+                    let gram: Vec<T> =
+                        row[start..=start + reach].iter().step_by(gap).cloned().collect();
                     if let Some(column) = known.get(&gram) {
                         counts[*column] += 1.0;
                     }
@@ -162,7 +170,13 @@ fn count_ngrams(call: &Call<'_>) -> Result<Vec<Value>> {
     let columns = counts.first().map_or(0, Vec::len);
     let weights = weights_by_column(call, columns)?;
     let value = |(column, count): (usize, f32)| match call.text("mode", "TF").unwrap_or("TF") {
-        "IDF" => if count > 0.0 { weights[column] } else { 0.0 },
+        "IDF" => {
+            if count > 0.0 {
+                weights[column]
+            } else {
+                0.0
+            }
+        }
         "TFIDF" => count * weights[column],
         _ => count,
     };
@@ -177,7 +191,9 @@ fn weights_by_column(call: &Call<'_>, columns: usize) -> Result<Vec<f32>> {
     let order = call.list("ngram_indexes")?.unwrap_or_default();
     let mut weights = vec![1.0; columns];
     for (column, weight) in order.iter().zip(stated) {
-        if let Some(place) = usize::try_from(*column).ok().and_then(|column| weights.get_mut(column)) {
+        if let Some(place) =
+            usize::try_from(*column).ok().and_then(|column| weights.get_mut(column))
+        {
             *place = *weight;
         }
     }

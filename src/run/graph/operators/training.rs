@@ -73,7 +73,8 @@ fn adagrad(call: &Call<'_>) -> Result<Vec<Value>> {
 /// <https://arxiv.org/abs/1412.6980>.
 fn adam(call: &Call<'_>) -> Result<Vec<Value>> {
     let (rate, count) = rate_and_count(call)?;
-    let (alpha, beta) = (f64::from(call.float("alpha", 0.9)?), f64::from(call.float("beta", 0.999)?));
+    let (alpha, beta) =
+        (f64::from(call.float("alpha", 0.9)?), f64::from(call.float("beta", 0.999)?));
     let epsilon = f64::from(call.float("epsilon", 1e-6)?);
     let norm = f64::from(call.float("norm_coefficient", 0.0)?);
     let norm_after = f64::from(call.float("norm_coefficient_post", 0.0)?);

@@ -211,7 +211,8 @@ fn celu(call: &Call<'_>) -> Result<Vec<Value>> {
 }
 
 fn selu(call: &Call<'_>) -> Result<Vec<Value>> {
-    let (alpha, gamma) = if call.version() < 6 { (1.6732, 1.0507) } else { (1.673_263_2, 1.050_701) };
+    let (alpha, gamma) =
+        if call.version() < 6 { (1.6732, 1.0507) } else { (1.673_263_2, 1.050_701) };
     let (alpha, gamma) = (call.float("alpha", alpha)?, call.float("gamma", gamma)?);
     with_real!(call.dtype(0)?, R => {
         let (alpha, gamma) = (R::from_f64(alpha.into()), R::from_f64(gamma.into()));

@@ -1,7 +1,7 @@
 //! Foreign text, made fit to be shown.
 
 /// The text in quotes, control characters escaped, cut after 120 characters.
-pub(crate) fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     const SHOWN: usize = 120;
     let mut out = String::from("'");
     let mut chars = text.chars();

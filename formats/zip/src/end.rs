@@ -4,9 +4,12 @@ use wire::{Cursor, Error, ReadAt, Result, Why};
 
 use super::{ROW_LEN, SEE64};
 
-pub(crate) const END: u32 = 0x0605_4b50;
-pub(crate) const END64: u32 = 0x0606_4b50;
-pub(crate) const LOCATOR64: u32 = 0x0706_4b50;
+/// The signature of the end record.
+pub const END: u32 = 0x0605_4b50;
+/// The signature of the zip64 end record.
+pub const END64: u32 = 0x0606_4b50;
+/// The signature of the locator of the zip64 end record.
+pub const LOCATOR64: u32 = 0x0706_4b50;
 
 const END_LEN: u64 = 22;
 const LOCATOR_LEN: u64 = 20;

@@ -4,7 +4,8 @@ use wire::{Cursor, Error, ReadAt, Result, Why};
 
 use super::{Entry, Method, SEE64, STREAMED, Sizes, widen};
 
-pub(crate) const LOCAL: u32 = 0x0403_4b50;
+/// The signature of a local header.
+pub const LOCAL: u32 = 0x0403_4b50;
 const SUM: u32 = 0x0807_4b50;
 const LOCAL_LEN: u64 = 30;
 

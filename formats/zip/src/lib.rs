@@ -15,26 +15,39 @@
 //! Specification: PKWARE APPNOTE.TXT 6.3.10. Refused: encryption, several volumes, methods other
 //! than stored and deflated, symbolic links, bytes before or between the tables at the end.
 //!
-//! It finds the entries; it inflates nothing.
+//! This crate finds, inflates and checks entries, and writes archives of stored ones. It looks at
+//! no content.
 
+#![forbid(unsafe_code)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+#![deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
+
+mod crc;
 mod end;
+mod inflate;
 mod local;
+mod text;
+mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use crc::{Crc32, combine, crc32};
 use end::Directory;
-pub(crate) use end::{END, END64, LOCATOR64};
-pub(crate) use local::LOCAL;
+pub use end::{END, END64, LOCATOR64};
+pub use inflate::Deflated;
+pub use local::LOCAL;
 use local::Local;
+pub use text::quoted;
 use wire::{Cursor, Error, ReadAt, Result};
+pub use write::stored;
 
-use crate::text::quoted;
-
-pub(crate) const ROW: u32 = 0x0201_4b50;
+/// The signature of a row of the directory.
+pub const ROW: u32 = 0x0201_4b50;
 
 const ROW_LEN: u64 = 46;
 /// The value of a 32-bit field that says: see the zip64 extra field.
-pub(crate) const SEE64: u64 = 0xFFFF_FFFF;
+pub const SEE64: u64 = 0xFFFF_FFFF;
 
 const ENCRYPTED: u16 = 1 << 0 | 1 << 6 | 1 << 13;
 /// Sizes and checksum follow the data, because the writer did not know them before.
@@ -44,31 +57,37 @@ const FLAGS_KNOWN: u16 = 1 << 1 | 1 << 2 | STREAMED | 1 << 11;
 
 /// How the bytes of an entry are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Method {
+pub enum Method {
+    /// As they are.
     Stored,
+    /// Compressed: RFC 1951.
     Deflated,
 }
 
 /// One file of the archive.
 #[derive(Debug, Clone)]
-pub(crate) struct Entry {
-    pub(crate) name: String,
+pub struct Entry {
+    /// Its name, a label that never becomes a path.
+    pub name: String,
     /// Where its local header begins.
-    pub(crate) header: u64,
+    pub header: u64,
     /// Where its data begins.
-    pub(crate) offset: u64,
+    pub offset: u64,
     /// Bytes that its data takes in the file.
-    pub(crate) len: u64,
-    pub(crate) crc: u32,
-    pub(crate) method: Method,
+    pub len: u64,
+    /// The CRC-32 of its data once inflated.
+    pub crc: u32,
+    /// How its bytes are kept.
+    pub method: Method,
     /// Bytes that its data takes once inflated.
-    pub(crate) inflated: u64,
+    pub inflated: u64,
     flags: u16,
 }
 
 /// All entries, in the order of the directory, and found by name.
-pub(crate) struct Archive {
-    pub(crate) entries: Vec<Entry>,
+pub struct Archive {
+    /// The entries.
+    pub entries: Vec<Entry>,
     by_name: BTreeMap<String, usize>,
 }
 
@@ -77,7 +96,7 @@ impl Archive {
     ///
     /// # Errors
     /// `Malformed` or `Unsupported`, naming the entry.
-    pub(crate) fn open(source: &dyn ReadAt) -> Result<Self> {
+    pub fn open(source: &dyn ReadAt) -> Result<Self> {
         let directory = Directory::find(source)?;
         let mut entries = rows(source, &directory)?;
         unique(&entries)?;
@@ -86,8 +105,42 @@ impl Archive {
         Ok(Self { entries, by_name })
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<&Entry> {
+    /// The entry of this name.
+    pub fn get(&self, name: &str) -> Option<&Entry> {
         self.entries.get(*self.by_name.get(name)?)
+    }
+}
+
+impl Entry {
+    /// Its data, inflated and held against its checksum; at most `max` bytes.
+    ///
+    /// # Errors
+    /// `TooLarge` above `max`, which `lift` names; `Invalid` for data that are damaged; `Io`.
+    pub fn data(&self, source: &dyn ReadAt, max: u64, lift: &'static str) -> Result<Vec<u8>> {
+        let what = format!("zip entry {}", quoted(&self.name));
+        let bytes = match self.method {
+            Method::Stored => {
+                let mut c = Cursor::new(source);
+                c.seek(self.offset);
+                let wanted = wire::Why::TooLarge { value: self.len, max, lift };
+                if self.len > max {
+                    return Err(Error::new(self.offset, what, wanted));
+                }
+                c.bytes(self.len, self.len, lift, "entry data")?
+            }
+            Method::Deflated => {
+                let place = self.offset..self.offset.saturating_add(self.len);
+                Deflated { source, place, len: self.inflated, what: what.clone() }.all(max, lift)?
+            }
+        };
+        let mut crc = Crc32::default();
+        crc.update(&bytes);
+        if crc.value() != self.crc {
+            let (found, expected) = (crc.value(), self.crc);
+            let rule = format!("has the checksum {found:08x}, and states {expected:08x}");
+            return Err(Error::invalid(self.offset, what, rule));
+        }
+        Ok(bytes)
     }
 }
 

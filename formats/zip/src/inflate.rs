@@ -15,14 +15,15 @@ const PIECE: usize = 64 << 10;
 const RATIO_MAX: u64 = 1032;
 
 /// A deflated run of bytes in a file.
-pub(crate) struct Deflated<'a> {
-    pub(crate) source: &'a dyn ReadAt,
+pub struct Deflated<'a> {
+    /// The file.
+    pub source: &'a dyn ReadAt,
     /// Where the stream is.
-    pub(crate) place: Range<u64>,
+    pub place: Range<u64>,
     /// Bytes that it stands for.
-    pub(crate) len: u64,
+    pub len: u64,
     /// Whose it is, in an error.
-    pub(crate) what: String,
+    pub what: String,
 }
 
 impl Deflated<'_> {
@@ -30,7 +31,7 @@ impl Deflated<'_> {
     ///
     /// # Errors
     /// `Invalid` for a stream that is damaged, or stands for more bytes or fewer; `Io`.
-    pub(crate) fn each(&self, take: &mut dyn FnMut(&[u8])) -> Result<()> {
+    pub fn each(&self, take: &mut dyn FnMut(&[u8])) -> Result<()> {
         let mut state = InflateState::new_boxed(DataFormat::Raw);
         let mut input = Vec::new();
         let (mut at, mut left) = (self.place.start, self.len);
@@ -70,7 +71,7 @@ impl Deflated<'_> {
     ///
     /// # Errors
     /// As [`Self::each`]; `TooLarge` above `max`, which `lift` names.
-    pub(crate) fn all(&self, max: u64, lift: &'static str) -> Result<Vec<u8>> {
+    pub fn all(&self, max: u64, lift: &'static str) -> Result<Vec<u8>> {
         if self.len > max {
             return Err(self.error(Why::TooLarge { value: self.len, max, lift }));
         }
