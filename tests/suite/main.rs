@@ -14,6 +14,7 @@ mod durability;
 mod faults;
 mod gguf;
 mod golden;
+mod graphs;
 mod honest;
 mod hostile;
 mod imatrix;

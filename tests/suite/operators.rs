@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use remold::ir::graph::Kind;
+use remold::ir::graph::{Attribute, Kind, Program};
 use remold::ir::{Access, Blob, Limits, Notes, Result};
 use remold::read::onnx;
 use remold::run::graph::{Array, Bounds, Data, Session, Type, Value, operators};
@@ -208,4 +208,116 @@ fn the_list_of_operators_is_of_today() {
         let _ = writeln!(text, "{}", items.collect::<Vec<_>>().join(" · "));
     }
     document("## Operators", &text);
+}
+
+/// Attributes as a hostile file has them.
+fn mangled(attribute: &Attribute) -> Vec<Attribute> {
+    let ints = [i64::MIN, -1, 0, 1, 7, 1 << 40, i64::MAX];
+    match attribute {
+        Attribute::Int(_) => ints.iter().map(|x| Attribute::Int(*x)).collect(),
+        Attribute::Float(_) => [f32::NAN, -1.0, 0.0, f32::INFINITY].map(Attribute::Float).to_vec(),
+        Attribute::Ints(list) => {
+            let all = ints.iter().map(|x| Attribute::Ints(vec![*x; list.len()]));
+            all.chain([Attribute::Ints(vec![]), Attribute::Ints(vec![1; 9])]).collect()
+        }
+        _ => vec![Attribute::Text(b"?".to_vec()), Attribute::Ints(vec![3])],
+    }
+}
+
+/// Values as a hostile caller has them.
+fn odd_values() -> Vec<Value> {
+    let float = |shape: &[usize]| {
+        let count = shape.iter().product();
+        Value::from(Array::of(shape.to_vec(), vec![f32::NAN; count]).expect("as many"))
+    };
+    let ints = |x: i64| Value::from(Array::vector(vec![x; 3]));
+    vec![
+        float(&[]),
+        float(&[0]),
+        float(&[2, 0, 3]),
+        float(&[1, 1, 1, 1, 1, 2]),
+        ints(i64::MIN),
+        ints(i64::MAX),
+        ints(-1),
+        Value::from(Array::scalar(i64::MAX)),
+        Value::from(Array::scalar(true)),
+        Value::from(Array::vector(vec!["a".to_owned()])),
+        Value::Sequence(Arc::new(Vec::new())),
+        Value::Nothing,
+    ]
+}
+
+/// Runs a case with each attribute and each input in turn made strange: errors are fine, and so
+/// are values; a panic fails.
+fn survives(case: &Path) -> usize {
+    let source = Files::open(&case.join("model.onnx"), Access::Read).expect("a model");
+    let model = onnx::read(&source, &Limits::default(), &mut Notes::default()).expect("a model");
+    let program = model.graph.as_ref().expect("a graph");
+    let set = case.join("test_data_set_0");
+    let mut given = IndexMap::new();
+    for (index, port) in program.graph.inputs.iter().enumerate() {
+        if let Ok(value) = value(&set.join(format!("input_{index}.pb")), &port.kind) {
+            given.insert(port.name.clone(), value);
+        }
+    }
+    let bounds = Bounds { elements: 1 << 20, steps: 2000 };
+    let panicked = std::cell::RefCell::new(Vec::new());
+    let run = |program: &Program, given: &IndexMap<String, Value>, what: String| {
+        let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let session = Session::new(program, &model.tensors, bounds);
+            session.and_then(|session| session.run(given.clone()))
+        }));
+        if ran.is_err() {
+            panicked.borrow_mut().push(what);
+        }
+    };
+    let mut runs = 0;
+    for (index, node) in program.graph.nodes.iter().enumerate() {
+        for (key, attribute) in &node.attributes {
+            for odd in mangled(attribute) {
+                let mut changed = (**program).clone();
+                changed.graph.nodes[index].attributes.insert(key.clone(), odd.clone());
+                run(&changed, &given, format!("{key} = {odd:?}"));
+                runs += 1;
+            }
+        }
+    }
+    for key in given.keys() {
+        for odd in odd_values() {
+            let changed = IndexMap::from_iter(
+                given
+                    .iter()
+                    .map(|(k, v)| (k.clone(), if k == key { odd.clone() } else { v.clone() })),
+            );
+            run(program, &changed, format!("{key} = {}", odd.describe()));
+            runs += 1;
+        }
+    }
+    assert!(panicked.borrow().is_empty(), "{}: {:?}", name(case), panicked.borrow());
+    runs
+}
+
+#[test]
+fn malformed_nodes_are_errors() {
+    let mut runs = 0;
+    for case in cases(&root().join("fixtures/onnx-node")) {
+        runs += survives(&case);
+    }
+    assert!(runs > 1000, "only {runs} runs");
+}
+
+/// All of the suite, for whoever has some minutes.
+#[test]
+#[ignore = "minutes: run with --ignored after changing operators"]
+fn malformed_nodes_of_the_suite_are_errors() {
+    let Some(folder) = corpora("onnx-node") else { return };
+    let only = std::env::var("REMOLD_CASE").unwrap_or_default();
+    let all = cases(&folder);
+    let mut failed = Vec::new();
+    for case in all.iter().filter(|case| name(case).contains(&only)) {
+        if std::panic::catch_unwind(|| survives(case)).is_err() {
+            failed.push(name(case));
+        }
+    }
+    assert!(failed.is_empty(), "{failed:?}");
 }

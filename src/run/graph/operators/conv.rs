@@ -76,6 +76,7 @@ impl Window {
         for axis in 0..rank {
             window.output[axis] = window.count(axis, ceil)?;
         }
+        call.room(&window.output)?;
         Ok(window)
     }
 
@@ -457,6 +458,7 @@ fn spread<R: Real>(
 fn col2im(call: &Call<'_>) -> Result<Vec<Value>> {
     let x = call.tensor(0)?;
     let (image, kernel) = (sizes(&call.ints(1)?)?, sizes(&call.ints(2)?)?);
+    call.room(&image)?;
     let window = Window::stated(call, &image, kernel, false)?;
     let (taps, count) = (window.taps_all(), window.windows());
     let &[batch, rows, columns] = x.shape() else { return Err(call.unfit(0, "three dimensions")) };
@@ -488,7 +490,7 @@ fn deform_conv(call: &Call<'_>) -> Result<Vec<Value>> {
     let (taps, count) = (window.taps_all(), window.windows());
     let offset_groups = call.size("offset_group", 1)?.max(1);
     let mask = call.optional(4)?;
-    let wanted = channels.batch * offset_groups * taps * count;
+    let wanted = call.room(&[channels.batch, offset_groups, taps, count])?;
     let fits = offsets.len() == 2 * wanted && mask.is_none_or(|mask| mask.len() == wanted);
     if !fits || !(channels.inputs * channels.groups).is_multiple_of(offset_groups) {
         return Err(call.unfit(2, format!("{} offsets", 2 * wanted)));
@@ -500,6 +502,10 @@ fn deform_conv(call: &Call<'_>) -> Result<Vec<Value>> {
         let (x_values, moved) = (x.reals::<R>()?, offsets.reals::<R>()?);
         let mask = mask.map(Array::reals::<R>).transpose()?;
         let bias = call.optional(3)?.map(Array::reals::<R>).transpose()?;
+        if bias.as_ref().is_some_and(|bias| bias.len() != shape[1]) {
+            return Err(call.unfit(3, format!("{} numbers", shape[1])));
+        }
+        call.room(&[channels.batch, channels.inputs * channels.groups, taps, count])?;
         let all = channels.inputs * channels.groups;
         let each_group = all / offset_groups;
         let mut columns = vec![R::ZERO; channels.batch * all * taps * count];

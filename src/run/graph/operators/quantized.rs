@@ -204,7 +204,7 @@ fn centred(call: &Call<'_>, x: &Array, zero: Option<usize>, from_end: usize) -> 
     let Some(zero) = zero else { return Ok(codes.into_iter().map(|q| q as i32).collect()) };
     let zeros = zero.ints()?;
     if zeros.len() == 1 {
-        return Ok(codes.into_iter().map(|q| (q - zeros[0]) as i32).collect());
+        return Ok(codes.into_iter().map(|q| q.wrapping_sub(zeros[0]) as i32).collect());
     }
     let zeros = Array::vector(zeros);
     // A zero point for each row or column stretches along the other axes.
@@ -219,7 +219,11 @@ fn centred(call: &Call<'_>, x: &Array, zero: Option<usize>, from_end: usize) -> 
     let zeros = zeros.reshaped(shape)?;
     let zeros =
         broadcast::stretched(&zeros, x.shape()).map_err(|error| call.input_error(index, error))?;
-    Ok(codes.into_iter().zip(zeros.slice::<i64>()?).map(|(q, zero)| (q - zero) as i32).collect())
+    Ok(codes
+        .into_iter()
+        .zip(zeros.slice::<i64>()?)
+        .map(|(q, zero)| q.wrapping_sub(*zero) as i32)
+        .collect())
 }
 
 /// The exact product of codes less their zero points.
@@ -332,7 +336,7 @@ fn qlinear_conv(call: &Call<'_>) -> Result<Vec<Value>> {
 fn decoded(call: &Call<'_>, index: usize) -> Result<Array> {
     let x = call.tensor(index)?;
     let (scale, zero) = scale_and_zero(call, index + 1)?;
-    let made = x.ints()?.into_iter().map(|q| (q - zero) as f32 * scale).collect();
+    let made = x.ints()?.into_iter().map(|q| q.wrapping_sub(zero) as f32 * scale).collect();
     Array::of(x.shape().to_vec(), made)
 }
 

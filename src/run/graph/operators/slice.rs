@@ -75,14 +75,16 @@ fn split(call: &Call<'_>) -> Result<Vec<Value>> {
     let lens = match ints_of(call, 1, "split")? {
         Some(lens) => sizes(&lens)?,
         None => {
-            let parts = call.size("num_outputs", call.output_count())?.max(1);
+            let parts = call.size("num_outputs", call.output_count())?;
+            if parts == 0 || parts != call.output_count() {
+                let expected = call.output_count();
+                let text = format!("attribute num_outputs: found {parts}, expected {expected}");
+                return Err(Error::malformed(text));
+            }
             let len = dim.div_ceil(parts);
             (0..parts).map(|i| len.min(dim.saturating_sub(i.saturating_mul(len)))).collect()
         }
     };
-    if lens.len() > call.output_count().max(dim + 1) {
-        return Err(call.unfit(1, format!("{} parts", call.output_count())));
-    }
     pieces(x, axis, &lens)?.into_iter().map(|piece| Ok(piece.into())).collect()
 }
 
@@ -114,6 +116,10 @@ fn concat(call: &Call<'_>) -> Result<Vec<Value>> {
 pub(super) fn joined_along(call: &Call<'_>, parts: &[&Array], axis: usize) -> Result<Array> {
     let first = parts.first().ok_or_else(|| Error::malformed("found no tensors to join"))?;
     let mut shape = first.shape().to_vec();
+    if axis >= shape.len() {
+        let text = format!("found shape {shape:?}, expected more than {axis} dimensions");
+        return Err(Error::malformed(text));
+    }
     shape[axis] = 0;
     for part in parts {
         let mut other = part.shape().to_vec();
