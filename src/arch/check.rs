@@ -69,6 +69,9 @@ fn is_needed(arch: &Arch, parts: &Parts<'_>, row: &Row, part: Part, layer: u64) 
         Need::If(key, usual) => by_json && said(key).unwrap_or(usual),
         Need::Dense => !hyper.is_sparse(layer),
         Need::Sparse => hyper.is_sparse(layer),
+        Need::LowRank => hyper.query_rank.is_some(),
+        Need::FullRank => hyper.query_rank.is_none(),
+        Need::Serial => hyper.parallel.is_none(),
         Need::Optional => false,
     };
     match part {
@@ -140,6 +143,9 @@ fn expected(parts: &Parts<'_>, found: &Found) -> Result<Option<Vec<u64>>> {
             Fix::ByHead(_) => vec![heads, rows / heads, *columns],
             _ => vec![heads, *columns, rows / heads],
         };
+    }
+    if found.row.fix == Fix::Flat && naming == Naming::Gguf {
+        shape = vec![shape.iter().product()];
     }
     if found.home.transposed && is_matrix {
         let rank = shape.len();

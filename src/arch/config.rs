@@ -32,14 +32,14 @@ pub fn hyper(arch: &Arch, model: &Model) -> Result<Hyper> {
     }
     match model.naming {
         Naming::HuggingFace => {
-            (arch.hooks.from_json)(&model.config, &mut hyper)?;
             super::json::expect(arch, &model.config)?;
             hyper.scaling = scaling::from_json(arch, &model.config, &hyper)?;
+            (arch.hooks.from_json)(&model.config, &mut hyper)?;
         }
         Naming::Gguf => {
+            hyper.scaling = scaling::from_gguf(arch, model)?;
             (arch.hooks.from_gguf)(model, &mut hyper)?;
             said_by_us(arch, model, &mut hyper)?;
-            hyper.scaling = scaling::from_gguf(arch, model)?;
         }
     }
     tidy(&mut hyper);
@@ -101,6 +101,12 @@ fn tidy(hyper: &mut Hyper) {
     }
     if hyper.experts.is_none() {
         hyper.sparse = None;
+    }
+    if hyper.embedding_width == hyper.hidden {
+        hyper.embedding_width = None;
+    }
+    if hyper.latent_epsilon == hyper.norm_epsilon {
+        hyper.latent_epsilon = None;
     }
     if hyper.route_groups.is_none_or(|groups| groups <= 1) {
         hyper.route_groups = None;
@@ -245,7 +251,8 @@ pub(super) fn to_json(arch: &'static Arch, model: &Model, hyper: &Hyper) -> Resu
     };
     let read = self::hyper(arch, &written)?;
     match Field::ALL.iter().find(|field| hyper.get(**field) != read.get(**field)) {
-        None => Ok(entries),
+        None if same_rotation(hyper, &read) => Ok(entries),
+        None => Err(Error::bug("the rope scaling as it is written is read as another")),
         Some(field) => {
             let text = |hyper: &Hyper| hyper.get(*field).map_or("none".into(), |x| x.to_string());
             let (meant, read) = (text(hyper), text(&read));
@@ -254,6 +261,16 @@ pub(super) fn to_json(arch: &'static Arch, model: &Model, hyper: &Hyper) -> Resu
             Err(Error::unsupported(format!("{what} can only say {read}")))
         }
     }
+}
+
+/// Whether short and long texts are rotated alike, but for the rounding of divisors.
+fn same_rotation(a: &Hyper, b: &Hyper) -> bool {
+    let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-5 * a.abs();
+    [1, a.context.unwrap_or(1)].iter().all(|len| {
+        let (a, b) = (rope::frequencies(a, *len), rope::frequencies(b, *len));
+        let (Ok((a, x)), Ok((b, y))) = (&a, &b) else { return a.is_err() == b.is_err() };
+        near((x, y)) && a.len() == b.len() && a.iter().zip(b).all(near)
+    })
 }
 
 fn from_gguf(arch: &Arch, key: &Key, model: &Model) -> Result<Said> {

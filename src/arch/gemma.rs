@@ -16,7 +16,6 @@ pub(super) static GEMMA: Arch = Arch {
     model_type: "gemma",
     keys: &[KEYS, GEMMA_KEYS],
     hooks: Hooks { from_json: activation, ..Hooks::NONE },
-    expects: &[],
     tied: true,
     rows: &[ROWS, HALVES, NORMS],
     block: BlockShape { hf_norm_lacks: 1.0, ..BlockShape::USUAL },

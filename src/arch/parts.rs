@@ -178,6 +178,10 @@ impl Parts<'_> {
             Fix::ByHead(_) | Fix::ByHeadTransposed(_) if is_split && part == Part::Weight => {
                 by_head(row.fix, tensor, self.hyper, Naming::HuggingFace)
             }
+            Fix::Flat if self.model.naming == Naming::Gguf => {
+                let count = tensor.shape().count();
+                reshaped(tensor, vec![1, count])
+            }
             _ => Ok(tensor),
         }
     }
@@ -246,6 +250,12 @@ pub(super) fn by_head(fix: Fix, tensor: Tensor, hyper: &Hyper, naming: Naming) -
             reshaped(tensor, vec![count / columns, columns])
         }
     }
+}
+
+/// All elements as a vector.
+pub(super) fn flat(tensor: Tensor) -> Result<Tensor> {
+    let count = tensor.shape().count();
+    reshaped(tensor, vec![count])
 }
 
 /// Tensors of one shape as one, with a new outermost dimension.

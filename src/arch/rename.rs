@@ -310,7 +310,8 @@ impl Renaming<'_> {
             Fix::ByHead(_) | Fix::ByHeadTransposed(_) if self.naming == Naming::Gguf => {
                 parts::by_head(fix, tensor, self.source.hyper, self.naming)
             }
-            Fix::Add(_) | Fix::ByHead(_) | Fix::ByHeadTransposed(_) => Ok(tensor),
+            Fix::Flat if self.naming == Naming::Gguf => parts::flat(tensor),
+            Fix::Add(_) | Fix::ByHead(_) | Fix::ByHeadTransposed(_) | Fix::Flat => Ok(tensor),
         }
     }
 

@@ -42,9 +42,8 @@ impl Role {
             Self::ProjectOut => vec![hyper.embedding_size()?, hidden],
             // Some families have rows before the first position.
             Self::Positions => return None,
-            Self::Query => {
-                vec![of_heads(heads, hyper.key_dim)?, hyper.query_rank.unwrap_or(hidden)]
-            }
+            Self::Query => vec![of_heads(heads, hyper.key_dim)?, hidden],
+            Self::QueryUp => vec![of_heads(heads, hyper.key_dim)?, hyper.query_rank?],
             Self::Key => vec![of_heads(hyper.kv_heads, hyper.key_dim)?, hidden],
             Self::Value => vec![of_heads(hyper.kv_heads, hyper.value_dim)?, hidden],
             Self::QueryNorm => norm(heads)?,

@@ -18,6 +18,9 @@ pub struct Arch {
     /// The hyper-parameters, as each side spells them. A key replaces one of the same field in an
     /// earlier part, for a family that is nearly another.
     pub keys: &'static [&'static [Key]],
+    /// Whether a model of these names is of this family: where two share all of them, the first
+    /// that says so.
+    pub when: fn(&Model) -> bool,
     /// What keys alone do not say.
     pub hooks: Hooks,
     /// config.json's keys that must have one of these values, if present.
@@ -164,6 +167,8 @@ pub enum Role {
     /// From the stream to the rank of keys and values, and to the key's rotary dimensions.
     KeyValueDown,
     KeyValueDownNorm,
+    /// From the rank of queries to each head's.
+    QueryUp,
     /// From the rank to each head's keys.
     KeyUp,
     /// From the rank to each head's values.
@@ -337,6 +342,8 @@ pub enum Fix {
     ByHead(Field),
     /// The same, its rows for its columns.
     ByHeadTransposed(Field),
+    /// GGUF has the one row as a vector.
+    Flat,
     /// GGUF stores as a tensor what config.json says in numbers.
     FromScaling,
 }
@@ -361,6 +368,12 @@ pub enum Need {
     Dense,
     /// In layers with experts.
     Sparse,
+    /// Where queries are made of a narrow vector.
+    LowRank,
+    /// Where they are not.
+    FullRank,
+    /// Where attention and feed-forward follow each other.
+    Serial,
     /// Never.
     Optional,
 }
@@ -396,6 +409,8 @@ pub struct BlockShape {
     pub query_norm: QueryNorm,
     /// The row of the first position in the table of learned positions.
     pub first_position: usize,
+    /// How ALiBi's biases are computed, where there are any.
+    pub alibi: Alibi,
 }
 
 impl BlockShape {
@@ -407,6 +422,7 @@ impl BlockShape {
         gguf_pairing: Pairing::Halves,
         query_norm: QueryNorm::Head,
         first_position: 0,
+        alibi: Alibi::Exact,
     };
 
     /// Which dimensions of a head rotate together in a model with these names.
@@ -446,6 +462,15 @@ pub enum QueryNorm {
     EachHead,
     /// Over all heads together.
     Whole,
+}
+
+/// How ALiBi's biases are computed: <https://arxiv.org/abs/2108.12409>.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alibi {
+    /// Added to the scores, in full.
+    Exact,
+    /// Added before the multiplier of scores, rounded to bf16.
+    Rounded,
 }
 
 /// Which dimensions of a head rotate together.

@@ -202,13 +202,17 @@ impl DType {
 
     /// Whether the elements are floating-point numbers of at most eight bits.
     pub fn is_small_float(self) -> bool {
-        match self {
-            Self::F8E4M3 | Self::F8E5M2 | Self::F8E4M3Fnuz | Self::F8E5M2Fnuz | Self::F8E8M0 => {
-                true
-            }
-            Self::F6E2M3 | Self::F6E3M2 | Self::F4E2M1 => true,
-            _ => false,
-        }
+        matches!(
+            self,
+            Self::F8E4M3
+                | Self::F8E5M2
+                | Self::F8E4M3Fnuz
+                | Self::F8E5M2Fnuz
+                | Self::F8E8M0
+                | Self::F6E2M3
+                | Self::F6E3M2
+                | Self::F4E2M1
+        )
     }
 
     /// Whether the elements are weights: floats, or packed.

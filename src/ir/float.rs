@@ -36,7 +36,7 @@ impl Tally {
 
     /// Counts the values that a packing cannot hold; `start` is the index of the first value.
     pub fn count_nonfinite(&mut self, values: &[f32], start: u64) {
-        if values.iter().all(|x| x.is_finite()) {
+        if all_within(values, f32::MAX) {
             return;
         }
         for (i, x) in values.iter().enumerate() {
@@ -57,6 +57,20 @@ impl Tally {
             self.flushed += u64::from(y == 0.0 && x != 0.0);
         }
     }
+}
+
+/// Whether no value is NaN or of a magnitude above `limit`.
+///
+/// All are looked at, many at once: what would stop at the first looks at one after the other.
+pub(super) fn all_within(values: &[f32], limit: f32) -> bool {
+    values.iter().fold(true, |within, x| within & (x.abs() <= limit))
+}
+
+/// Whether no value may overflow or vanish in a narrower type: all are zero, or lie between.
+fn all_between(values: &[f32], least: f32, limit: f32) -> bool {
+    values
+        .iter()
+        .fold(true, |between, x| between & ((x.abs() >= least) & (x.abs() < limit) | (*x == 0.0)))
 }
 
 /// Decodes elements to binary32. A binary64 is rounded to nearest, ties to even.
@@ -111,21 +125,30 @@ pub fn encode(
             let piece = &mut [f16::ZERO; PIECE][..values.len()];
             piece.convert_from_f32_slice(values);
             put(out, piece.iter().map(|half| half.to_le_bytes()));
-            if values.iter().any(|x| !(6e-8..65504.0).contains(&x.abs()) && *x != 0.0) {
+            if !all_between(values, 6e-8, 65504.0) {
                 tally.count_narrowed(values, start, |i| piece[i].to_f32());
             }
         }),
         DType::BF16 => in_pieces(values, out, start, |values, out, start| {
-            let piece = &mut [bf16::ZERO; PIECE][..values.len()];
-            piece.convert_from_f32_slice(values);
-            put(out, piece.iter().map(|half| half.to_le_bytes()));
-            if values.iter().any(|x| !(1e-37..3.3e38).contains(&x.abs()) && *x != 0.0) {
-                tally.count_narrowed(values, start, |i| piece[i].to_f32());
+            put(out, values.iter().map(|x| to_bf16(*x).to_le_bytes()));
+            if !all_between(values, 1e-37, 3.3e38) {
+                tally.count_narrowed(values, start, |i| {
+                    bf16::from_bits(to_bf16(values[i])).to_f32()
+                });
             }
         }),
         _ => return Err(Error::unsupported(format!("writing {dtype} from other types"))),
     }
     Ok(())
+}
+
+/// The bits of the nearest bfloat16, ties to even; a NaN stays one, and becomes quiet. `half` has
+/// the same, but converts one number after the other.
+fn to_bf16(x: f32) -> u16 {
+    const QUIET: u32 = 0x0040;
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
+    (if bits & 0x7fff_ffff > 0x7f80_0000 { bits >> 16 | QUIET } else { rounded }) as u16
 }
 
 /// Narrows binary64 to a plain float type in one rounding; what is lost is counted.
@@ -294,6 +317,16 @@ mod tests {
         assert_eq!(through(DType::BF16, 3.4e38).1.overflowed, 1);
         assert_eq!(through(DType::F16, f32::INFINITY).1, Tally::default());
         assert_eq!(through(DType::F16, -0.0).0.to_bits(), (-0.0f32).to_bits());
+    }
+
+    #[test]
+    fn bfloat16s_are_rounded_as_by_half() {
+        for i in 0..1 << 16 {
+            for low in [0, 1, 0x7fff, 0x8000, 0x8001, 0xffff] {
+                let x = f32::from_bits(i << 16 | low);
+                assert_eq!(to_bf16(x), bf16::from_f32(x).to_bits(), "{x}");
+            }
+        }
     }
 
     #[test]

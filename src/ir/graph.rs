@@ -40,9 +40,21 @@ pub struct Program {
 pub struct Original {
     /// The file.
     pub blob: Arc<Blob>,
-    /// Tensors by the place of their messages: the name that each has in the model, and how its
-    /// elements were read.
-    pub tensors: BTreeMap<u64, (String, Tensor)>,
+    /// Tensors by the place of their messages.
+    pub tensors: BTreeMap<u64, Origin>,
+    /// Types of values by the place of the messages that state them.
+    pub kinds: BTreeMap<u64, Kind>,
+}
+
+/// What a tensor was when it was read.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// The name that it has in the model.
+    pub name: String,
+    /// How its elements were read.
+    pub tensor: Tensor,
+    /// Whether they lie in a file beside the model.
+    pub external: bool,
 }
 
 /// Nodes in an order in which each comes after those whose values it reads.
@@ -101,6 +113,63 @@ pub enum Element {
     Other(i64),
 }
 
+/// The numbers of `TensorProto.DataType`, which files and attributes such as Cast's `to` state.
+const TYPES: &[(i64, DType)] = &[
+    (1, DType::F32),
+    (2, DType::U8),
+    (3, DType::I8),
+    (4, DType::U16),
+    (5, DType::I16),
+    (6, DType::I32),
+    (7, DType::I64),
+    (9, DType::Bool),
+    (10, DType::F16),
+    (11, DType::F64),
+    (12, DType::U32),
+    (13, DType::U64),
+    (14, DType::C64),
+    (15, DType::C128),
+    (16, DType::BF16),
+    (17, DType::F8E4M3),
+    (18, DType::F8E4M3Fnuz),
+    (19, DType::F8E5M2),
+    (20, DType::F8E5M2Fnuz),
+    (21, DType::U4),
+    (22, DType::I4),
+    (23, DType::F4E2M1),
+    (24, DType::F8E8M0),
+    (25, DType::U2),
+    (26, DType::I2),
+    (27, DType::F6E2M3),
+    (28, DType::F6E3M2),
+];
+
+/// The number of text in `TensorProto.DataType`.
+const TEXT: i64 = 8;
+
+impl Element {
+    /// The type of this number in `TensorProto.DataType`.
+    pub fn of(code: i64) -> Self {
+        let known = TYPES.iter().find(|(own, _)| *own == code);
+        match known {
+            Some((_, dtype)) => Self::Number(*dtype),
+            None if code == TEXT => Self::Text,
+            None => Self::Other(code),
+        }
+    }
+
+    /// Its number in `TensorProto.DataType`; none for packed weights.
+    pub fn code(self) -> Option<i64> {
+        match self {
+            Self::Text => Some(TEXT),
+            Self::Other(code) => Some(code),
+            Self::Number(dtype) => {
+                TYPES.iter().find(|(_, own)| *own == dtype).map(|(code, _)| *code)
+            }
+        }
+    }
+}
+
 /// The size of a value along one dimension.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Dim {
@@ -143,8 +212,11 @@ pub struct Node {
     pub outputs: Vec<String>,
     /// Its options.
     pub attributes: IndexMap<String, Attribute>,
-    /// Where in the program's original this node lies, if it is as it was read.
+    /// Where in the program's original this node lies.
     pub span: Option<Range<u64>>,
+    /// Whether it is no longer as it was read; then only what nothing here knows is taken from
+    /// there.
+    pub changed: bool,
 }
 
 /// An option of a node.

@@ -254,6 +254,8 @@ fields! {
     gate_limit     GateLimit     real  "bound of gated activations";
     gate_alpha     GateAlpha     real  "slope of gated activations";
     embedding_width EmbeddingWidth count "embedding width";
+    normed_residual NormedResidual flag "sums with what was normalised";
+    latent_epsilon LatentEpsilon real  "norm epsilon of the narrow vectors";
 }
 
 impl Hyper {

@@ -1,23 +1,33 @@
 //! A tokenizer as a value: its pieces, merges, special tokens, and how text is cut first.
 //!
 //! ```text
-//!  text ─added tokens cut out─▶ segments ─normalized─▶ ─steps─▶ words ─merges─▶ ids
-//!         (longest first)                   Pre::steps            Bpe::merges, Spm::scores
+//!  text ─added tokens cut out─▶ segments ─normalized─▶ ─steps─▶ words ─looked up─▶ ids
+//!         (longest first)          Pre::normal, Pre::steps        Bpe::merges, WordPiece
+//!                                  Spelling                       Spm::scores, Unigram::scores
 //! ```
 //!
 //! Readers make sure that every id in a tokenizer is below the number of its tokens, that no two
 //! tokens have one text, and that merges join tokens to a token; all others rely on it.
 
+pub mod base64;
+pub mod charsmap;
 pub mod names;
+pub mod normal;
 pub mod pattern;
 pub mod pre;
 pub mod spm;
+pub mod unigram;
+pub mod wordpiece;
 
 use std::collections::{BTreeMap, HashMap};
 
+pub use charsmap::Charsmap;
+pub use normal::Normal;
 pub use pattern::Pattern;
-pub use pre::{Keep, Pre, Split, Step};
-pub use spm::{Space, Spm};
+pub use pre::{Keep, Metaspace, Pre, Prepend, Split, Step};
+pub use spm::{Space, Spelling, Spm};
+pub use unigram::{Text, Unigram};
+pub use wordpiece::WordPiece;
 
 use super::{Error, Result};
 
@@ -47,6 +57,10 @@ pub enum Kind {
     Bpe(Bpe),
     /// Neighbours are joined, those that make the piece of highest score first.
     Spm(Spm),
+    /// Of all pieces that spell a text, those of the highest sum of scores.
+    Unigram(Unigram),
+    /// The longest piece that a word begins with, then the longest that what is left does.
+    WordPiece(WordPiece),
 }
 
 /// Byte-pair encoding.
@@ -164,6 +178,8 @@ impl Tokenizer {
         match self.kind {
             Kind::Bpe(_) => "bpe",
             Kind::Spm(_) => "spm",
+            Kind::Unigram(_) => "unigram",
+            Kind::WordPiece(_) => "wordpiece",
         }
     }
 

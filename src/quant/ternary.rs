@@ -1,5 +1,6 @@
 //! How the IQ1 packings choose points: three levels, all moved up or down by an eighth.
 
+use super::lattice::{Lattice, Measure};
 use super::{iq1_s, lattice};
 
 /// The three levels of some weights.
@@ -87,10 +88,11 @@ impl Split {
         for (k, (x, counts)) in x.as_chunks::<8>().0.iter().zip(counts.as_chunks().0).enumerate() {
             let shift = shifts[k * 2 / P];
             let levels = &levels.as_chunks::<8>().0[k];
-            let (code, on_grid) =
-                lattice::IQ1.code(levels, |point| error(point, x, counts, scale, shift));
+            let place = lattice::IQ1.place(Lattice::index(levels));
+            let measure = Measure { x, counts, slope: 1.0, first: shift[0] };
+            let code = lattice::IQ1.code(place, &measure, scale);
             codes[k] = code;
-            all_on_grid &= on_grid;
+            all_on_grid &= place.on_grid;
         }
         if !all_on_grid {
             let (mut xl, mut l2) = (0.0, 0.0);
@@ -104,16 +106,6 @@ impl Split {
         }
         Some(Chosen { scale, codes, shifts })
     }
-}
-
-#[inline(always)]
-fn error(point: &[u8; 8], x: &[f32; 8], counts: &[f32; 8], scale: f32, shift: Shift) -> f32 {
-    let mut error = 0.0;
-    for i in 0..8 {
-        let off = scale * shift[usize::from(point[i])] - x[i];
-        error += counts[i] * off * off;
-    }
-    error
 }
 
 /// The moved levels of some codes; the halves of the codes have their shifts.

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::{tokenizer_json, tokenizer_model};
-use crate::ir::tokenizer::{Kind, Tokenizer};
-use crate::ir::{Blob, Config, Error, Fault, Limits, Model, Naming, Notes, Result, Tensor, Value};
+use crate::ir::tokenizer::Tokenizer;
+use crate::ir::{Blob, Config, Error, Limits, Model, Naming, Notes, Result, Tensor, Value};
 use crate::store::Source;
 
 /// Small files that travel with a model. config.json is not among them: it is written anew,
@@ -21,6 +20,12 @@ const SIDE_FILES: &[&str] = &[
     "chat_template.jinja",
     "chat_template.json",
     "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tekken.json",
+    "qwen.tiktoken",
+    "tiktoken.model",
+    "tokenizer.tiktoken",
     "vocab.json",
     "merges.txt",
     "vocab.txt",
@@ -102,52 +107,7 @@ fn tokenizer(
         let found = side_files.iter().find(|(file, _)| file == name);
         found.map(|(_, blob)| blob.read_all(limits.side_file)).transpose()
     };
-    let (json, model) = (bytes("tokenizer.json")?, bytes("tokenizer.model")?);
-    if json.is_none() && model.is_none() {
-        let is_there = |name: &&str| side_files.iter().any(|(file, _)| file == name);
-        return match ["vocab.json", "vocab.txt"].iter().copied().find(is_there) {
-            None => Ok(None),
-            Some(name) => Err(Error::unsupported(format!(
-                "{name} without a tokenizer.json, which transformers can make of it"
-            ))),
-        };
-    }
-    let template = bytes("chat_template.jinja")?.map(String::from_utf8).transpose();
-    let template = template.map_err(|_| Error::malformed("chat_template.jinja: not UTF-8 text"))?;
-    let tokenizer_config = bytes("tokenizer_config.json")?;
-    let special_tokens_map = bytes("special_tokens_map.json")?;
-    let generation_config = bytes("generation_config.json")?;
-    let added_tokens = bytes("added_tokens.json")?;
-    let mut files = tokenizer_json::Files {
-        tokenizer: json.as_deref().unwrap_or_default(),
-        tokenizer_config: tokenizer_config.as_deref(),
-        special_tokens_map: special_tokens_map.as_deref(),
-        generation_config: generation_config.as_deref(),
-        chat_template: template.as_deref(),
-        config: Some(config),
-    };
-    let read = json.as_ref().map(|_| tokenizer_json::read(&files, notes));
-    match (read, model) {
-        (None, None) => Ok(None),
-        (Some(read), None) => read.map(Some),
-        (Some(Ok(tokenizer)), Some(model)) => with_scores(tokenizer, &model).map(Some),
-        (Some(Err(error)), Some(_)) if error.fault != Fault::Unsupported => Err(error),
-        (_, Some(model)) => {
-            files.tokenizer = &model;
-            tokenizer_model::read(&files, added_tokens.as_deref(), notes).map(Some)
-        }
-    }
-}
-
-/// tokenizer.json has lost the scores of SentencePiece; where its own file is there too, they are
-/// what llama.cpp's converter writes.
-fn with_scores(mut tokenizer: Tokenizer, model: &[u8]) -> Result<Tokenizer> {
-    if let Kind::Spm(spm) = &mut tokenizer.kind
-        && let Some(scores) = tokenizer_model::scores(model, &tokenizer.tokens)?
-    {
-        spm.scores = scores;
-    }
-    Ok(tokenizer)
+    super::tokenizer::read(&bytes, config, notes)
 }
 
 /// Reads every tensor of one shard.

@@ -6,9 +6,13 @@ pub mod hub;
 pub mod imatrix;
 pub mod onnx;
 pub mod safetensors;
+pub mod tokenizer;
+mod tokenizer_beside;
 pub mod tokenizer_gguf;
 pub mod tokenizer_json;
 pub mod tokenizer_model;
+mod tokenizer_ranks;
+mod tokenizer_text;
 pub mod torch;
 
 use crate::formats::{FORMATS, Format};
@@ -74,6 +78,10 @@ pub(crate) fn unknown(source: &dyn Source) -> Result<&'static Format> {
     let extension = name.rsplit_once('.').map(|(_, extension)| extension);
     let claimed = extension.and_then(|e| FORMATS.iter().find(|f| f.extensions.contains(&e)));
     let head = head(&*source.open(name)?)?;
+    // Many formats are zip archives: the one that the name claims says what is missing in it.
+    if let Some(format) = claimed.filter(|_| head.starts_with(b"PK")) {
+        return Ok(format);
+    }
     let foreign =
         FOREIGN.iter().find(|(at, bytes, _)| head.get(*at..).is_some_and(|h| h.starts_with(bytes)));
     if let Some((_, _, what)) = foreign {

@@ -41,10 +41,16 @@ pub fn read(source: &dyn Source, limits: &Limits, notes: &mut Notes) -> Result<M
     let file = onnx::read(&*blob).map_err(|error| place(error.into()))?;
     let mut reader = tensor::Reader::new(source, &blob);
     let program = program(&mut reader, &file).map_err(place)?;
+    let places = program.graph.nodes.iter().filter_map(|node| node.span.as_ref());
+    if !places.map(|span| span.start).is_sorted() {
+        let text = "nodes stand before those whose values they read; they are put in order";
+        notes.odd(blob.name(), text);
+    }
     let mut model = hub::model("onnx", reader.tensors, source, limits, notes)?;
     model.version = u32::try_from(file.ir_version).ok();
     model.config.entries.extend(metadata(&file));
-    let original = Original { blob: Arc::clone(&blob), tensors: reader.places };
+    let (tensors, kinds) = (reader.places, reader.kinds);
+    let original = Original { blob: Arc::clone(&blob), tensors, kinds };
     model.graph = Some(Arc::new(Program { original: Some(Arc::new(original)), ..program }));
     Ok(model)
 }

@@ -2,15 +2,18 @@
 //!
 //! Keys and defaults: llama.cpp, `src/llama-vocab.cpp`, `llama_vocab::impl::load`. It passes over
 //! ids out of range and shorter lists of scores with a warning or reads past them; here they are
-//! refused. Read are the kinds `gpt2` and `llama`; others are Unsupported, by name.
+//! refused. Read are the kinds `gpt2`, `llama`, `t5` and `bert`; others are Unsupported, by name.
+
+mod unigram;
+mod wordpiece;
 
 use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 
 use crate::ir::tokenizer::{
-    Added, Bpe, Class, Kind, Pre, ROLES, Role, Space, Spm, Step, Token, Tokenizer, by_text,
-    check_merges, merge, names, pre, spm,
+    Added, Bpe, Charsmap, Class, Kind, Pre, ROLES, Role, Space, Spelling, Spm, Step, Token,
+    Tokenizer, by_text, check_merges, merge, names, pre, spm,
 };
 use crate::ir::value::List;
 use crate::ir::{Error, Result, Value};
@@ -18,6 +21,9 @@ use crate::ir::{Error, Result, Value};
 /// Old names of roles.
 const OLD_ROLES: &[(Role, &str)] =
     &[(Role::FimPre, "prefix"), (Role::FimSuf, "suffix"), (Role::FimMid, "middle")];
+
+/// Names of pre-tokenizers whose text is SentencePiece's.
+const SPELLED: &[&str] = &["gemma4", "granite-embed-multi-311m", "sarvam-moe"];
 
 /// Reads the tokenizer; nothing if the file has none.
 ///
@@ -28,17 +34,16 @@ pub fn read(entries: &IndexMap<String, Value>) -> Result<Option<Tokenizer>> {
     let Some(tokens) = tokens(&entries)? else { return Ok(None) };
     let special = roles(&entries, tokens.len())?;
     match entries.text("ggml.model")? {
+        Some("gpt2") if entries.is_spelled()? => spelled(&entries, tokens, special).map(Some),
         Some("gpt2") => gpt2(&entries, tokens, special).map(Some),
+        Some("gemma4") => spelled(&entries, tokens, special).map(Some),
         Some("llama") => llama(&entries, tokens, special).map(Some),
+        Some("t5") => unigram::read(&entries, tokens, special).map(Some),
+        Some("bert") => wordpiece::read(&entries, tokens, special).map(Some),
         Some("none" | "no_vocab") => Ok(None),
         Some(kind) => {
-            let known = match kind {
-                "bert" => " (WordPiece)",
-                "t5" => " (SentencePiece Unigram)",
-                _ => "",
-            };
             check_bytes(&tokens)?;
-            let found = format!("a tokenizer of kind '{kind}'{known} is not supported");
+            let found = format!("a tokenizer of kind '{kind}' is not supported");
             Err(Error::unsupported(found).at("tokenizer.ggml.model"))
         }
         None => Err(Error::malformed("there are tokens, but no tokenizer.ggml.model")),
@@ -63,6 +68,12 @@ impl<'a> Entries<'a> {
 
     fn text(&self, key: &str) -> Result<Option<&'a str>> {
         self.get(key, "a text", Value::as_text)
+    }
+
+    /// Whether the merges are of pieces that spell spaces `▁`.
+    fn is_spelled(&self) -> Result<bool> {
+        let name = self.text("ggml.pre")?;
+        Ok(name.is_some_and(|name| SPELLED.contains(&name)))
     }
 
     fn truth(&self, key: &str) -> Result<Option<bool>> {
@@ -154,10 +165,11 @@ fn gpt2(entries: &Entries, tokens: Vec<Token>, special: BTreeMap<Role, u32>) -> 
         prefix_space(row, &mut steps);
     }
     let merges = merges(entries, &tokens).map_err(|error| error.at("tokenizer.ggml.merges"))?;
-    let pre = Pre { name: Some(name.to_owned()), nfc: false, steps };
+    let pre = Pre { name: Some(name.to_owned()), normal: Vec::new(), steps };
     let ignore_merges = row.ignore_merges;
     let bpe = Bpe { merges, ignore_merges, unknown: None, fuse_unknown: false, pre };
-    whole(entries, Kind::Bpe(bpe), tokens, special, row.adds_bos)
+    let ends = Ends { bos: row.adds_bos, eos: false };
+    whole(entries, Kind::Bpe(bpe), tokens, special, ends)
 }
 
 /// SentencePiece's BPE. What the file does not say is as llama.cpp has it for this kind.
@@ -168,6 +180,36 @@ fn llama(
 ) -> Result<Tokenizer> {
     check_bytes(&tokens)?;
     by_text(&tokens).map_err(|error| error.at("tokenizer.ggml.tokens"))?;
+    let scores = scores(entries)?;
+    usual_roles(&mut special, tokens.len(), &[(Role::Unk, 0), (Role::Bos, 1), (Role::Eos, 2)]);
+    let spelling = Spelling { charsmap: None, ..spelling(entries, true)? };
+    let kind = Kind::Spm(Spm { scores, unknown: special.get(&Role::Unk).copied(), spelling });
+    whole(entries, kind, tokens, special, Ends { bos: true, eos: false })
+}
+
+/// SentencePiece's BPE with merges in place of scores, as Gemma 4 has it: spaces are spelled `▁`, and
+/// bytes stand for what has no piece.
+fn spelled(
+    entries: &Entries,
+    mut tokens: Vec<Token>,
+    special: BTreeMap<Role, u32>,
+) -> Result<Tokenizer> {
+    check_bytes(&tokens)?;
+    let place = |error: Error| error.at("tokenizer.ggml.merges");
+    let merges = merges(entries, &tokens).map_err(place)?;
+    for token in tokens.iter_mut().filter(|token| token.class == Class::Normal) {
+        if pre::hex_byte(&token.text).is_some() {
+            token.class = Class::Byte;
+        }
+    }
+    let scores = spm::scores(&tokens, &merges).map_err(place)?;
+    let spelling = Spelling { charsmap: None, ..spelling(entries, false)? };
+    let kind = Kind::Spm(Spm { scores, unknown: special.get(&Role::Unk).copied(), spelling });
+    whole(entries, kind, tokens, special, Ends { bos: true, eos: false })
+}
+
+/// A score for each token.
+fn scores(entries: &Entries) -> Result<Vec<f32>> {
     let scores = entries.get("ggml.scores", "a list of f32 or i32", |value| match value {
         Value::List(List::F32(scores)) => Some(scores.clone()),
         Value::List(List::I32(scores)) => Some(scores.iter().map(|score| *score as f32).collect()),
@@ -175,16 +217,35 @@ fn llama(
     })?;
     let scores = scores.ok_or_else(|| Error::malformed("missing").at("tokenizer.ggml.scores"))?;
     spm::check_scores(&scores).map_err(|error| error.at("tokenizer.ggml.scores"))?;
-    for (role, id) in [(Role::Unk, 0), (Role::Bos, 1), (Role::Eos, 2)] {
-        if (id as usize) < tokens.len() {
-            special.entry(role).or_insert(id);
-        }
+    Ok(scores)
+}
+
+/// Gives roles that the file does not state the ids that llama.cpp takes then.
+fn usual_roles(special: &mut BTreeMap<Role, u32>, count: usize, usual: &[(Role, u32)]) {
+    for (role, id) in usual.iter().filter(|(_, id)| (*id as usize) < count) {
+        special.entry(*role).or_insert(*id);
     }
-    let has_space = entries.truth("ggml.add_space_prefix")?.unwrap_or(true);
+}
+
+/// How a text is spelled; `has_space` unless the file says otherwise.
+fn spelling(entries: &Entries, has_space: bool) -> Result<Spelling> {
+    let has_space = entries.truth("ggml.add_space_prefix")?.unwrap_or(has_space);
     let squeeze = entries.truth("ggml.remove_extra_whitespaces")?.unwrap_or(false);
-    let (unknown, space) = (special.get(&Role::Unk).copied(), has_space.then(Space::default));
-    let kind = Kind::Spm(Spm { scores, unknown, space, squeeze });
-    whole(entries, kind, tokens, special, true)
+    let rules =
+        entries.get("ggml.precompiled_charsmap", "a list of u8 or i8", |value| match value {
+            Value::List(List::U8(bytes)) => Some(bytes.clone()),
+            Value::List(List::I8(bytes)) => Some(bytes.iter().map(|b| b.cast_unsigned()).collect()),
+            _ => None,
+        })?;
+    let charsmap = rules.filter(|rules| !rules.is_empty()).map(Charsmap::new).transpose();
+    let charsmap = charsmap.map_err(|error| error.at("tokenizer.ggml.precompiled_charsmap"))?;
+    Ok(Spelling { charsmap, space: has_space.then(Space::default), squeeze })
+}
+
+/// What is put around a text unless the file says otherwise.
+struct Ends {
+    bos: bool,
+    eos: bool,
 }
 
 fn whole(
@@ -192,7 +253,7 @@ fn whole(
     kind: Kind,
     tokens: Vec<Token>,
     special: BTreeMap<Role, u32>,
-    adds_bos: bool,
+    ends: Ends,
 ) -> Result<Tokenizer> {
     let end = |role, key: &str, usual: bool| match (entries.truth(key)?, special.get(&role)) {
         (Some(true), None) => {
@@ -204,8 +265,8 @@ fn whole(
     Ok(Tokenizer {
         kind,
         added: added(&tokens),
-        prefix: end(Role::Bos, "ggml.add_bos_token", adds_bos)?,
-        suffix: end(Role::Eos, "ggml.add_eos_token", false)?,
+        prefix: end(Role::Bos, "ggml.add_bos_token", ends.bos)?,
+        suffix: end(Role::Eos, "ggml.add_eos_token", ends.eos)?,
         chat_templates: chat_templates(entries)?,
         special,
         tokens,

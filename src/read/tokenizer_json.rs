@@ -10,41 +10,29 @@
 //!
 //! Format: <https://github.com/huggingface/tokenizers>, 0.23, whose own reader is laxer: refused
 //! here are keys, ids and merges that come twice, and an added token on another's id.
-//! Read are the byte-level BPE models, and those that were SentencePiece's BPE; other kinds are
-//! Unsupported, by name.
+//! Read are BPE models, byte-level or SentencePiece's, Unigram and WordPiece; other kinds are Unsupported,
+//! by name.
 
 mod merges;
+mod normal;
 mod spm;
 mod steps;
 mod template;
+mod unigram;
+mod wordpiece;
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::ir::tokenizer::{
-    Added, Bpe, Class, Kind, Pre, ROLES, Role, Token, Tokenizer, by_text, names,
-};
+use indexmap::IndexMap;
+
+use super::tokenizer_beside::Beside;
+pub use super::tokenizer_beside::Files;
+use crate::ir::tokenizer::{Added, Bpe, Class, Kind, Pre, Role, Token, Tokenizer, by_text, names};
 use crate::ir::value::List;
-use crate::ir::{Config, Error, Notes, Result, Value};
+use crate::ir::{Error, Notes, Result, Value};
 
 /// Ids below the highest that no token has: they become padding, so they must be few.
 pub(super) const GAPS_MAX: usize = 1 << 16;
-
-/// The files that say something about a tokenizer, as far as they are there.
-#[derive(Clone, Copy, Default)]
-pub struct Files<'a> {
-    /// The bytes of tokenizer.json.
-    pub tokenizer: &'a [u8],
-    /// The bytes of tokenizer_config.json.
-    pub tokenizer_config: Option<&'a [u8]>,
-    /// The bytes of special_tokens_map.json.
-    pub special_tokens_map: Option<&'a [u8]>,
-    /// The bytes of generation_config.json.
-    pub generation_config: Option<&'a [u8]>,
-    /// The text of chat_template.jinja.
-    pub chat_template: Option<&'a str>,
-    /// config.json, already read.
-    pub config: Option<&'a Config>,
-}
 
 /// Reads a tokenizer.
 ///
@@ -52,30 +40,25 @@ pub struct Files<'a> {
 /// Malformed with the field at fault; Unsupported naming the kind of tokenizer or the component
 /// that is not known here; Limit for patterns that are too large.
 pub fn read(files: &Files, notes: &mut Notes) -> Result<Tokenizer> {
-    let json = side(Some(files.tokenizer), "tokenizer.json")?;
+    let json = Value::parse(files.tokenizer).map_err(|error| error.at("tokenizer.json"))?;
     let mut tokenizer = core(&json, notes).map_err(|error| error.at("tokenizer.json"))?;
-    let config = side(files.tokenizer_config, "tokenizer_config.json")?;
-    let map = side(files.special_tokens_map, "special_tokens_map.json")?;
-    let generation = side(files.generation_config, "generation_config.json")?;
-    name_roles(&mut tokenizer, [&config, &map], notes);
-    number_roles(&mut tokenizer, files.config, &generation, notes);
-    guess_ends(&mut tokenizer, &config);
-    add_ends(&mut tokenizer, &config).map_err(|error| error.at("tokenizer_config.json"))?;
-    tokenizer.chat_templates = chat_templates(&config, files.chat_template)
-        .map_err(|error| error.at("tokenizer_config.json: chat_template"))?;
+    let beside = Beside::read(files)?;
+    beside.name_roles(&mut tokenizer, notes);
+    if beside.config == Value::Null {
+        guess_ends(&mut tokenizer);
+    }
+    beside.finish(&mut tokenizer)?;
     Ok(tokenizer)
-}
-
-/// A file beside the tokenizer; Null where it is not there.
-pub(super) fn side(bytes: Option<&[u8]>, name: &str) -> Result<Value> {
-    let parsed = bytes.map(Value::parse).transpose();
-    parsed.map(|value| value.unwrap_or(Value::Null)).map_err(|error| error.at(name))
 }
 
 /// What tokenizer.json alone says.
 fn core(json: &Value, notes: &mut Notes) -> Result<Tokenizer> {
     let model = json.get("model").ok_or_else(|| Error::malformed("'model' is missing"))?;
-    check_kind(model)?;
+    match model.get("type").and_then(Value::as_text) {
+        Some("Unigram") => return unigram::read(json, model),
+        Some("WordPiece") => return wordpiece::read(json, model, notes),
+        _ => check_kind(model)?,
+    }
     if spm::is_spm(json, model) {
         return spm::read(json, model, notes);
     }
@@ -86,11 +69,8 @@ fn core(json: &Value, notes: &mut Notes) -> Result<Tokenizer> {
         .map_err(|error| error.at("model.merges"))?;
     let (prefix, suffix) = template::read(json.get("post_processor"), tokens.len())
         .map_err(|error| error.at("post_processor"))?;
-    let steps =
-        steps::read(json.get("pre_tokenizer")).map_err(|error| error.at("pre_tokenizer"))?;
-    let nfc = normalizer(json.get("normalizer")).map_err(|error| error.at("normalizer"))?;
-    decoder(json.get("decoder")).map_err(|error| error.at("decoder"))?;
-    let mut pre = Pre { name: None, nfc, steps };
+    decoder(json.get("decoder"), &["ByteLevel"]).map_err(|error| error.at("decoder"))?;
+    let mut pre = pre(json)?;
     let ignore_merges = flag(model, "ignore_merges");
     pre.name = names::find(&pre, ignore_merges).map(str::to_owned);
     let unknown = unknown(model, &ids, notes);
@@ -101,11 +81,19 @@ fn core(json: &Value, notes: &mut Notes) -> Result<Tokenizer> {
     Ok(Tokenizer { kind, tokens, added, special, prefix, suffix, chat_templates })
 }
 
+/// How text is rewritten, and how it is cut.
+fn pre(json: &Value) -> Result<Pre> {
+    let normal = normal::read(json.get("normalizer")).map_err(|error| error.at("normalizer"))?;
+    let steps = steps::read(json.get("pre_tokenizer"));
+    let steps = steps.map_err(|error| error.at("pre_tokenizer"))?;
+    Ok(Pre { name: None, normal, steps })
+}
+
 pub(super) fn flag(value: &Value, key: &str) -> bool {
     value.get(key).and_then(Value::as_bool).unwrap_or(false)
 }
 
-fn items(value: &Value) -> Option<&[Value]> {
+pub(super) fn items(value: &Value) -> Option<&[Value]> {
     match value {
         Value::List(List::Any(items)) => Some(items),
         _ => None,
@@ -136,29 +124,26 @@ fn vocabulary(model: &Value, added: Option<&Value>) -> Result<(Vec<Token>, Vec<A
     let Some(Value::Map(vocab)) = model.get("vocab") else {
         return Err(Error::malformed("model.vocab is not a map"));
     };
-    let added = added.map(|list| items(list).ok_or_else(|| Error::malformed("not a list")));
-    let added = added.transpose().map_err(|error| error.at("added_tokens"))?.unwrap_or(&[]);
-    let mut slots = Slots { bound: vocab.len() + added.len() + GAPS_MAX, slots: Vec::new() };
-    for (text, id) in vocab {
-        slots.put(id, text, Class::Normal).map_err(|error| error.at("model.vocab"))?;
-    }
-    let mut flags = BTreeMap::new();
-    for token in added {
-        let read = slots.put_added(token).map_err(|error| error.at("added_tokens"))?;
-        if let Some(first) = flags.insert(read.id, read) {
-            return Err(Error::malformed(format!("id {} comes twice", first.id)).at("added_tokens"));
-        }
-    }
-    Ok((slots.fill(), flags.into_values().collect()))
+    let slots = Slots::of(vocab).map_err(|error| error.at("model.vocab"))?;
+    slots.finish(added).map_err(|error| error.at("added_tokens"))
 }
 
 /// Tokens by id, while they come in any order.
-struct Slots {
+pub(super) struct Slots {
     bound: usize,
     slots: Vec<Option<Token>>,
 }
 
 impl Slots {
+    /// The tokens of a map of texts to ids.
+    pub(super) fn of(vocab: &IndexMap<String, Value>) -> Result<Self> {
+        let mut slots = Self { bound: vocab.len() + GAPS_MAX, slots: Vec::new() };
+        for (text, id) in vocab {
+            slots.put(id, text, Class::Normal)?;
+        }
+        Ok(slots)
+    }
+
     /// The slot of an id, which must be near the number of tokens.
     fn at(&mut self, id: &Value, text: &str) -> Result<(u32, &mut Option<Token>)> {
         let found = || format!("token '{text}' has id {id:?}, expected below {}", self.bound);
@@ -198,7 +183,23 @@ impl Slots {
         Ok(Added { id, special, lstrip, rstrip, single_word, normalized })
     }
 
-    fn fill(self) -> Vec<Token> {
+    /// Lays the added tokens over the others.
+    fn finish(mut self, added: Option<&Value>) -> Result<(Vec<Token>, Vec<Added>)> {
+        let added = added.map(|list| items(list).ok_or_else(|| Error::malformed("not a list")));
+        let added = added.transpose()?.unwrap_or(&[]);
+        self.bound += added.len();
+        let mut flags = BTreeMap::new();
+        for token in added {
+            let read = self.put_added(token)?;
+            if let Some(first) = flags.insert(read.id, read) {
+                return Err(Error::malformed(format!("id {} comes twice", first.id)));
+            }
+        }
+        Ok((self.fill(), flags.into_values().collect()))
+    }
+
+    /// The tokens, padding where there is none.
+    pub(super) fn fill(self) -> Vec<Token> {
         let filled = |(id, slot): (usize, Option<Token>)| slot.unwrap_or_else(|| padding(id));
         self.slots.into_iter().enumerate().map(filled).collect()
     }
@@ -228,29 +229,17 @@ fn unknown(model: &Value, ids: &HashMap<&str, u32>, notes: &mut Notes) -> Option
     id
 }
 
-/// Whether text is brought into form C.
-fn normalizer(value: Option<&Value>) -> Result<bool> {
-    let Some(value) = value else { return Ok(false) };
-    match value.get("type").and_then(Value::as_text) {
-        Some("NFC") => Ok(true),
-        Some("Sequence") => {
-            let list = value.get("normalizers").and_then(items);
-            let list = list.ok_or_else(|| Error::malformed("'normalizers' is not a list"))?;
-            list.iter().try_fold(false, |nfc, one| Ok(normalizer(Some(one))? || nfc))
-        }
-        kind => Err(unknown_component("normalizer", kind)),
-    }
-}
-
-fn decoder(value: Option<&Value>) -> Result<()> {
+/// Checks that a decoder is made of components that are known for a kind of tokenizer: what they do
+/// follows from the kind.
+fn decoder(value: Option<&Value>, known: &[&str]) -> Result<()> {
     let Some(value) = value else { return Ok(()) };
     match value.get("type").and_then(Value::as_text) {
-        Some("ByteLevel") => Ok(()),
         Some("Sequence") => {
             let list = value.get("decoders").and_then(items);
             let list = list.ok_or_else(|| Error::malformed("'decoders' is not a list"))?;
-            list.iter().try_for_each(|one| decoder(Some(one)))
+            list.iter().try_for_each(|one| decoder(Some(one), known))
         }
+        Some(kind) if known.contains(&kind) => Ok(()),
         kind => Err(unknown_component("decoder", kind)),
     }
 }
@@ -262,105 +251,12 @@ fn unknown_component(what: &str, kind: Option<&str>) -> Error {
     }
 }
 
-/// Roles by the text of their token: the first file that has one counts.
-pub(super) fn name_roles(tokenizer: &mut Tokenizer, files: [&Value; 2], notes: &mut Notes) {
-    let mut roles = BTreeMap::new();
-    for (role, name, _) in ROLES {
-        let key = format!("{name}_token");
-        let named = files.iter().find_map(|file| token_text(file.get(&key)?));
-        let Some(text) = named else { continue };
-        match tokenizer.tokens.iter().position(|token| token.text == text) {
-            Some(id) => drop(roles.insert(*role, id as u32)),
-            None => notes.odd(key, format!("'{text}' is not in the vocabulary: left out")),
-        }
-    }
-    // BERT's names for the ends of a text, as llama.cpp's converter reads them.
-    for (role, other) in [(Role::Bos, Role::Cls), (Role::Eos, Role::Sep)] {
-        if let (None, Some(id)) = (roles.get(&role), roles.get(&other).copied()) {
-            roles.insert(role, id);
-        }
-    }
-    tokenizer.special = roles;
-}
-
-/// A token's text, alone or with flags.
-fn token_text(value: &Value) -> Option<&str> {
-    value.as_text().or_else(|| value.get("content")?.as_text())
-}
-
-/// Roles that only a configuration of the model gives, by id. A list of ids (several tokens may
-/// end a text) is left to the generation's own configuration, as llama.cpp's converter does.
-pub(super) fn number_roles(
-    tokenizer: &mut Tokenizer,
-    config: Option<&Config>,
-    generation: &Value,
-    notes: &mut Notes,
-) {
-    for (role, name, _) in ROLES {
-        let key = format!("{name}_token_id");
-        let own = config.and_then(|config| config.get(&key));
-        let text = || config.and_then(|config| config.get("text_config")?.get(&key));
-        let Some(value) = own.or_else(text).or_else(|| generation.get(&key)) else { continue };
-        if tokenizer.special.contains_key(role) || matches!(value, Value::List(_)) {
-            continue;
-        }
-        match value.as_u64().filter(|id| *id < tokenizer.tokens.len() as u64) {
-            Some(id) => drop(tokenizer.special.insert(*role, id as u32)),
-            None => notes.odd(key, format!("{value:?} is no token's id: left out")),
-        }
-    }
-}
-
 /// Without a configuration, what the template puts first and last is what begins and ends.
-fn guess_ends(tokenizer: &mut Tokenizer, config: &Value) {
-    if *config != Value::Null {
-        return;
-    }
+fn guess_ends(tokenizer: &mut Tokenizer) {
     let ends = [(Role::Bos, tokenizer.prefix.first()), (Role::Eos, tokenizer.suffix.last())];
     for (role, id) in ends {
         if let (false, Some(id)) = (tokenizer.special.contains_key(&role), id) {
             tokenizer.special.insert(role, *id);
         }
     }
-}
-
-/// `add_bos_token` and `add_eos_token`, where they are given, win over the template.
-pub(super) fn add_ends(tokenizer: &mut Tokenizer, config: &Value) -> Result<()> {
-    for (key, role) in [("add_bos_token", Role::Bos), ("add_eos_token", Role::Eos)] {
-        let Some(wanted) = config.get(key).and_then(Value::as_bool) else { continue };
-        let id = tokenizer.role(role);
-        let ends = if role == Role::Bos { &mut tokenizer.prefix } else { &mut tokenizer.suffix };
-        match (wanted, id) {
-            (true, None) => {
-                return Err(Error::malformed(format!("{key}, but there is no such token")));
-            }
-            (true, Some(id)) if ends.contains(&id) => {}
-            (true, Some(id)) if role == Role::Bos => ends.insert(0, id),
-            (true, Some(id)) => ends.push(id),
-            (false, id) => ends.retain(|end| Some(*end) != id),
-        }
-    }
-    Ok(())
-}
-
-/// Templates by name. One in a file of its own replaces the usual one.
-pub(super) fn chat_templates(config: &Value, file: Option<&str>) -> Result<Vec<(String, String)>> {
-    let usual = |text: &str| ("default".to_owned(), text.to_owned());
-    let mut templates = match config.get("chat_template") {
-        None => Vec::new(),
-        Some(Value::Text(text)) => vec![usual(text)],
-        Some(list) => {
-            let named = |one: &Value| {
-                let text = |key| one.get(key).and_then(Value::as_text).map(str::to_owned);
-                text("name").zip(text("template"))
-            };
-            let named = items(list).and_then(|list| list.iter().map(named).collect());
-            named.ok_or_else(|| Error::malformed("neither a text nor a list of named texts"))?
-        }
-    };
-    if let Some(text) = file {
-        templates.retain(|(name, _)| name != "default");
-        templates.insert(0, usual(text));
-    }
-    Ok(templates)
 }

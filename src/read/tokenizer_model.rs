@@ -1,17 +1,19 @@
 //! `tokenizer.model`, the file of SentencePiece, and the files beside it.
 //!
-//! Read are BPE models whose text is not rewritten (`identity`), as those of Llama, Mistral and Gemma
-//! are; others are Unsupported, by name. Tokens that Hugging Face's files add are laid over the
-//! pieces as llama.cpp's converter does it.
+//! Read are models of type BPE, as those of Llama, Mistral and Gemma are, and UNIGRAM, as T5's; others
+//! are Unsupported, by name. Tokens that Hugging Face's files add are laid over the pieces as
+//! llama.cpp's converter does it.
 
 use std::collections::BTreeMap;
 
 use sentencepiece::{Kind as Model, Piece, Type};
 
-use super::tokenizer_json::{self as json, Files};
+use super::tokenizer_beside::{Beside, Files, side};
+use super::tokenizer_json as json;
 use crate::ir::tokenizer::spm::{ADDED_SCORE, check_scores};
 use crate::ir::tokenizer::{
-    Added, Class, Kind, Role, Space, Spm, Token, Tokenizer, by_text, pre::hex_byte,
+    Added, Charsmap, Class, Kind, Role, Space, Spelling, Spm, Text, Token, Tokenizer, Unigram,
+    by_text, pre::hex_byte,
 };
 use crate::ir::{Error, Notes, Result, Value};
 
@@ -25,26 +27,24 @@ const NAME: &str = "tokenizer.model";
 pub fn read(files: &Files, added_tokens: Option<&[u8]>, notes: &mut Notes) -> Result<Tokenizer> {
     let mut tokenizer = core(files.tokenizer).map_err(|error| error.at(NAME))?;
     let trained = std::mem::take(&mut tokenizer.special);
-    let added = json::side(added_tokens, "added_tokens.json")?;
-    let config = json::side(files.tokenizer_config, "tokenizer_config.json")?;
-    let map = json::side(files.special_tokens_map, "special_tokens_map.json")?;
-    let generation = json::side(files.generation_config, "generation_config.json")?;
+    let added = side(added_tokens, "added_tokens.json")?;
+    let beside = Beside::read(files)?;
     add_tokens(&mut tokenizer, &added, notes).map_err(|error| error.at("added_tokens.json"))?;
-    let decoder = config.get("added_tokens_decoder").unwrap_or(&Value::Null);
+    let decoder = beside.config.get("added_tokens_decoder").unwrap_or(&Value::Null);
     let place = "tokenizer_config.json: added_tokens_decoder";
     add_tokens(&mut tokenizer, decoder, notes).map_err(|error| error.at(place))?;
     by_text(&tokenizer.tokens).map_err(|error| error.at(NAME))?;
-    json::name_roles(&mut tokenizer, [&config, &map], notes);
-    json::number_roles(&mut tokenizer, files.config, &generation, notes);
+    beside.name_roles(&mut tokenizer, notes);
     for (role, id) in trained {
         tokenizer.special.entry(role).or_insert(id);
     }
     // As transformers and llama.cpp have it for models that do not say.
-    tokenizer.prefix.extend(tokenizer.role(Role::Bos));
-    json::add_ends(&mut tokenizer, &config).map_err(|error| error.at("tokenizer_config.json"))?;
-    tokenizer.chat_templates = json::chat_templates(&config, files.chat_template)
-        .map_err(|error| error.at("tokenizer_config.json: chat_template"))?;
-    set_space(&mut tokenizer, &config);
+    match &tokenizer.kind {
+        Kind::Unigram(_) => tokenizer.suffix.extend(tokenizer.role(Role::Eos)),
+        _ => tokenizer.prefix.extend(tokenizer.role(Role::Bos)),
+    }
+    beside.finish(&mut tokenizer)?;
+    set_space(&mut tokenizer, &beside.config);
     Ok(tokenizer)
 }
 
@@ -71,9 +71,6 @@ pub fn scores(bytes: &[u8], tokens: &[Token]) -> Result<Option<Vec<f32>>> {
 
 /// What tokenizer.model alone says.
 fn core(bytes: &[u8]) -> Result<Tokenizer> {
-    if is_tiktoken(bytes) {
-        return Err(Error::unsupported("a list of tiktoken's, not a model of SentencePiece's"));
-    }
     let model = sentencepiece::read(bytes)?;
     check_supported(&model)?;
     let tokens: Vec<Token> = model.pieces.iter().map(token).collect();
@@ -85,14 +82,21 @@ fn core(bytes: &[u8]) -> Result<Tokenizer> {
     let (Some((unknown, _)), None) = (unknowns.next(), unknowns.next()) else {
         return Err(Error::malformed("expected one piece of type UNKNOWN"));
     };
-    let normalizer = &model.normalizer;
-    let first = Space { only_first: true, only_missing: false };
-    let space = normalizer.add_dummy_prefix.then_some(first);
-    let squeeze = normalizer.remove_extra_whitespaces;
+    let spelling = spelling(&model.normalizer).map_err(|error| error.at("normalizer_spec"))?;
+    let unknown = Some(unknown);
+    let kind = match model.trainer.kind {
+        Model::Unigram => Kind::Unigram(Unigram {
+            scores: scores.into_iter().map(f64::from).collect(),
+            unknown,
+            single: true,
+            text: Text::Spelled(spelling),
+        }),
+        _ => Kind::Spm(Spm { scores, unknown, spelling }),
+    };
     Ok(Tokenizer {
-        kind: Kind::Spm(Spm { scores, unknown: Some(unknown), space, squeeze }),
+        kind,
         added: (0..).zip(&tokens).filter_map(|(id, token)| cut_out(id, token.class)).collect(),
-        special: roles(&model, &tokens, unknown),
+        special: roles(&model, &tokens),
         tokens,
         prefix: Vec::new(),
         suffix: Vec::new(),
@@ -100,31 +104,14 @@ fn core(bytes: &[u8]) -> Result<Tokenizer> {
     })
 }
 
-/// Some models have tiktoken's list under this name: a token in base64 and its rank on each line.
-fn is_tiktoken(bytes: &[u8]) -> bool {
-    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let mut words = line.split(|byte| *byte == b' ');
-    let base64 = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=');
-    let token = words.next().is_some_and(|word| !word.is_empty() && word.iter().all(base64));
-    let rank =
-        words.next().is_some_and(|word| !word.is_empty() && word.iter().all(u8::is_ascii_digit));
-    token && rank && words.next().is_none()
-}
-
 fn check_supported(model: &sentencepiece::Model) -> Result<()> {
     let (trainer, normalizer) = (&model.trainer, &model.normalizer);
     let what = match trainer.kind {
-        Model::Bpe if trainer.space_as_suffix => "spaces that follow their word",
-        Model::Bpe if !normalizer.escape_whitespaces => "spaces that are not spelled '▁'",
-        Model::Bpe if !normalizer.precompiled_charsmap.is_empty() => {
-            let name = &normalizer.name;
-            let text = format!("normalization by '{name}' is not supported, only identity");
-            return Err(Error::unsupported(text).at("normalizer_spec"));
-        }
-        Model::Bpe => return Ok(()),
-        Model::Unigram => "a model of type UNIGRAM",
         Model::Word => "a model of type WORD",
         Model::Char => "a model of type CHAR",
+        _ if trainer.space_as_suffix => "spaces that follow their word",
+        _ if !normalizer.escape_whitespaces => "spaces that are not spelled '▁'",
+        Model::Bpe | Model::Unigram => return Ok(()),
     };
     Err(Error::unsupported(format!("{what}: not supported")))
 }
@@ -170,7 +157,15 @@ fn cut_out(id: u32, class: Class) -> Option<Added> {
     Some(Added { id, special, lstrip, rstrip, single_word, normalized: !special })
 }
 
-fn roles(model: &sentencepiece::Model, tokens: &[Token], unknown: u32) -> BTreeMap<Role, u32> {
+fn spelling(normalizer: &sentencepiece::Normalizer) -> Result<Spelling> {
+    let rules = &normalizer.precompiled_charsmap;
+    let rules = if rules.is_empty() { None } else { Some(Charsmap::new(rules.clone())?) };
+    let first = Space { only_first: true, only_missing: false };
+    let space = normalizer.add_dummy_prefix.then_some(first);
+    Ok(Spelling { charsmap: rules, space, squeeze: normalizer.remove_extra_whitespaces })
+}
+
+fn roles(model: &sentencepiece::Model, tokens: &[Token]) -> BTreeMap<Role, u32> {
     let trainer = &model.trainer;
     let ids =
         [(Role::Bos, trainer.bos_id), (Role::Eos, trainer.eos_id), (Role::Pad, trainer.pad_id)];
@@ -179,11 +174,12 @@ fn roles(model: &sentencepiece::Model, tokens: &[Token], unknown: u32) -> BTreeM
         let token = tokens.get(id as usize)?;
         (token.class == Class::Control).then_some((role, id))
     };
-    ids.into_iter().filter_map(control).chain([(Role::Unk, unknown)]).collect()
+    let unknown = (0..).zip(tokens).find(|(_, token)| token.class == Class::Unknown);
+    ids.into_iter().filter_map(control).chain(unknown.map(|(id, _)| (Role::Unk, id))).collect()
 }
 
 /// Lays tokens over the pieces: `{"<pad>": 32000}`, or `{"32000": {"content": "<pad>", …}}`.
-fn add_tokens(tokenizer: &mut Tokenizer, list: &Value, notes: &mut Notes) -> Result<()> {
+pub(super) fn add_tokens(tokenizer: &mut Tokenizer, list: &Value, notes: &mut Notes) -> Result<()> {
     let Value::Map(list) = list else { return Ok(()) };
     let bound = tokenizer.tokens.len() + list.len() + json::GAPS_MAX;
     for (key, value) in list {
@@ -202,12 +198,10 @@ fn add_tokens(tokenizer: &mut Tokenizer, list: &Value, notes: &mut Notes) -> Res
 }
 
 fn add_token(tokenizer: &mut Tokenizer, id: u32, text: &str, flags: &Value, notes: &mut Notes) {
-    let Kind::Spm(spm) = &mut tokenizer.kind else { return };
     let (tokens, at) = (&mut tokenizer.tokens, id as usize);
     for gap in tokens.len()..=at {
         tokens.push(json::padding(gap));
     }
-    spm.scores.resize(tokens.len(), ADDED_SCORE);
     let flag = |key| json::flag(flags, key);
     let special = flag("special") || json::looks_special(text);
     let token = &mut tokens[at];
@@ -218,7 +212,7 @@ fn add_token(tokenizer: &mut Tokenizer, id: u32, text: &str, flags: &Value, note
     if !(steers && token.text == text) {
         let class = if special { Class::Control } else { Class::UserDefined };
         *token = Token { text: text.to_owned(), class };
-        spm.scores[at] = ADDED_SCORE;
+        score_added(&mut tokenizer.kind, at);
     }
     let (lstrip, rstrip) = (flag("lstrip"), flag("rstrip"));
     let (single_word, normalized) = (flag("single_word"), flag("normalized"));
@@ -229,17 +223,37 @@ fn add_token(tokenizer: &mut Tokenizer, id: u32, text: &str, flags: &Value, note
     }
 }
 
+/// Gives an added token its score.
+fn score_added(kind: &mut Kind, at: usize) {
+    match kind {
+        Kind::Spm(spm) => set_score(&mut spm.scores, at, ADDED_SCORE),
+        Kind::Unigram(unigram) => set_score(&mut unigram.scores, at, ADDED_SCORE.into()),
+        Kind::Bpe(_) | Kind::WordPiece(_) => {}
+    }
+}
+
+fn set_score<T: Copy>(scores: &mut Vec<T>, at: usize, score: T) {
+    if at >= scores.len() {
+        scores.resize(at + 1, score);
+    }
+    scores[at] = score;
+}
+
 /// Hugging Face's configuration may say where spaces are put before a text.
 fn set_space(tokenizer: &mut Tokenizer, config: &Value) {
-    let Kind::Spm(spm) = &mut tokenizer.kind else { return };
+    let spelling = match &mut tokenizer.kind {
+        Kind::Spm(Spm { spelling, .. })
+        | Kind::Unigram(Unigram { text: Text::Spelled(spelling), .. }) => spelling,
+        _ => return,
+    };
     match config.get("add_prefix_space").and_then(Value::as_bool) {
-        Some(false) => spm.space = None,
-        Some(true) if spm.space.is_none() => {
-            spm.space = Some(Space { only_first: true, only_missing: false });
+        Some(false) => spelling.space = None,
+        Some(true) if spelling.space.is_none() => {
+            spelling.space = Some(Space { only_first: true, only_missing: false });
         }
         _ => {}
     }
-    if let (Some(space), true) = (&mut spm.space, json::flag(config, "legacy")) {
+    if let (Some(space), true) = (&mut spelling.space, json::flag(config, "legacy")) {
         space.only_first = false;
     }
 }

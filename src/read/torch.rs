@@ -168,9 +168,6 @@ fn dtype(dtype: Dtype) -> Option<DType> {
         Dtype::Bf16 => DType::BF16,
         Dtype::F8E4M3Fn => DType::F8E4M3,
         Dtype::F8E5M2 => DType::F8E5M2,
-        Dtype::F8E4M3Fnuz => DType::F8E4M3Fnuz,
-        Dtype::F8E5M2Fnuz => DType::F8E5M2Fnuz,
-        Dtype::F8E8M0Fnu => DType::F8E8M0,
         Dtype::I64 => DType::I64,
         Dtype::I32 => DType::I32,
         Dtype::I16 => DType::I16,
@@ -180,5 +177,6 @@ fn dtype(dtype: Dtype) -> Option<DType> {
         Dtype::U16 => DType::U16,
         Dtype::U8 => DType::U8,
         Dtype::Bool => DType::Bool,
+        Dtype::F8E4M3Fnuz | Dtype::F8E5M2Fnuz | Dtype::F8E8M0Fnu => return None,
     })
 }

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::batch::{Batch, zeros};
 use super::cache::Head;
 use super::kernels::{self, CHUNK, LANES, Matrix, Visible};
+use crate::arch::Alibi;
 use crate::ir::Result;
 
 /// Multiplications below which a task costs more to hand out than to do.
@@ -32,6 +33,8 @@ pub(super) struct Attention {
     /// What a head's scores lose with each position of distance, if it is ALiBi's:
     /// <https://arxiv.org/abs/2108.12409>.
     pub(super) slopes: Vec<f32>,
+    /// How they are added.
+    pub(super) alibi: Alibi,
     /// A score for each head that takes from the weights of all positions, if there are any.
     pub(super) sinks: Vec<f32>,
 }
@@ -67,11 +70,16 @@ impl Attention {
         (scale, self.sinks.get(head).map_or(f32::NEG_INFINITY, |sink| sink / scale))
     }
 
-    /// A score out of a product, for a key that lies so many positions before the query.
-    fn score(&self, head: usize, product: f32, distance: f32) -> f32 {
+    /// A score out of a product, of a query and a key at these positions.
+    fn score(&self, head: usize, product: f32, query: usize, key: usize) -> f32 {
+        let slope = self.slopes.get(head).copied().unwrap_or(0.0);
+        if self.alibi == Alibi::Rounded {
+            let rounded = |x: f32| half::bf16::from_f32(x).to_f32();
+            return (product + rounded(rounded(slope) * key as f32)) * self.scale;
+        }
         let scaled = product * self.scale;
         let capped = self.cap.map_or(scaled, |cap| cap * libm::tanhf(scaled / cap));
-        capped - self.slopes.get(head).map_or(0.0, |slope| slope * distance)
+        capped - slope * (query as f32 - key as f32)
     }
 
     fn apply_to_one(
@@ -96,7 +104,7 @@ impl Attention {
             }
             if !self.is_plain() {
                 for (score, position) in scores.iter_mut().zip(first..) {
-                    *score = self.score(i, *score, (start - position) as f32);
+                    *score = self.score(i, *score, start, position);
                 }
             }
             let (scale, sink) = self.rest(i);
@@ -178,7 +186,7 @@ impl Attention {
         for (row, position) in scores.iter_mut().zip(first..) {
             for (score, query) in row.iter_mut().zip(start..) {
                 // A key behind the query is not seen, whatever its score.
-                *score = self.score(head, *score, query as f32 - position as f32);
+                *score = self.score(head, *score, query, position);
             }
         }
     }

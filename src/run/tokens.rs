@@ -8,17 +8,24 @@
 mod added;
 mod merges;
 mod spm;
+mod trie;
+mod unigram;
+mod wordpiece;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use crate::ir::tokenizer::spm::SPACE;
-use crate::ir::tokenizer::{Class, Kind, Pre, Token, Tokenizer, pre};
+use crate::ir::tokenizer::{
+    Added, Class, Kind, Pre, Prepend, Spelling, Step, Text, Token, Tokenizer, pre,
+};
 use crate::ir::{Error, Result};
 
 use added::{Finder, Segment};
 use merges::Merges;
 use spm::Pieces;
+use unigram::Lattice;
+use wordpiece::Words as WordPieces;
 
 /// A tokenizer made ready.
 pub struct Encoder {
@@ -30,14 +37,42 @@ pub struct Encoder {
     /// The bytes of each token.
     pieces: Vec<Box<[u8]>>,
     special: BTreeSet<u32>,
-    /// Decoded text begins with a space that encoding put there.
-    drops_space: bool,
+    /// What decoded text begins with and did not come from the text.
+    start: Start,
+    /// Spaces before punctuation are taken from decoded text: [`CLEANUP`].
+    cleanup: bool,
 }
+
+/// What encoding put before a text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Start {
+    Nothing,
+    Space,
+    /// All spaces of the first token: so Hugging Face's Metaspace has it.
+    Spaces,
+}
+
+/// What WordPiece's decoder replaces in each token: `cleanup` of Hugging Face's library.
+const CLEANUP: &[(&str, &str)] = &[
+    (" .", "."),
+    (" ?", "?"),
+    (" !", "!"),
+    (" ,", ","),
+    (" ' ", "'"),
+    (" n't", "n't"),
+    (" 'm", "'m"),
+    (" do not", " don't"),
+    (" 's", "'s"),
+    (" 've", "'ve"),
+    (" 're", "'re"),
+];
 
 /// How text between added tokens becomes ids.
 enum Words {
     Merges(Pre, Box<Merges>),
     Pieces(Pieces),
+    Lattice(Box<Lattice>),
+    WordPieces(WordPieces),
 }
 
 impl Words {
@@ -48,33 +83,50 @@ impl Words {
                 Self::Merges(bpe.pre.clone(), merges)
             }
             Kind::Spm(spm) => Self::Pieces(Pieces::new(tokenizer, spm)?),
+            Kind::Unigram(unigram) => Self::Lattice(Box::new(Lattice::new(tokenizer, unigram)?)),
+            Kind::WordPiece(model) => Self::WordPieces(WordPieces::new(tokenizer, model)),
         })
     }
 
-    fn normalize<'t>(&self, text: &'t str, is_first: bool) -> Cow<'t, str> {
+    /// A text, or the added token that is looked for in one, as its pieces spell it.
+    fn normalize<'t>(&self, text: &'t str, is_first: bool) -> Result<Cow<'t, str>> {
         match self {
             Self::Merges(pre, _) => pre.normalize(text),
-            Self::Pieces(pieces) => Cow::Owned(pieces.spm().normalize(text, is_first)),
+            Self::WordPieces(words) => words.model().pre.normalize(text),
+            Self::Pieces(pieces) => Ok(Cow::Owned(pieces.spell(text, is_first))),
+            Self::Lattice(lattice) => match lattice.text() {
+                Text::Cut(pre) => pre.normalize(text),
+                Text::Spelled(spelling) => {
+                    let spelled = spelling.spell(text, is_first, |text| lattice.kept(text));
+                    Ok(Cow::Owned(spelled))
+                }
+            },
         }
     }
 
-    /// The text of an added token, as it stands in a normalized text.
-    fn normalize_token<'t>(&self, text: &'t str) -> Cow<'t, str> {
+    /// Whether an added token is cut out of the text, not found in it as other pieces are.
+    fn cuts_out(&self, added: &Added) -> bool {
         match self {
-            Self::Merges(pre, _) => pre.normalize(text),
-            Self::Pieces(pieces) => Cow::Owned(pieces.spm().normalize_token(text)),
+            Self::Lattice(lattice) => !(lattice.finds_added() && added.normalized),
+            _ => true,
         }
     }
 
-    fn encode(&self, text: &str, out: &mut Vec<u32>) -> Result<()> {
+    fn encode(&self, text: &str, is_first: bool, out: &mut Vec<u32>) -> Result<()> {
+        if u32::try_from(text.len()).is_err() {
+            let found = format!("a text of {} bytes, expected below 4 GiB", text.len());
+            return Err(Error::limit(found));
+        }
         match self {
-            Self::Merges(pre, merges) => pre.each(text, |word| {
+            Self::Merges(pre, merges) => pre.each(text, is_first, |word| {
                 merges.join(word, out);
                 Ok(())
             }),
-            Self::Pieces(_) if u32::try_from(text.len()).is_err() => {
-                Err(Error::limit(format!("a text of {} bytes, expected below 4 GiB", text.len())))
-            }
+            Self::WordPieces(words) => words.model().pre.each(text, is_first, |word| {
+                words.spell(word, out);
+                Ok(())
+            }),
+            Self::Lattice(lattice) => lattice.join(text, is_first, out),
             Self::Pieces(pieces) => {
                 pieces.join(text, out);
                 Ok(())
@@ -92,8 +144,10 @@ impl Encoder {
     pub fn new(tokenizer: &Tokenizer) -> Result<Self> {
         let words = Words::new(tokenizer)?;
         let finder = |normalized: bool| {
-            let tokens = tokenizer.added.iter().filter(|added| added.normalized == normalized);
-            Finder::new(tokenizer, tokens, |text| words.normalize_token(text))
+            let is_wanted =
+                |added: &&Added| added.normalized == normalized && words.cuts_out(added);
+            let tokens = tokenizer.added.iter().filter(is_wanted);
+            Finder::new(tokenizer, tokens, |text| words.normalize(text, false))
         };
         let special = tokenizer.added.iter().filter(|added| added.special).map(|added| added.id);
         Ok(Self {
@@ -102,7 +156,8 @@ impl Encoder {
             suffix: tokenizer.suffix.clone(),
             pieces: pieces(tokenizer),
             special: special.collect(),
-            drops_space: matches!(&tokenizer.kind, Kind::Spm(spm) if spm.space.is_some()),
+            start: start(&tokenizer.kind),
+            cleanup: matches!(&tokenizer.kind, Kind::WordPiece(model) if model.cleanup),
             words,
         })
     }
@@ -126,13 +181,17 @@ impl Encoder {
                 Ok(())
             }
             Segment::Text(text) => {
-                let text = self.words.normalize(text, std::mem::take(&mut is_first));
+                let mut is_first = std::mem::take(&mut is_first);
+                let text = self.words.normalize(text, is_first)?;
                 normalized.segments(&text, parse_special, &mut |segment| match segment {
                     Segment::Token(id) => {
+                        is_first = false;
                         out.push(id);
                         Ok(())
                     }
-                    Segment::Text(text) => self.words.encode(text, &mut out),
+                    Segment::Text(text) => {
+                        self.words.encode(text, std::mem::take(&mut is_first), &mut out)
+                    }
                 })
             }
         })?;
@@ -173,16 +232,31 @@ impl Encoder {
     /// Malformed if an id is no token's.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<Vec<u8>> {
         let mut out = Vec::with_capacity(ids.len() * 4);
+        let mut first = true;
         for &id in ids {
             let piece = self.piece(id)?;
             if skip_special && self.is_special(id) {
                 continue;
             }
-            let dropped =
-                usize::from(self.drops_space && out.is_empty() && piece.starts_with(b" "));
-            out.extend_from_slice(&piece[dropped..]);
+            let dropped = match self.start {
+                Start::Space if out.is_empty() => usize::from(piece.starts_with(b" ")),
+                Start::Spaces if first => piece.iter().take_while(|byte| **byte == b' ').count(),
+                _ => 0,
+            };
+            first = false;
+            self.append(&piece[dropped..], &mut out);
         }
         Ok(out)
+    }
+
+    fn append(&self, piece: &[u8], out: &mut Vec<u8>) {
+        match std::str::from_utf8(piece) {
+            Ok(text) if self.cleanup => {
+                let clean = |text: String, (from, to): &(&str, &str)| text.replace(from, to);
+                out.extend(CLEANUP.iter().fold(text.to_owned(), clean).bytes());
+            }
+            _ => out.extend_from_slice(piece),
+        }
     }
 
     /// The text of some tokens; what is not UTF-8 becomes U+FFFD.
@@ -232,11 +306,38 @@ fn may_go_on(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
 }
 
+/// What encoding puts before a text.
+fn start(kind: &Kind) -> Start {
+    let spelled = |spelling: &Spelling| match spelling.space {
+        Some(_) => Start::Space,
+        None if spelling.squeeze => Start::Space,
+        None => Start::Nothing,
+    };
+    let prepends = |step: &Step| matches!(step, Step::Metaspace(m) if m.prepend != Prepend::Never);
+    match kind {
+        Kind::Bpe(_) => Start::Nothing,
+        Kind::Spm(spm) => spelled(&spm.spelling),
+        Kind::Unigram(unigram) => match &unigram.text {
+            Text::Spelled(spelling) => spelled(spelling),
+            Text::Cut(pre) if pre.steps.iter().any(prepends) => Start::Spaces,
+            Text::Cut(_) => Start::Nothing,
+        },
+        Kind::WordPiece(_) => Start::Spaces,
+    }
+}
+
 /// The bytes of each token. Added tokens are spelled as they are, unless they are the letter of
 /// a byte as well; others are spelled in the alphabet of bytes, or with `▁` for a space.
 fn pieces(tokenizer: &Tokenizer) -> Vec<Box<[u8]>> {
     let byte_level = matches!(&tokenizer.kind, Kind::Bpe(bpe) if bpe.pre.is_byte_level());
-    let spells_space = matches!(&tokenizer.kind, Kind::Spm(_));
+    let spells_space = matches!(&tokenizer.kind, Kind::Spm(_) | Kind::Unigram(_));
+    if let Kind::WordPiece(model) = &tokenizer.kind {
+        let spelled = |token: &Token| match token.text.strip_prefix(&*model.prefix) {
+            Some(rest) => rest.as_bytes().into(),
+            None => format!(" {}", token.text).into_bytes().into(),
+        };
+        return tokenizer.tokens.iter().map(spelled).collect();
+    }
     let added: BTreeSet<u32> = tokenizer.added.iter().map(|added| added.id).collect();
     let piece = |(id, token): (usize, &Token)| {
         let is_spelled = added.contains(&(id as u32)) && token.text.chars().nth(1).is_some();

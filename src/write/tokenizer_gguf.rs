@@ -3,8 +3,11 @@
 //! What llama.cpp has no place for is a Note: normalization, flags of added tokens, templates
 //! that add more than BOS and EOS.
 
+mod losses;
+
 use crate::ir::tokenizer::{
-    Added, Bpe, Class, Kind, ROLES, Role, Spm, Step, Tokenizer, by_text, names, pre, spm,
+    Bpe, Class, Kind, Normal, ROLES, Role, Step, Tokenizer, WordPiece, by_text, names, spm,
+    wordpiece,
 };
 use crate::ir::value::List;
 use crate::ir::{Error, Notes, Result, Value};
@@ -23,17 +26,17 @@ pub fn none() -> Vec<(String, Value)> {
 ///
 /// # Errors
 /// Malformed if there are more tokens than rows; Unsupported if llama.cpp has no name for the
-/// pre-tokenizer; Loss if a merge cannot be written.
+/// pre-tokenizer; Loss if a merge or a piece cannot be written.
 pub fn entries(
     tokenizer: &Tokenizer,
     n_vocab: usize,
     pre: Option<&str>,
     notes: &mut Notes,
 ) -> Result<Vec<(String, Value)>> {
-    note_losses(tokenizer, notes);
+    losses::note(tokenizer, notes)?;
     let (tokens, classes) = padded(tokenizer, n_vocab)?;
-    let mut out = Vec::new();
-    let mut put = |key: &str, value| out.push((format!("tokenizer.ggml.{key}"), value));
+    let mut out = Entries::default();
+    let list = List::Text(tokens);
     match &tokenizer.kind {
         Kind::Bpe(bpe) => {
             let name = names::recognise(&bpe.pre, bpe.ignore_merges, pre)?;
@@ -41,42 +44,113 @@ pub fn entries(
                 let text = "a BPE tokenizer that is not byte-level has no GGUF form";
                 return Err(Error::unsupported(text));
             }
-            put("model", Value::Text("gpt2".to_owned()));
-            put("pre", Value::Text(name));
-            put("tokens", Value::List(List::Text(tokens)));
-            put("token_type", Value::List(List::I32(classes)));
-            put("merges", Value::List(List::Text(merges(tokenizer, bpe)?)));
+            out.head("gpt2", &name, list);
+            out.put("token_type", Value::List(List::I32(classes)));
+            out.put("merges", Value::List(List::Text(merges(tokenizer, bpe)?)));
         }
-        Kind::Spm(spm) => {
-            let mut scores = spm.scores.clone();
-            scores.resize(tokens.len(), PADDING_SCORE);
-            put("model", Value::Text("llama".to_owned()));
-            put("pre", Value::Text(pre.unwrap_or("default").to_owned()));
-            put("tokens", Value::List(List::Text(tokens)));
-            put("scores", Value::List(List::F32(scores)));
-            put("token_type", Value::List(List::I32(classes)));
+        kind => {
+            out.head(model_name(kind), pre.unwrap_or("default"), list);
+            if let Some(scores) = scores(kind, n_vocab, tokenizer.tokens.len()) {
+                out.put("scores", Value::List(List::F32(scores)));
+            }
+            out.put("token_type", Value::List(List::I32(classes)));
         }
     }
     for (role, id) in roles(tokenizer, notes) {
         let row = ROLES.iter().find(|row| row.0 == role);
-        put(&format!("{}_token_id", row.map_or("", |row| row.2)), Value::U32(id));
+        out.put(&format!("{}_token_id", row.map_or("", |row| row.2)), Value::U32(id));
     }
-    put("add_bos_token", Value::Bool(tokenizer.adds_bos()));
-    put("add_eos_token", Value::Bool(!tokenizer.suffix.is_empty()));
-    match &tokenizer.kind {
-        Kind::Bpe(bpe) if bpe.pre.steps.contains(&Step::PrefixSpace) => {
-            put("add_space_prefix", Value::Bool(true));
-        }
-        Kind::Bpe(_) => {}
-        Kind::Spm(spm) => {
-            put("add_space_prefix", Value::Bool(spm.space.is_some()));
-            if spm.squeeze {
-                put("remove_extra_whitespaces", Value::Bool(true));
+    out.put("add_bos_token", Value::Bool(tokenizer.adds_bos()));
+    out.put("add_eos_token", Value::Bool(!tokenizer.suffix.is_empty()));
+    out.text(&tokenizer.kind)?;
+    out.0.extend(templates(tokenizer));
+    Ok(out.0)
+}
+
+/// What llama.cpp calls a kind of tokenizer.
+fn model_name(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::Bpe(_) => "gpt2",
+        Kind::Spm(_) => "llama",
+        Kind::Unigram(_) => "t5",
+        Kind::WordPiece(_) => "bert",
+    }
+}
+
+/// Keys with their values, in the order of the file.
+#[derive(Default)]
+struct Entries(Vec<(String, Value)>);
+
+impl Entries {
+    fn put(&mut self, key: &str, value: Value) {
+        self.0.push((format!("tokenizer.ggml.{key}"), value));
+    }
+
+    fn head(&mut self, model: &str, pre: &str, tokens: List) {
+        self.put("model", Value::Text(model.to_owned()));
+        self.put("pre", Value::Text(pre.to_owned()));
+        self.put("tokens", Value::List(tokens));
+    }
+
+    /// What is done to a text first.
+    fn text(&mut self, kind: &Kind) -> Result<()> {
+        match kind {
+            Kind::Bpe(bpe) => {
+                if bpe.pre.steps.contains(&Step::PrefixSpace) {
+                    self.put("add_space_prefix", Value::Bool(true));
+                }
+            }
+            Kind::Spm(spm) => {
+                self.put("add_space_prefix", Value::Bool(spm.spelling.space.is_some()));
+                if spm.spelling.squeeze {
+                    self.put("remove_extra_whitespaces", Value::Bool(true));
+                }
+            }
+            Kind::Unigram(unigram) => {
+                let (spelling, _) = unigram.spelling()?;
+                self.put("add_space_prefix", Value::Bool(spelling.space.is_some()));
+                self.put("remove_extra_whitespaces", Value::Bool(spelling.squeeze));
+                if let Some(rules) = spelling.charsmap {
+                    let bytes = List::U8(rules.bytes().to_vec());
+                    self.put("precompiled_charsmap", Value::List(bytes));
+                }
+            }
+            Kind::WordPiece(model) => {
+                let (lowercase, strip_accents) = cases(model);
+                if !(lowercase && strip_accents) {
+                    self.put("normalizer.lowercase", Value::Bool(lowercase));
+                    self.put("normalizer.strip_accents", Value::Bool(strip_accents));
+                }
             }
         }
+        Ok(())
     }
-    out.extend(templates(tokenizer));
-    Ok(out)
+}
+
+/// Whether letters lose their case, and their accents.
+fn cases(model: &WordPiece) -> (bool, bool) {
+    let any = |is: fn(&Normal) -> bool| model.pre.normal.iter().any(is);
+    let lowercase = any(|step| match step {
+        Normal::Bert(bert) => bert.lowercase,
+        step => *step == Normal::Lowercase,
+    });
+    let strip_accents = any(|step| match step {
+        Normal::Bert(bert) => bert.strip_accents,
+        step => *step == Normal::StripAccents,
+    });
+    (lowercase, strip_accents)
+}
+
+/// A score for each row; of added tokens and padding, those of llama.cpp's converter.
+fn scores(kind: &Kind, rows: usize, tokens: usize) -> Option<Vec<f32>> {
+    let mut scores = match kind {
+        Kind::Spm(spm) => spm.scores.clone(),
+        Kind::Unigram(unigram) => unigram.scores.iter().map(|score| *score as f32).collect(),
+        Kind::Bpe(_) | Kind::WordPiece(_) => return None,
+    };
+    scores.resize(tokens, spm::ADDED_SCORE);
+    scores.resize(rows, PADDING_SCORE);
+    Some(scores)
 }
 
 fn padded(tokenizer: &Tokenizer, n_vocab: usize) -> Result<(Vec<String>, Vec<i32>)> {
@@ -85,14 +159,7 @@ fn padded(tokenizer: &Tokenizer, n_vocab: usize) -> Result<(Vec<String>, Vec<i32
         let found = format!("the tokenizer has {count} tokens, the embedding {n_vocab} rows");
         return Err(Error::malformed(found));
     }
-    let mut tokens: Vec<_> = tokenizer.tokens.iter().map(|token| token.text.clone()).collect();
-    if matches!(tokenizer.kind, Kind::Spm(_)) {
-        // llama.cpp looks for them in the text before spaces are spelled otherwise.
-        for added in tokenizer.added.iter().filter(|added| added.normalized) {
-            let text = &mut tokens[added.id as usize];
-            *text = text.replace(spm::SPACE, " ");
-        }
-    }
+    let mut tokens = texts(tokenizer);
     let mut classes: Vec<_> = tokenizer.tokens.iter().map(|token| token.class as i32).collect();
     let known = by_text(&tokenizer.tokens)?;
     for id in count..n_vocab {
@@ -105,6 +172,23 @@ fn padded(tokenizer: &Tokenizer, n_vocab: usize) -> Result<(Vec<String>, Vec<i32
         classes.push(Class::Unused as i32);
     }
     Ok((tokens, classes))
+}
+
+/// The tokens as llama.cpp spells them.
+fn texts(tokenizer: &Tokenizer) -> Vec<String> {
+    let all = tokenizer.tokens.iter();
+    if let Kind::WordPiece(model) = &tokenizer.kind {
+        return all.map(|token| wordpiece::to_gguf(token, &model.prefix)).collect();
+    }
+    let mut texts: Vec<_> = all.map(|token| token.text.clone()).collect();
+    if matches!(tokenizer.kind, Kind::Spm(_) | Kind::Unigram(_)) {
+        // llama.cpp looks for them in the text before spaces are spelled otherwise.
+        for added in tokenizer.added.iter().filter(|added| added.normalized) {
+            let text = &mut texts[added.id as usize];
+            *text = text.replace(spm::SPACE, " ");
+        }
+    }
+    texts
 }
 
 fn merges(tokenizer: &Tokenizer, bpe: &Bpe) -> Result<Vec<String>> {
@@ -154,62 +238,4 @@ fn templates(tokenizer: &Tokenizer) -> Vec<(String, Value)> {
         out.push(("tokenizer.chat_template".to_owned(), Value::Text(text.to_owned())));
     }
     out
-}
-
-fn note_losses(tokenizer: &Tokenizer, notes: &mut Notes) {
-    match &tokenizer.kind {
-        Kind::Bpe(bpe) => note_bpe(tokenizer, bpe, notes),
-        Kind::Spm(spm) => note_spm(tokenizer, spm, notes),
-    }
-    let flagged = |added: &&Added| added.lstrip || added.rstrip || added.single_word;
-    let count = tokenizer.added.iter().filter(flagged).count();
-    if count > 0 {
-        let text = format!("lstrip, rstrip or single_word of {count} tokens has no place in GGUF");
-        notes.lost("tokenizer: added_tokens", text);
-    }
-    let more =
-        |ends: &[u32], role| ends.iter().filter(|id| tokenizer.role(role) != Some(**id)).count();
-    let (before, after) = (more(&tokenizer.prefix, Role::Bos), tokenizer.suffix.len());
-    if before > 0 || after > 1 {
-        let text = "ids other than BOS and EOS that are put around a text have no place in GGUF";
-        notes.lost("tokenizer: post_processor", text);
-    }
-}
-
-fn note_spm(tokenizer: &Tokenizer, spm: &Spm, notes: &mut Notes) {
-    if spm.squeeze {
-        let text = "llama.cpp keeps spaces around a text and runs of them";
-        notes.lost("tokenizer: remove_extra_whitespaces", text);
-    }
-    // It matters where tokens stand within a text, which those at its ends do not.
-    let at_ends = [Role::Bos, Role::Eos, Role::Unk, Role::Pad].map(|role| tokenizer.role(role));
-    let is_within = |added: &Added| !at_ends.contains(&Some(added.id));
-    if let Some(space) = spm.space
-        && (space.only_missing || (space.only_first && tokenizer.added.iter().any(is_within)))
-    {
-        let text = "llama.cpp puts a space before every text, and after each token cut out of it";
-        notes.lost("tokenizer: add_prefix_space", text);
-    }
-}
-
-fn note_bpe(tokenizer: &Tokenizer, bpe: &Bpe, notes: &mut Notes) {
-    if bpe.pre.nfc {
-        notes.lost("tokenizer: normalizer", "llama.cpp does not bring text into form C");
-    }
-    if bpe.pre.steps.contains(&Step::PrefixSpace) {
-        notes.lost("tokenizer: add_prefix_space", "llama.cpp puts no space before a BPE text");
-    }
-    if bpe.unknown.is_some() && !has_all_letters(tokenizer) {
-        let text =
-            "bytes that are no token vanish in llama.cpp, instead of becoming the unknown token";
-        notes.lost("tokenizer: model.unk_token", text);
-    }
-}
-
-/// Whether each byte that UTF-8 uses is a token.
-fn has_all_letters(tokenizer: &Tokenizer) -> bool {
-    let used = (0..=u8::MAX).filter(|byte| !matches!(byte, 0xc0 | 0xc1 | 0xf5..));
-    let known = by_text(&tokenizer.tokens).unwrap_or_default();
-    let mut buffer = [0; 4];
-    used.map(pre::letter).all(|letter| known.contains_key(&*letter.encode_utf8(&mut buffer)))
 }

@@ -9,7 +9,10 @@ mod parts;
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::ir::tokenizer::{Added, Bpe, Class, Kind, ROLES, Role, Spm, Token, Tokenizer, spm};
+use crate::ir::tokenizer::unigram::keeps_words_apart;
+use crate::ir::tokenizer::{
+    Added, Bpe, Class, Kind, ROLES, Role, Spm, Text, Token, Tokenizer, Unigram, WordPiece, spm,
+};
 use crate::ir::{Notes, Result};
 
 /// What transformers takes for "no limit".
@@ -41,30 +44,61 @@ pub fn files(tokenizer: &Tokenizer, context: Option<u64>, notes: &mut Notes) -> 
     Ok(files)
 }
 
+/// The parts that depend on the kind of tokenizer.
+struct Form {
+    normalizer: Json,
+    cutting: Json,
+    decoder: Json,
+    model: Json,
+}
+
 fn whole(tokenizer: &Tokenizer) -> Result<Json> {
     let added: Vec<Json> = tokenizer.added.iter().map(|added| token(tokenizer, added)).collect();
-    let (normalizer, cutting, decoder, model) = match &tokenizer.kind {
-        Kind::Bpe(bpe) => (
-            if bpe.pre.nfc { json!({"type": "NFC"}) } else { Json::Null },
-            parts::steps(&bpe.pre.steps)?,
-            parts::byte_level(false, true),
-            bpe_model(tokenizer, bpe),
-        ),
+    let form = match &tokenizer.kind {
+        Kind::Bpe(bpe) => Form {
+            normalizer: parts::normals(&bpe.pre.normal),
+            cutting: parts::steps(&bpe.pre.steps)?,
+            decoder: parts::byte_level(false, true),
+            model: bpe_model(tokenizer, bpe),
+        },
         Kind::Spm(spm) => {
-            let (normalizer, cutting) = parts::spaces(spm.space);
-            (normalizer, cutting, parts::space_decoder(spm.space), spm_model(tokenizer, spm))
+            let (normalizer, cutting) = parts::spelled(&spm.spelling, false);
+            let decoder = parts::space_decoder(spm.spelling.space);
+            Form { normalizer, cutting, decoder, model: spm_model(tokenizer, spm) }
         }
+        Kind::Unigram(unigram) => {
+            let (normalizer, cutting, decoder) = match &unigram.text {
+                Text::Spelled(spelling) => {
+                    let split = keeps_words_apart(&tokenizer.tokens);
+                    let (normalizer, cutting) = parts::spelled(spelling, split);
+                    (normalizer, cutting, parts::space_decoder(spelling.space))
+                }
+                Text::Cut(pre) => {
+                    let decoder = parts::metaspace_decoder(&pre.steps);
+                    (parts::normals(&pre.normal), parts::steps(&pre.steps)?, decoder)
+                }
+            };
+            Form { normalizer, cutting, decoder, model: unigram_model(tokenizer, unigram) }
+        }
+        Kind::WordPiece(model) => Form {
+            normalizer: parts::normals(&model.pre.normal),
+            cutting: parts::steps(&model.pre.steps)?,
+            decoder: json!({
+                "type": "WordPiece", "prefix": model.prefix, "cleanup": model.cleanup,
+            }),
+            model: wordpiece_model(tokenizer, model),
+        },
     };
     Ok(json!({
         "version": "1.0",
         "truncation": null,
         "padding": null,
         "added_tokens": added,
-        "normalizer": normalizer,
-        "pre_tokenizer": cutting,
+        "normalizer": form.normalizer,
+        "pre_tokenizer": form.cutting,
         "post_processor": parts::ends(tokenizer),
-        "decoder": decoder,
-        "model": model,
+        "decoder": form.decoder,
+        "model": form.model,
     }))
 }
 
@@ -95,10 +129,41 @@ fn spm_model(tokenizer: &Tokenizer, spm: &Spm) -> Json {
     model
 }
 
-fn model(tokenizer: &Tokenizer, merges: &[(u32, u32)], unknown: Option<u32>) -> Json {
+/// Scores of what no search finds are none: the library would take them for the lowest.
+fn unigram_model(tokenizer: &Tokenizer, unigram: &Unigram) -> Json {
+    let pieces = tokenizer.tokens.iter().zip(&unigram.scores);
+    let spelled = matches!(unigram.text, Text::Spelled(_));
+    let row = |(token, score): (&Token, &f64)| {
+        let score = if spelled && token.class != Class::Normal { 0.0 } else { *score };
+        json!([token.text, score])
+    };
+    let mut vocab: Vec<Json> = pieces.map(row).collect();
+    let is_token = |at: &usize| !is_padding(*at as u32, &tokenizer.tokens[*at]);
+    vocab.truncate((0..tokenizer.tokens.len()).rfind(is_token).map_or(0, |last| last + 1));
+    json!({
+        "type": "Unigram",
+        "unk_id": unigram.unknown,
+        "vocab": vocab,
+        "byte_fallback": tokenizer.tokens.iter().any(|token| token.class == Class::Byte),
+    })
+}
+
+fn wordpiece_model(tokenizer: &Tokenizer, model: &WordPiece) -> Json {
+    json!({
+        "type": "WordPiece",
+        "unk_token": model.unknown.and_then(|id| tokenizer.text(id)).unwrap_or_default(),
+        "continuing_subword_prefix": model.prefix,
+        "max_input_chars_per_word": model.letters_max,
+        "vocab": vocabulary(tokenizer),
+    })
+}
+
+fn vocabulary(tokenizer: &Tokenizer) -> Map<String, Json> {
     let rows = (0u32..).zip(&tokenizer.tokens).filter(|(id, token)| !is_padding(*id, token));
-    let vocab: Map<String, Json> =
-        rows.map(|(id, token)| (token.text.clone(), id.into())).collect();
+    rows.map(|(id, token)| (token.text.clone(), id.into())).collect()
+}
+
+fn model(tokenizer: &Tokenizer, merges: &[(u32, u32)], unknown: Option<u32>) -> Json {
     let text = |id: u32| Json::from(tokenizer.text(id));
     let pair = |&(left, right): &(u32, u32)| json!([text(left), text(right)]);
     json!({
@@ -110,7 +175,7 @@ fn model(tokenizer: &Tokenizer, merges: &[(u32, u32)], unknown: Option<u32>) -> 
         "fuse_unk": false,
         "byte_fallback": false,
         "ignore_merges": false,
-        "vocab": vocab,
+        "vocab": vocabulary(tokenizer),
         "merges": merges.iter().map(pair).collect::<Vec<_>>(),
     })
 }
@@ -177,12 +242,15 @@ fn note_losses(tokenizer: &Tokenizer, notes: &mut Notes) {
         let text = format!("tokenizer.json does not say that {unused} tokens are not used");
         notes.lost("tokenizer", text);
     }
-    let Kind::Spm(spm) = &tokenizer.kind else { return };
-    if spm.squeeze {
-        let text = "spaces around a text and runs of them are kept by tokenizer.json";
-        notes.lost("tokenizer: remove_extra_whitespaces", text);
+    let spelling = match &tokenizer.kind {
+        Kind::Spm(spm) => &spm.spelling,
+        Kind::Unigram(Unigram { text: Text::Spelled(spelling), .. }) => spelling,
+        _ => return,
+    };
+    if spelling.squeeze {
+        return;
     }
-    if spm.space.is_some_and(|space| space.only_first && !space.only_missing) {
+    if spelling.space.is_some_and(|space| space.only_first && !space.only_missing) {
         let text = "tokenizer.json puts a space after each token that is cut out of the text too";
         notes.lost("tokenizer: add_dummy_prefix", text);
     }

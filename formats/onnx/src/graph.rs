@@ -5,6 +5,7 @@ use std::ops::Range;
 use protobuf::{Field, Message};
 use wire::{Error, Result};
 
+use crate::fields::{attribute as field, graph as graph_fields, node as node_fields};
 use crate::parser::{Parser, once};
 use crate::tensor::{SparseTensor, Tensor, sparse_tensor, tensor};
 use crate::value::{Type, ValueInfo, type_proto, value_info};
@@ -93,13 +94,21 @@ pub(crate) fn graph(
     let mut name = None;
     while let Some(field) = parser.next(&mut message)? {
         match field.number {
-            1 => graph.nodes.push(node(parser, &message, &field)?),
-            2 => parser.text_once(&mut name, &field, "GraphProto.name")?,
-            5 => graph.initializers.push(tensor(parser, &message, &field)?),
-            15 => graph.sparse.push(sparse_tensor(parser, &message, &field)?),
-            11 => graph.inputs.push(value_info(parser, &message, &field, "GraphProto.input")?),
-            12 => graph.outputs.push(value_info(parser, &message, &field, "GraphProto.output")?),
-            13 => graph.values.push(value_info(parser, &message, &field, "GraphProto.value_info")?),
+            graph_fields::NODE => graph.nodes.push(node(parser, &message, &field)?),
+            graph_fields::NAME => parser.text_once(&mut name, &field, "GraphProto.name")?,
+            graph_fields::INITIALIZER => graph.initializers.push(tensor(parser, &message, &field)?),
+            graph_fields::SPARSE_INITIALIZER => {
+                graph.sparse.push(sparse_tensor(parser, &message, &field)?)
+            }
+            graph_fields::INPUT => {
+                graph.inputs.push(value_info(parser, &message, &field, "GraphProto.input")?)
+            }
+            graph_fields::OUTPUT => {
+                graph.outputs.push(value_info(parser, &message, &field, "GraphProto.output")?)
+            }
+            graph_fields::VALUE_INFO => {
+                graph.values.push(value_info(parser, &message, &field, "GraphProto.value_info")?)
+            }
             _ => {}
         }
     }
@@ -113,13 +122,15 @@ pub(crate) fn node(parser: &mut Parser<'_>, of: &Message, field: &Field) -> Resu
     let (mut name, mut op_type, mut domain, mut overload) = (None, None, None, None);
     while let Some(field) = parser.next(&mut message)? {
         match field.number {
-            1 => node.inputs.push(parser.text(&field, "NodeProto.input")?),
-            2 => node.outputs.push(parser.text(&field, "NodeProto.output")?),
-            3 => parser.text_once(&mut name, &field, "NodeProto.name")?,
-            4 => parser.text_once(&mut op_type, &field, "NodeProto.op_type")?,
-            5 => node.attributes.push(attribute(parser, &message, &field)?),
-            7 => parser.text_once(&mut domain, &field, "NodeProto.domain")?,
-            8 => parser.text_once(&mut overload, &field, "NodeProto.overload")?,
+            node_fields::INPUT => node.inputs.push(parser.text(&field, "NodeProto.input")?),
+            node_fields::OUTPUT => node.outputs.push(parser.text(&field, "NodeProto.output")?),
+            node_fields::NAME => parser.text_once(&mut name, &field, "NodeProto.name")?,
+            node_fields::OP_TYPE => parser.text_once(&mut op_type, &field, "NodeProto.op_type")?,
+            node_fields::ATTRIBUTE => node.attributes.push(attribute(parser, &message, &field)?),
+            node_fields::DOMAIN => parser.text_once(&mut domain, &field, "NodeProto.domain")?,
+            node_fields::OVERLOAD => {
+                parser.text_once(&mut overload, &field, "NodeProto.overload")?
+            }
             _ => {}
         }
     }
@@ -130,22 +141,22 @@ pub(crate) fn node(parser: &mut Parser<'_>, of: &Message, field: &Field) -> Resu
     Ok(node)
 }
 
-/// The fields that hold a value, by the number of the type that names them.
-const VALUES: &[(i32, u64)] = &[
-    (1, 2),
-    (2, 3),
-    (3, 4),
-    (4, 5),
-    (5, 6),
-    (11, 22),
-    (13, 14),
-    (6, 7),
-    (7, 8),
-    (8, 9),
-    (9, 10),
-    (10, 11),
-    (12, 23),
-    (14, 15),
+/// The fields that hold a value, each with the number of its type in `AttributeType`.
+pub const TYPES: &[(i32, u64)] = &[
+    (1, field::F),
+    (2, field::I),
+    (3, field::S),
+    (4, field::T),
+    (5, field::G),
+    (6, field::FLOATS),
+    (7, field::INTS),
+    (8, field::STRINGS),
+    (9, field::TENSORS),
+    (10, field::GRAPHS),
+    (11, field::SPARSE_TENSOR),
+    (12, field::SPARSE_TENSORS),
+    (13, field::TP),
+    (14, field::TYPE_PROTOS),
 ];
 
 pub(crate) fn attribute(parser: &mut Parser<'_>, of: &Message, field: &Field) -> Result<Attribute> {
@@ -154,10 +165,14 @@ pub(crate) fn attribute(parser: &mut Parser<'_>, of: &Message, field: &Field) ->
     let (mut name, mut reference, mut code, mut value) = (None, None, None, None);
     while let Some(field) = parser.next(&mut message)? {
         match field.number {
-            1 => parser.text_once(&mut name, &field, "AttributeProto.name")?,
-            20 => once(&mut code, field.int32("AttributeProto.type")?, &field, WHAT)?,
-            21 => parser.text_once(&mut reference, &field, "AttributeProto.ref_attr_name")?,
-            2..=11 | 14 | 15 | 22 | 23 => add(parser, &message, &field, &mut value)?,
+            field::NAME => parser.text_once(&mut name, &field, "AttributeProto.name")?,
+            field::TYPE => once(&mut code, field.int32("AttributeProto.type")?, &field, WHAT)?,
+            field::REF_ATTR_NAME => {
+                parser.text_once(&mut reference, &field, "AttributeProto.ref_attr_name")?
+            }
+            number if TYPES.iter().any(|(_, own)| *own == number) => {
+                add(parser, &message, &field, &mut value)?
+            }
             _ => {}
         }
     }
@@ -170,7 +185,7 @@ pub(crate) fn attribute(parser: &mut Parser<'_>, of: &Message, field: &Field) ->
         (None, Some((_, value)), 0) => value,
         (None, None, 0) => return Err(wrong("has neither a type nor a value".into())),
         (None, value, code) => {
-            let row = VALUES.iter().find(|(own, _)| *own == code);
+            let row = TYPES.iter().find(|(own, _)| *own == code);
             let (_, number) = row.ok_or_else(|| wrong(format!("is of the unknown type {code}")))?;
             match value {
                 Some((found, value)) if found == *number => value,
@@ -212,13 +227,17 @@ fn add(
     use AttributeValue as V;
     const WHAT: &str = "AttributeProto";
     match (field.number, slot) {
-        (7, Some((7, V::Floats(list)))) => return floats(parser, field, list),
-        (8, Some((8, V::Ints(list)))) => return ints(parser, field, list),
-        (9, Some((9, V::Strings(list)))) => list.push(parser.bytes(field, WHAT)?),
-        (10, Some((10, V::Tensors(list)))) => list.push(tensor(parser, of, field)?),
-        (11, Some((11, V::Graphs(list)))) => list.push(graph(parser, of, field, WHAT)?),
-        (15, Some((15, V::Types(list)))) => list.push(type_proto(parser, of, field)?),
-        (23, Some((23, V::SparseTensors(list)))) => list.push(sparse_tensor(parser, of, field)?),
+        (field::FLOATS, Some((_, V::Floats(list)))) => return floats(parser, field, list),
+        (field::INTS, Some((_, V::Ints(list)))) => return ints(parser, field, list),
+        (field::STRINGS, Some((_, V::Strings(list)))) => list.push(parser.bytes(field, WHAT)?),
+        (field::TENSORS, Some((_, V::Tensors(list)))) => list.push(tensor(parser, of, field)?),
+        (field::GRAPHS, Some((_, V::Graphs(list)))) => list.push(graph(parser, of, field, WHAT)?),
+        (field::TYPE_PROTOS, Some((_, V::Types(list)))) => {
+            list.push(type_proto(parser, of, field)?);
+        }
+        (field::SPARSE_TENSORS, Some((_, V::SparseTensors(list)))) => {
+            list.push(sparse_tensor(parser, of, field)?);
+        }
         (number, Some((first, _))) => {
             let rule = format!("has values in fields {first} and {number}, expected one value");
             return Err(Error::invalid(field.span.start, WHAT, rule));
@@ -240,28 +259,28 @@ fn first_value(
     use AttributeValue as V;
     const WHAT: &str = "AttributeProto";
     Ok(Some(match field.number {
-        2 => V::Float(field.float("AttributeProto.f")?),
-        3 => V::Int(field.int64("AttributeProto.i")?),
-        4 => V::String(parser.bytes(field, "AttributeProto.s")?),
-        5 => V::Tensor(tensor(parser, of, field)?),
-        6 => V::Graph(Box::new(graph(parser, of, field, WHAT)?)),
-        22 => V::SparseTensor(Box::new(sparse_tensor(parser, of, field)?)),
-        14 => V::Type(type_proto(parser, of, field)?),
-        7 => {
+        field::F => V::Float(field.float("AttributeProto.f")?),
+        field::I => V::Int(field.int64("AttributeProto.i")?),
+        field::S => V::String(parser.bytes(field, "AttributeProto.s")?),
+        field::T => V::Tensor(tensor(parser, of, field)?),
+        field::G => V::Graph(Box::new(graph(parser, of, field, WHAT)?)),
+        field::SPARSE_TENSOR => V::SparseTensor(Box::new(sparse_tensor(parser, of, field)?)),
+        field::TP => V::Type(type_proto(parser, of, field)?),
+        field::FLOATS => {
             let mut list = Vec::new();
             floats(parser, field, &mut list)?;
             V::Floats(list)
         }
-        8 => {
+        field::INTS => {
             let mut list = Vec::new();
             ints(parser, field, &mut list)?;
             V::Ints(list)
         }
-        9 => V::Strings(vec![parser.bytes(field, WHAT)?]),
-        10 => V::Tensors(vec![tensor(parser, of, field)?]),
-        11 => V::Graphs(vec![graph(parser, of, field, WHAT)?]),
-        15 => V::Types(vec![type_proto(parser, of, field)?]),
-        23 => V::SparseTensors(vec![sparse_tensor(parser, of, field)?]),
+        field::STRINGS => V::Strings(vec![parser.bytes(field, WHAT)?]),
+        field::TENSORS => V::Tensors(vec![tensor(parser, of, field)?]),
+        field::GRAPHS => V::Graphs(vec![graph(parser, of, field, WHAT)?]),
+        field::TYPE_PROTOS => V::Types(vec![type_proto(parser, of, field)?]),
+        field::SPARSE_TENSORS => V::SparseTensors(vec![sparse_tensor(parser, of, field)?]),
         _ => return Ok(None),
     }))
 }

@@ -28,6 +28,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
 mod external;
+pub mod fields;
 mod graph;
 mod kind;
 mod model;
@@ -35,12 +36,15 @@ mod parser;
 mod stored;
 mod tensor;
 mod value;
+mod write;
 
 pub use external::External;
-pub use graph::{Attribute, AttributeValue, Graph, Node};
+pub use graph::{Attribute, AttributeValue, Graph, Node, TYPES};
 pub use kind::{DataType, Numbers};
 pub use model::{Function, Model, OperatorSet, Training, probe, read};
+pub use protobuf::{Field, Message as Fields, Reader, Value};
 pub use stored::{Form, Stored, read_value};
 pub use tensor::{Data, SparseTensor, Tensor};
 pub use value::{Dim, Type, ValueInfo};
 pub use wire::{Class, Error, Result, Why};
+pub use write::{Message, Piece};

@@ -5,6 +5,7 @@ use std::ops::Range;
 use protobuf::{Field, Message};
 use wire::{Error, ReadAt, Result, Why};
 
+use crate::fields;
 use crate::graph::{Attribute, Graph, Node, attribute, graph, node};
 use crate::parser::{Parser, once};
 
@@ -137,36 +138,42 @@ impl Found {
         model: &mut Model,
     ) -> Result<()> {
         match field.number {
-            1 => {
+            fields::model::IR_VERSION => {
                 let what = "ModelProto.ir_version";
                 once(&mut self.ir_version, field.int64(what)?, field, what)
             }
-            2 => parser.text_once(&mut self.name, field, "ModelProto.producer_name"),
-            3 => parser.text_once(&mut self.version, field, "ModelProto.producer_version"),
-            4 => parser.text_once(&mut self.domain, field, "ModelProto.domain"),
-            5 => {
+            fields::model::PRODUCER_NAME => {
+                parser.text_once(&mut self.name, field, "ModelProto.producer_name")
+            }
+            fields::model::PRODUCER_VERSION => {
+                parser.text_once(&mut self.version, field, "ModelProto.producer_version")
+            }
+            fields::model::DOMAIN => parser.text_once(&mut self.domain, field, "ModelProto.domain"),
+            fields::model::MODEL_VERSION => {
                 let what = "ModelProto.model_version";
                 once(&mut self.model_version, field.int64(what)?, field, what)
             }
-            6 => parser.text_once(&mut self.doc_string, field, "ModelProto.doc_string"),
-            7 => {
+            fields::model::DOC_STRING => {
+                parser.text_once(&mut self.doc_string, field, "ModelProto.doc_string")
+            }
+            fields::model::GRAPH => {
                 let what = "ModelProto.graph";
                 let read = graph(parser, of, field, what)?;
                 once(&mut self.graph, read, field, what)
             }
-            8 => {
+            fields::model::OPSET_IMPORT => {
                 model.opset_import.push(operator_set(parser, of, field)?);
                 Ok(())
             }
-            14 => {
+            fields::model::METADATA_PROPS => {
                 model.metadata.push(parser.entry(of, field, "ModelProto.metadata_props")?);
                 Ok(())
             }
-            20 => {
+            fields::model::TRAINING_INFO => {
                 model.training.push(training(parser, of, field)?);
                 Ok(())
             }
-            25 => {
+            fields::model::FUNCTIONS => {
                 model.functions.push(function(parser, of, field)?);
                 Ok(())
             }
@@ -181,8 +188,12 @@ fn operator_set(parser: &mut Parser<'_>, of: &Message, field: &Field) -> Result<
     let (mut domain, mut version) = (None, None);
     while let Some(field) = parser.next(&mut message)? {
         match field.number {
-            1 => parser.text_once(&mut domain, &field, "OperatorSetIdProto.domain")?,
-            2 => once(&mut version, field.int64(WHAT)?, &field, "OperatorSetIdProto.version")?,
+            fields::operator_set::DOMAIN => {
+                parser.text_once(&mut domain, &field, "OperatorSetIdProto.domain")?
+            }
+            fields::operator_set::VERSION => {
+                once(&mut version, field.int64(WHAT)?, &field, "OperatorSetIdProto.version")?
+            }
             _ => {}
         }
     }
@@ -195,8 +206,8 @@ fn training(parser: &mut Parser<'_>, of: &Message, field: &Field) -> Result<Trai
     let mut training = Training { span: field.bytes(WHAT)?, ..Training::default() };
     while let Some(field) = parser.next(&mut message)? {
         let slot = match field.number {
-            1 => &mut training.initialization,
-            2 => &mut training.algorithm,
+            fields::training::INITIALIZATION => &mut training.initialization,
+            fields::training::ALGORITHM => &mut training.algorithm,
             _ => continue,
         };
         let read = graph(parser, &message, &field, WHAT)?;
@@ -212,15 +223,29 @@ fn function(parser: &mut Parser<'_>, of: &Message, field: &Field) -> Result<Func
     let (mut name, mut domain, mut overload) = (None, None, None);
     while let Some(field) = parser.next(&mut message)? {
         match field.number {
-            1 => parser.text_once(&mut name, &field, "FunctionProto.name")?,
-            4 => function.inputs.push(parser.text(&field, "FunctionProto.input")?),
-            5 => function.outputs.push(parser.text(&field, "FunctionProto.output")?),
-            6 => function.attributes.push(parser.text(&field, "FunctionProto.attribute")?),
-            7 => function.nodes.push(node(parser, &message, &field)?),
-            9 => function.opset_import.push(operator_set(parser, &message, &field)?),
-            10 => parser.text_once(&mut domain, &field, "FunctionProto.domain")?,
-            11 => function.defaults.push(attribute(parser, &message, &field)?),
-            13 => parser.text_once(&mut overload, &field, "FunctionProto.overload")?,
+            fields::function::NAME => parser.text_once(&mut name, &field, "FunctionProto.name")?,
+            fields::function::INPUT => {
+                function.inputs.push(parser.text(&field, "FunctionProto.input")?)
+            }
+            fields::function::OUTPUT => {
+                function.outputs.push(parser.text(&field, "FunctionProto.output")?)
+            }
+            fields::function::ATTRIBUTE => {
+                function.attributes.push(parser.text(&field, "FunctionProto.attribute")?)
+            }
+            fields::function::NODE => function.nodes.push(node(parser, &message, &field)?),
+            fields::function::OPSET_IMPORT => {
+                function.opset_import.push(operator_set(parser, &message, &field)?)
+            }
+            fields::function::DOMAIN => {
+                parser.text_once(&mut domain, &field, "FunctionProto.domain")?
+            }
+            fields::function::ATTRIBUTE_PROTO => {
+                function.defaults.push(attribute(parser, &message, &field)?)
+            }
+            fields::function::OVERLOAD => {
+                parser.text_once(&mut overload, &field, "FunctionProto.overload")?
+            }
             _ => {}
         }
     }

@@ -3,6 +3,8 @@
 use protobuf::{Field, Message, Reader};
 use wire::{Error, ReadAt, Result, Why};
 
+use crate::fields::entry;
+
 /// Most messages of a file. Each takes memory beyond its bytes, which may be as few as two.
 const MESSAGES_MAX: u64 = 4 << 20;
 
@@ -69,8 +71,10 @@ impl<'a> Parser<'a> {
         let (mut key, mut value) = (None, None);
         while let Some(field) = self.next(&mut message)? {
             match field.number {
-                1 => self.text_once(&mut key, &field, "StringStringEntryProto.key")?,
-                2 => self.text_once(&mut value, &field, "StringStringEntryProto.value")?,
+                entry::KEY => self.text_once(&mut key, &field, "StringStringEntryProto.key")?,
+                entry::VALUE => {
+                    self.text_once(&mut value, &field, "StringStringEntryProto.value")?
+                }
                 _ => {}
             }
         }

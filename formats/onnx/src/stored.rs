@@ -4,6 +4,7 @@
 use protobuf::Message;
 use wire::{Error, ReadAt, Result};
 
+use crate::fields::stored as fields;
 use crate::parser::{Parser, once};
 use crate::tensor::{Tensor, tensor, whole_tensor};
 
@@ -50,13 +51,14 @@ fn stored(parser: &mut Parser<'_>, mut message: Message, form: Form) -> Result<S
     let (mut list, mut only) = (Vec::new(), None);
     while let Some(field) = parser.next(&mut message)? {
         let inner = match field.number {
-            3 => Stored::Tensor(tensor(parser, &message, &field)?),
-            5 | 7 => {
-                let form = if field.number == 5 { Form::Sequence } else { Form::Optional };
+            fields::TENSOR => Stored::Tensor(tensor(parser, &message, &field)?),
+            fields::SEQUENCE | fields::OPTIONAL => {
+                let form =
+                    if field.number == fields::SEQUENCE { Form::Sequence } else { Form::Optional };
                 let inside = parser.inside(&message, &field, WHAT)?;
                 stored(parser, inside, form)?
             }
-            4 | 6 => {
+            fields::SPARSE_TENSOR | fields::MAP => {
                 let feature = "maps and sparse tensors as values";
                 return Err(Error::unsupported(field.span.start, WHAT, feature));
             }

@@ -6,6 +6,7 @@ use protobuf::{Field, Message, Value};
 use wire::{Error, Result, Why, product};
 
 use crate::external::{External, external};
+use crate::fields::{sparse, tensor as field};
 use crate::kind::{DataType, Numbers};
 use crate::parser::{Parser, once};
 
@@ -73,15 +74,15 @@ pub(crate) fn sparse_tensor(
     let (mut values, mut indices, mut dims) = (None, None, Vec::new());
     while let Some(field) = parser.next(&mut message)? {
         match field.number {
-            1 => {
+            sparse::VALUES => {
                 let read = tensor(parser, &message, &field)?;
                 once(&mut values, read, &field, "SparseTensorProto.values")?;
             }
-            2 => {
+            sparse::INDICES => {
                 let read = tensor(parser, &message, &field)?;
                 once(&mut indices, read, &field, "SparseTensorProto.indices")?;
             }
-            3 => sizes(parser, &field, &mut dims)?,
+            sparse::DIMS => sizes(parser, &field, &mut dims)?,
             _ => {}
         }
     }
@@ -115,26 +116,26 @@ fn tensor_in(parser: &mut Parser<'_>, mut message: Message, span: Range<u64>) ->
     let mut parts = Parts::default();
     while let Some(field) = parser.next(&mut message)? {
         match field.number {
-            1 => sizes(parser, &field, &mut parts.dims)?,
-            2 => {
+            field::DIMS => sizes(parser, &field, &mut parts.dims)?,
+            field::DATA_TYPE => {
                 let code = field.int32("TensorProto.data_type")?;
                 once(&mut parts.code, code, &field, "TensorProto.data_type")?;
             }
-            3 => {
+            field::SEGMENT => {
                 let feature = "a tensor in segments";
                 return Err(Error::unsupported(field.span.start, "TensorProto.segment", feature));
             }
-            8 => parser.text_once(&mut parts.name, &field, "TensorProto.name")?,
-            9 => {
+            field::NAME => parser.text_once(&mut parts.name, &field, "TensorProto.name")?,
+            field::RAW_DATA => {
                 let at = field.bytes("TensorProto.raw_data")?;
                 once(&mut parts.raw, at, &field, "TensorProto.raw_data")?;
             }
-            4..=7 | 10 | 11 => parts.numbers(parser, &field)?,
-            13 => {
+            number if numbers_name(number).is_some() => parts.numbers(parser, &field)?,
+            field::EXTERNAL_DATA => {
                 let entry = parser.entry(&message, &field, "TensorProto.external_data")?;
                 parts.entries.push(entry);
             }
-            14 => {
+            field::DATA_LOCATION => {
                 let what = "TensorProto.data_location";
                 once(&mut parts.is_external, field.truth(what)?, &field, what)?;
             }
@@ -161,38 +162,44 @@ fn sizes(parser: &mut Parser<'_>, field: &Field, dims: &mut Vec<u64>) -> Result<
     })
 }
 
-/// The name of a field of numbers.
-fn numbers_name(number: u64) -> &'static str {
-    match number {
-        4 => "TensorProto.float_data",
-        5 => "TensorProto.int32_data",
-        6 => "TensorProto.string_data",
-        7 => "TensorProto.int64_data",
-        10 => "TensorProto.double_data",
-        _ => "TensorProto.uint64_data",
-    }
+/// The name of a field of numbers, if it is one.
+fn numbers_name(number: u64) -> Option<&'static str> {
+    Some(match number {
+        field::FLOAT_DATA => "TensorProto.float_data",
+        field::INT32_DATA => "TensorProto.int32_data",
+        field::STRING_DATA => "TensorProto.string_data",
+        field::INT64_DATA => "TensorProto.int64_data",
+        field::DOUBLE_DATA => "TensorProto.double_data",
+        field::UINT64_DATA => "TensorProto.uint64_data",
+        _ => return None,
+    })
 }
 
 impl Parts {
     /// Takes up numbers, which may come packed, one by one, or both in turns.
     fn numbers(&mut self, parser: &mut Parser<'_>, field: &Field) -> Result<()> {
-        let what = numbers_name(field.number);
+        let what = numbers_name(field.number).unwrap_or_default();
         let (first, _) = *self.used.get_or_insert((field.number, field.span.start));
         if first != field.number {
-            let rule = format!("stands beside {}, expected one of them", numbers_name(first));
+            let rule = format!(
+                "stands beside {}, expected one of them",
+                numbers_name(first).unwrap_or_default()
+            );
             return Err(Error::invalid(field.span.start, what, rule));
         }
         match (field.number, &field.value) {
-            (6, _) => self.texts.push(parser.bytes(field, what)?),
-            (5 | 7 | 11, _) => parser.reader.varints(field, what, |value| {
-                self.varints.push(value);
-                Ok(())
-            })?,
-            (4, Value::Fixed32(bytes)) => {
+            (field::STRING_DATA, _) => self.texts.push(parser.bytes(field, what)?),
+            (field::INT32_DATA | field::INT64_DATA | field::UINT64_DATA, _) => {
+                parser.reader.varints(field, what, |value| {
+                    self.varints.push(value);
+                    Ok(())
+                })?
+            }
+            (field::FLOAT_DATA, Value::Fixed32(bytes)) => {
                 self.flush(parser)?;
                 self.made.extend(bytes);
             }
-            (10, Value::Fixed64(bytes)) => {
+            (field::DOUBLE_DATA, Value::Fixed64(bytes)) => {
                 self.flush(parser)?;
                 self.made.extend(bytes);
             }
@@ -274,13 +281,15 @@ impl Parts {
 
     /// Numbers of a field as bytes, if it is the field of this type.
     fn typed(&mut self, kind: DataType, number: u64, count: u64, offset: u64) -> Result<Data> {
-        let what = numbers_name(number);
+        let what = numbers_name(number).unwrap_or_default();
         let made = match (kind.numbers(), number) {
-            (Numbers::Float, 4) | (Numbers::Double, 10) => match self.at.take() {
-                Some(at) => return Ok(Data::At(at)),
-                None => std::mem::take(&mut self.made),
-            },
-            (Numbers::Int32(least, most), 5) => {
+            (Numbers::Float, field::FLOAT_DATA) | (Numbers::Double, field::DOUBLE_DATA) => {
+                match self.at.take() {
+                    Some(at) => return Ok(Data::At(at)),
+                    None => std::mem::take(&mut self.made),
+                }
+            }
+            (Numbers::Int32(least, most), field::INT32_DATA) => {
                 let each = |&value: &u64| {
                     let value = i32::try_from(value.cast_signed()).ok();
                     value.filter(|value| (least..=most).contains(value))
@@ -294,8 +303,10 @@ impl Parts {
                 }
                 narrow(kind, &values)
             }
-            (Numbers::Int64, 7) => self.varints.iter().flat_map(|n| n.to_le_bytes()).collect(),
-            (Numbers::Uint64(most), 11) => {
+            (Numbers::Int64, field::INT64_DATA) => {
+                self.varints.iter().flat_map(|n| n.to_le_bytes()).collect()
+            }
+            (Numbers::Uint64(most), field::UINT64_DATA) => {
                 if let Some(value) = self.varints.iter().find(|value| **value > most) {
                     let rule = format!("found {value}; {} has values up to {most}", kind.name());
                     return Err(Error::invalid(offset, what, rule));

@@ -5,6 +5,7 @@ use std::ops::Range;
 use protobuf::{Field, Message};
 use wire::{Error, Result};
 
+use crate::fields::{inner, kind, shape, value};
 use crate::parser::{Parser, once};
 
 /// A named value.
@@ -53,19 +54,19 @@ pub(crate) fn value_info(
     what: &'static str,
 ) -> Result<ValueInfo> {
     let mut message = parser.inside(of, field, what)?;
-    let (mut name, mut kind) = (None, None);
+    let (mut name, mut of_type) = (None, None);
     while let Some(field) = parser.next(&mut message)? {
         match field.number {
-            1 => parser.text_once(&mut name, &field, "ValueInfoProto.name")?,
-            2 => {
+            value::NAME => parser.text_once(&mut name, &field, "ValueInfoProto.name")?,
+            value::TYPE => {
                 let value = type_proto(parser, &message, &field)?;
-                once(&mut kind, value, &field, "ValueInfoProto.type")?;
+                once(&mut of_type, value, &field, "ValueInfoProto.type")?;
             }
             _ => {}
         }
     }
     let name = name.unwrap_or_default();
-    Ok(ValueInfo { span: field.bytes(what)?, name, kind: kind.flatten() })
+    Ok(ValueInfo { span: field.bytes(what)?, name, kind: of_type.flatten() })
 }
 
 /// Several kinds at once are no type; none at all says nothing.
@@ -76,24 +77,26 @@ pub(crate) fn type_proto(
 ) -> Result<Option<Type>> {
     const WHAT: &str = "TypeProto";
     let mut message = parser.inside(of, field, WHAT)?;
-    let mut kind = None;
+    let mut found = None;
     while let Some(field) = parser.next(&mut message)? {
         let value = match field.number {
-            1 => tensor(parser, &message, &field).map(|(code, dims)| Type::Tensor(code, dims))?,
-            8 => tensor(parser, &message, &field)
+            kind::TENSOR => {
+                tensor(parser, &message, &field).map(|(code, dims)| Type::Tensor(code, dims))?
+            }
+            kind::SPARSE_TENSOR => tensor(parser, &message, &field)
                 .map(|(code, dims)| Type::SparseTensor(code, dims))?,
-            4 => Type::Sequence(nested(parser, &message, &field, 1)?.1),
-            5 => {
-                let (key, value) = nested(parser, &message, &field, 2)?;
+            kind::SEQUENCE => Type::Sequence(nested(parser, &message, &field, inner::ELEM_TYPE)?.1),
+            kind::MAP => {
+                let (key, value) = nested(parser, &message, &field, inner::VALUE_TYPE)?;
                 Type::Map(key, value)
             }
-            7 => Type::Opaque,
-            9 => Type::Optional(nested(parser, &message, &field, 1)?.1),
+            kind::OPAQUE => Type::Opaque,
+            kind::OPTIONAL => Type::Optional(nested(parser, &message, &field, inner::ELEM_TYPE)?.1),
             _ => continue,
         };
-        once(&mut kind, value, &field, WHAT)?;
+        once(&mut found, value, &field, WHAT)?;
     }
-    Ok(kind)
+    Ok(found)
 }
 
 /// The type within another, in the field of this number; of maps, with the type of keys.
@@ -105,16 +108,16 @@ fn nested(
 ) -> Result<(i32, Option<Box<Type>>)> {
     const WHAT: &str = "TypeProto.elem_type";
     let mut message = parser.inside(of, field, WHAT)?;
-    let (mut key, mut inner) = (None, None);
+    let (mut key, mut value) = (None, None);
     while let Some(field) = parser.next(&mut message)? {
         if field.number == number {
-            let value = type_proto(parser, &message, &field)?;
-            once(&mut inner, value, &field, WHAT)?;
-        } else if field.number == 1 {
+            let read = type_proto(parser, &message, &field)?;
+            once(&mut value, read, &field, WHAT)?;
+        } else if field.number == inner::KEY_TYPE {
             once(&mut key, field.int32("TypeProto.Map.key_type")?, &field, WHAT)?;
         }
     }
-    Ok((key.unwrap_or(0), inner.flatten().map(Box::new)))
+    Ok((key.unwrap_or(0), value.flatten().map(Box::new)))
 }
 
 fn tensor(parser: &mut Parser<'_>, of: &Message, field: &Field) -> Result<(i32, Option<Vec<Dim>>)> {
@@ -123,10 +126,12 @@ fn tensor(parser: &mut Parser<'_>, of: &Message, field: &Field) -> Result<(i32, 
     let (mut code, mut dims) = (None, None);
     while let Some(field) = parser.next(&mut message)? {
         match field.number {
-            1 => once(&mut code, field.int32("TypeProto.Tensor.elem_type")?, &field, WHAT)?,
-            2 => {
-                let shape = shape(parser, &message, &field)?;
-                once(&mut dims, shape, &field, "TypeProto.Tensor.shape")?;
+            inner::ELEM_TYPE => {
+                once(&mut code, field.int32("TypeProto.Tensor.elem_type")?, &field, WHAT)?
+            }
+            inner::SHAPE => {
+                let read = dims_of(parser, &message, &field)?;
+                once(&mut dims, read, &field, "TypeProto.Tensor.shape")?;
             }
             _ => {}
         }
@@ -134,11 +139,11 @@ fn tensor(parser: &mut Parser<'_>, of: &Message, field: &Field) -> Result<(i32, 
     Ok((code.unwrap_or(0), dims))
 }
 
-fn shape(parser: &mut Parser<'_>, of: &Message, field: &Field) -> Result<Vec<Dim>> {
+fn dims_of(parser: &mut Parser<'_>, of: &Message, field: &Field) -> Result<Vec<Dim>> {
     let mut message = parser.inside(of, field, "TensorShapeProto")?;
     let mut dims = Vec::new();
     while let Some(field) = parser.next(&mut message)? {
-        if field.number == 1 {
+        if field.number == shape::DIM {
             dims.push(dim(parser, &message, &field)?);
         }
     }
@@ -152,14 +157,14 @@ fn dim(parser: &mut Parser<'_>, of: &Message, field: &Field) -> Result<Dim> {
     while let Some(field) = parser.next(&mut message)? {
         let value = match field.number {
             // Exporters write -1, and some 0 with a batch in mind, for a size that is not fixed.
-            1 => match field.int64(WHAT)? {
+            shape::DIM_VALUE => match field.int64(WHAT)? {
                 -1 => Dim::Unknown,
                 size => Dim::Value(u64::try_from(size).map_err(|_| {
                     let rule = format!("found {size}, expected no negative size");
                     Error::invalid(field.span.start, WHAT, rule)
                 })?),
             },
-            2 => match parser.text(&field, WHAT)? {
+            shape::DIM_PARAM => match parser.text(&field, WHAT)? {
                 name if name.is_empty() => Dim::Unknown,
                 name => Dim::Param(name),
             },

@@ -105,13 +105,13 @@ impl Field {
         }
     }
 
-    /// The row of a table of enumerated values that this one names.
+    /// The row of a table of values, numbered from 1, that this one names.
     ///
     /// # Errors
-    /// `Mismatch` for a value that the table lacks.
+    /// `Mismatch` for a number that the table lacks.
     pub fn one_of<T: Copy>(&self, what: &'static str, all: &[(u64, T)]) -> Result<T> {
         let found = all.iter().find(|(id, _)| self.value == Value::Varint(*id));
-        let ids = || all.iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>().join(", ");
-        found.map(|(_, value)| *value).ok_or_else(|| self.wrong(what, &format!("one of {}", ids())))
+        let last = all.len();
+        found.map(|(_, value)| *value).ok_or_else(|| self.wrong(what, &format!("1 to {last}")))
     }
 }

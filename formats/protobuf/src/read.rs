@@ -234,3 +234,65 @@ fn too_deep(offset: u64, level: u32) -> Error {
     let (value, max) = (u64::from(level), u64::from(LEVELS_MAX));
     Error::new(offset, "message", Why::TooLarge { value, max, lift: "levels of messages" })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn first(bytes: &[u8]) -> Result<Option<(u64, Value)>> {
+        let mut reader = Reader::new(&bytes);
+        let mut message = reader.whole();
+        Ok(reader.next(&mut message)?.map(|field| (field.number, field.value)))
+    }
+
+    #[test]
+    fn varints_end_and_fit() {
+        assert_eq!(first(b"\x08\x96\x01").unwrap(), Some((1, Value::Varint(150))));
+        assert_eq!(first(b"\x08\x96\x81\x00").unwrap(), Some((1, Value::Varint(150))));
+        let most = b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01";
+        assert_eq!(first(most).unwrap(), Some((1, Value::Varint(u64::MAX))));
+        let wide = b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02";
+        assert!(first(wide).unwrap_err().to_string().contains("more than 64 bits"));
+        let long = b"\x08\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01";
+        assert!(first(long).unwrap_err().to_string().contains("more than ten bytes"));
+        assert!(first(b"\x08\x80").is_err());
+    }
+
+    #[test]
+    fn bad_tags_and_lengths_are_refused() {
+        for (bytes, expected) in [
+            (&b"\x00\x00"[..], "field number 0"),
+            (b"\x0c", "a group ends that has not begun"),
+            (b"\x0b\x14", "group 1 ends as group 2"),
+            (b"\x0b\x08\x01", "tag (byte 0x3): needs 1 bytes"),
+            (b"\x0f", "wire type 7"),
+            (b"\x0a\x05abc", "needs 5 bytes, but 3 remain"),
+            (b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\x7f", "needs 9223372036854775807 bytes"),
+            (b"\x0d\x00\x00", "needs 4 bytes"),
+        ] {
+            let message = first(bytes).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn groups_are_passed_over_and_do_not_nest_without_end() {
+        let inside = b"\x0b\x13\x0a\x01\x0c\x14\x08\x05\x0c\x10\x07";
+        assert_eq!(first(inside).unwrap(), Some((1, Value::Group(1..8))));
+        let deep = [0x0b; 100_000];
+        let error = first(&deep).unwrap_err();
+        assert!(error.to_string().contains("expected at most 100 (levels of messages)"), "{error}");
+    }
+
+    #[test]
+    fn a_field_may_not_reach_past_its_message() {
+        // Field 1 has two bytes; the length inside of it says five, and the file has them.
+        let bytes = b"\x0a\x02\x0a\x05abcdef".to_vec();
+        let mut reader = Reader::new(&bytes);
+        let mut whole = reader.whole();
+        let field = reader.next(&mut whole).unwrap().unwrap();
+        let mut inner = reader.inside(&whole, &field, "message").unwrap();
+        let error = reader.next(&mut inner).unwrap_err();
+        assert_eq!(error.why, Why::Truncated { need: 5, have: 0 });
+    }
+}

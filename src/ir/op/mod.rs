@@ -30,6 +30,11 @@ pub enum Op {
         /// A tensor of a plain dtype, as another machine wrote it.
         input: Tensor,
     },
+    /// Integers of less than a byte, a byte each: i8.
+    Widen {
+        /// A tensor of such integers.
+        input: Tensor,
+    },
     /// The same blocks, the bytes of each of their numbers in the opposite order.
     SwapWords {
         /// A tensor of blocks, as another machine wrote it.
@@ -119,6 +124,7 @@ impl fmt::Display for Op {
             Self::Cast { to, .. } => write!(f, "cast {to}"),
             Self::Clamp { limit, .. } => write!(f, "clamp {limit:e}"),
             Self::SwapBytes { .. } => f.write_str("swap bytes"),
+            Self::Widen { .. } => f.write_str("widen i8"),
             Self::SwapWords { .. } => f.write_str("swap words of blocks"),
             Self::Pack { quantizer, importance, .. } => {
                 let with = if importance.is_some() { " by importance" } else { "" };
@@ -151,6 +157,7 @@ impl Op {
             Self::Cast { input, .. }
             | Self::Clamp { input, .. }
             | Self::SwapBytes { input }
+            | Self::Widen { input }
             | Self::SwapWords { input, .. }
             | Self::Pack { input, .. }
             | Self::Interleave { input, .. }
@@ -182,8 +189,8 @@ impl Op {
     /// The dtype and shape that the step makes.
     ///
     /// # Errors
-    /// Malformed if parts do not fit, or a head is not a whole, even number of rows; Bug if a cast aims
-    /// at a packing, or bytes are swapped that are no plain elements.
+    /// Malformed if parts do not fit, or a head is not a whole, even number of rows; Bug if a cast
+    /// aims at a packing, or bytes are swapped that are no plain elements.
     pub fn result(&self) -> Result<(DType, Shape)> {
         match self {
             Self::Cast { input, to } if to.is_float() => Ok((*to, input.shape().clone())),
@@ -195,6 +202,10 @@ impl Op {
             Self::SwapBytes { input } | Self::SwapWords { input, .. } => {
                 Ok((input.dtype(), input.shape().clone()))
             }
+            Self::Widen { input } => match bits_of(input.dtype()) {
+                Some(_) => Ok((DType::I8, input.shape().clone())),
+                None => Err(Error::bug(format!("widening {}", input.dtype()))),
+            },
             Self::Pack { input, quantizer, importance } => {
                 let counted = importance.as_ref().map_or(1, |all| all.len() as u64);
                 let matrices = matrices(input.shape(), importance.as_deref());
@@ -238,6 +249,7 @@ impl Op {
             Self::Cast { input, .. }
             | Self::Clamp { input, .. }
             | Self::SwapBytes { input }
+            | Self::Widen { input }
             | Self::SwapWords { input, .. }
             | Self::Add { input, .. }
             | Self::Reshape { input, .. } => input.granule(),
@@ -287,6 +299,10 @@ impl Op {
                 out.chunks_exact_mut(width).for_each(<[u8]>::reverse);
                 Ok(())
             }
+            Self::Widen { input } => with_bytes(input, elements, scratch, |bytes, _| {
+                widen(input.dtype(), bytes, out);
+                Ok(())
+            }),
             Self::SwapWords { input, words } => {
                 input.read(elements, out, scratch)?;
                 for block in out.chunks_exact_mut(input.dtype().block_bytes() as usize) {
@@ -324,6 +340,29 @@ impl Op {
             Self::Transpose { input } => arrange::transpose(input, elements, out, scratch),
             Self::Reshape { input, .. } => input.read(elements, out, scratch),
         }
+    }
+}
+
+/// Bits of an integer of less than a byte, and whether it has a sign.
+fn bits_of(dtype: DType) -> Option<(usize, bool)> {
+    match dtype {
+        DType::I4 => Some((4, true)),
+        DType::U4 => Some((4, false)),
+        DType::I2 => Some((2, true)),
+        DType::U2 => Some((2, false)),
+        _ => None,
+    }
+}
+
+/// Elements side by side, from the lowest bit up, to a byte each.
+fn widen(dtype: DType, bytes: &[u8], out: &mut [u8]) {
+    let Some((bits, signed)) = bits_of(dtype) else { return };
+    for (i, place) in out.iter_mut().enumerate() {
+        // At the top of the byte, so that the way down fills up with the sign.
+        let above = bytes[i * bits / 8] << (8 - bits - i * bits % 8);
+        let shift = 8 - bits;
+        *place =
+            if signed { (above.cast_signed() >> shift).cast_unsigned() } else { above >> shift };
     }
 }
 

@@ -93,3 +93,27 @@ fn heads_of_an_odd_size_are_refused() {
     let op = Op::Interleave { input: numbers(vec![6, 1]), heads: 2, order: Order::ToPairs };
     assert!(Tensor::of(op).is_err());
 }
+
+#[test]
+fn small_integers_take_a_byte_each() {
+    let widened = |dtype, bytes: Vec<u8>, count| {
+        let blob = Arc::new(Blob::memory("test", bytes));
+        let input = Tensor::span(dtype, Shape::new(vec![count]).unwrap(), blob, 0).unwrap();
+        let tensor = Tensor::of(Op::Widen { input }).unwrap();
+        let mut out = vec![9; count as usize];
+        tensor.read(0..count, &mut out, &mut Scratch::default()).unwrap();
+        // In pieces, as they are written.
+        let step = tensor.granule();
+        for from in (0..count).step_by(step as usize) {
+            let to = count.min(from + step);
+            let mut piece = vec![9; (to - from) as usize];
+            tensor.read(from..to, &mut piece, &mut Scratch::default()).unwrap();
+            assert_eq!(piece, out[from as usize..to as usize]);
+        }
+        out.into_iter().map(u8::cast_signed).collect::<Vec<i8>>()
+    };
+    assert_eq!(widened(DType::I4, vec![0x8f, 0x07], 3), [-1, -8, 7]);
+    assert_eq!(widened(DType::U4, vec![0x8f, 0x07], 3), [15, 8, 7]);
+    assert_eq!(widened(DType::I2, vec![0b11_10_01_00, 0b10], 5), [0, 1, -2, -1, -2]);
+    assert_eq!(widened(DType::U2, vec![0b11_10_01_00], 4), [0, 1, 2, 3]);
+}

@@ -7,6 +7,7 @@
 //!
 //! Names and defaults: llama.cpp, `src/llama-vocab.cpp`, `llama_vocab::impl::load`.
 
+use super::wordpiece::MARK;
 use super::{Keep, Pattern, Pre, Split, Step};
 use crate::ir::{Error, Result};
 
@@ -101,6 +102,25 @@ const JAIS2: &str = concat!(
 );
 const BLOOM: &str = r" ?[^(\s|.,!?…。，、।۔،)]+";
 const ALL_MARKS: &str = r"[\p{P}$+<=>^`|~]+";
+const SPARK: &str = concat!(
+    r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"##,
+    r"| ?[\p{P}\p{S}]+|[\r\n]|\s+(?!\S)|\s+",
+);
+/// Kimi's own, from its `tokenization_kimi.py`: Chinese is cut from other letters.
+const KIMI: &str = concat!(
+    r"[\p{Han}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*",
+    r"[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+",
+    r"[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+);
+/// Digits in threes, counted from the right.
+const THREES: &str = r"\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))";
+const AFMOE_SCRIPTS: &str = concat!(
+    "[\u{4e00}-\u{9fff}\u{3400}-\u{4dbf}\u{f900}-\u{faff}\u{3040}-\u{309f}\u{30a0}-\u{30ff}",
+    "\u{ff65}-\u{ff9f}\u{2f00}-\u{2fdf}\u{e40}-\u{e7f}\u{e80}-\u{eff}\u{1780}-\u{17ff}",
+    "\u{1000}-\u{109f}\u{aa60}-\u{aa7f}\u{a9e0}-\u{a9ff}\u{ac00}-\u{d7af}\u{1100}-\u{11ff}]+",
+);
 const YOUTU_SCRIPTS: &str =
     "[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥\u{3040}-ゟ゠-ヿ]+";
 
@@ -147,6 +167,13 @@ pub const ROWS: &[Row] = &[
         &["minicpm5"],                                                     &[r"\p{N}{1,3}", MINICPM5, BYTES]) },
     Row { ignore_merges: true, ..row(
         &["youtu"],                                                        &[YOUTU_SCRIPTS, YOUTU, BYTES]) },
+    row(&["spark2_5"], &[r"\p{N}{1,3}", DEEPSEEK3_CJK, SPARK, r"\p{N}", BYTES]),
+    row(&["kimi-k2"],                                                      &[KIMI, BYTES]),
+    row(&["superbpe"],                               &[r"\p{N}+", r"(?=(\d{3})+(?!\d))", BYTES]),
+    row(&["afmoe"],                                  &[THREES, AFMOE_SCRIPTS, DEEPSEEK3, BYTES]),
+    Row { adds_bos: true, ..row(
+        &["chameleon"], &["<sentinel:[0-9]+>", "(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z",
+                          r"([\t\n]|    |  )", r"\p{N}", MARK, GPT2, BYTES]) },
     row(&["default"],          &[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", "[0-9][0-9][0-9]", BYTES]),
 ];
 
@@ -173,7 +200,7 @@ impl Row {
         let same = |(ours, theirs): (&&str, &&Step)| match theirs {
             Step::Split(split) => split.is_isolated_at(ours),
             Step::Bytes => ours.is_empty(),
-            Step::PrefixSpace => false,
+            Step::PrefixSpace | Step::Metaspace(_) => false,
         };
         steps.len() == self.steps.len() && self.steps.iter().zip(&steps).all(same)
     }
@@ -227,6 +254,7 @@ impl std::fmt::Display for Step {
         match self {
             Self::PrefixSpace => f.write_str("PrefixSpace"),
             Self::Bytes => f.write_str("ByteLevel"),
+            Self::Metaspace(_) => f.write_str("Metaspace"),
             Self::Split(split) => {
                 let invert = if split.invert { ", inverted" } else { "" };
                 write!(f, "Split({}, {:?}{invert})", split.pattern.text(), split.keep)
@@ -248,8 +276,26 @@ mod tests {
         assert_eq!(names.len(), count, "a name is in two rows");
         for row in ROWS {
             let steps = row.steps().expect("our own patterns compile");
-            let pre = Pre { name: None, nfc: false, steps };
+            let pre = Pre { name: None, normal: Vec::new(), steps };
             assert_eq!(find(&pre, row.ignore_merges), Some(row.names[0]));
+        }
+    }
+
+    /// All names of `llama_vocab::impl::load` in October 2026 but for `whitespace`, which is not
+    /// byte-level, and those whose text is SentencePiece's.
+    #[test]
+    fn every_name_of_llama_cpp_has_a_row() {
+        let names = "a.x-4.0 afmoe bailingmoe bailingmoe2 bloom chameleon chatglm-bpe codeshell cohere2moe \
+            command-r dbrx deepseek-coder deepseek-llm deepseek-r1-qwen deepseek-v3 default exaone \
+            exaone-moe exaone4 f2llmv2 falcon falcon-h1 falcon3 gigachat glm4 gpt-2 gpt-4o gpt3-finnish \
+            granite-docling granite-embed-multi-97m grok-2 hunyuan hunyuan-dense hy_v4 jais jais-2 jina-de \
+            jina-es jina-v1-en jina-v2-code jina-v2-de jina-v2-es jina-v5-nano joyai-llm kanana2 kimi-k2 \
+            kormo laguna lfm2 llada-moe llama-bpe llama-v3 llama3 llama4 megrez mellum mellum2 midm-2.0 \
+            minerva-7b minicpm5 minimax-m2 modern-bert mpt olmo phi-2 pixtral poro-chat qwen2 qwen35 refact \
+            roberta-bpe seed-coder smaug-bpe smollm solar-open spark2_5 stablelm2 starcoder superbpe talkie \
+            tekken tiny_aya trillion ufakzeka viking youtu";
+        for name in names.split_whitespace() {
+            assert!(row_of(name).is_some(), "{name}");
         }
     }
 
@@ -260,7 +306,7 @@ mod tests {
             r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
         );
         let steps = vec![Step::Split(Split::isolated(pattern).expect("compiles")), Step::Bytes];
-        let pre = Pre { name: None, nfc: true, steps };
+        let pre = Pre { name: None, normal: Vec::new(), steps };
         assert_eq!(find(&pre, true), Some("llama-bpe"));
         assert_eq!(find(&pre, false), Some("dbrx"));
     }
@@ -268,7 +314,7 @@ mod tests {
     #[test]
     fn without_a_name_the_steps_and_the_option_are_shown() {
         let steps = vec![Step::Split(Split::isolated("[xyz]").expect("compiles")), Step::Bytes];
-        let pre = Pre { name: None, nfc: false, steps };
+        let pre = Pre { name: None, normal: Vec::new(), steps };
         let error = recognise(&pre, false, None).expect_err("unknown").to_string();
         assert!(error.contains("Split([xyz], Isolated) → ByteLevel"), "{error}");
         assert!(error.contains("--pre NAME"), "{error}");

@@ -3,9 +3,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
-
-use super::Pattern;
+use super::spm::SPACE;
+use super::{Normal, Pattern, normal};
 use crate::ir::Result;
 
 /// How text is cut into words.
@@ -13,9 +12,9 @@ use crate::ir::Result;
 pub struct Pre {
     /// The name that llama.cpp gives to this way of cutting, where it has one.
     pub name: Option<String>,
-    /// Text is brought into Unicode's form C first.
-    pub nfc: bool,
-    /// What is done to the text, in order.
+    /// How text is rewritten first, in order.
+    pub normal: Vec<Normal>,
+    /// What is done to the text then, in order.
     pub steps: Vec<Step>,
 }
 
@@ -28,6 +27,28 @@ pub enum Step {
     Split(Split),
     /// Each byte becomes a letter of the alphabet of byte-level vocabularies.
     Bytes,
+    /// Spaces are spelled `▁`.
+    Metaspace(Metaspace),
+}
+
+/// Spelling spaces as Hugging Face's library does for SentencePiece's models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metaspace {
+    /// Where a space is put before a piece that begins with none.
+    pub prepend: Prepend,
+    /// Each space begins a piece.
+    pub split: bool,
+}
+
+/// Where a space is put before a piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prepend {
+    /// Before each.
+    Always,
+    /// Before what the text begins with.
+    First,
+    /// Nowhere.
+    Never,
 }
 
 /// Cutting at the matches of a pattern.
@@ -64,11 +85,11 @@ struct Cut<'a> {
 
 impl Pre {
     /// The text as the steps expect it.
-    pub fn normalize<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        if !self.nfc || is_nfc_quick(text.chars()) == IsNormalized::Yes {
-            return Cow::Borrowed(text);
-        }
-        Cow::Owned(text.nfc().collect())
+    ///
+    /// # Errors
+    /// Limit if a pattern gives up on the text, or if the text becomes many times as long.
+    pub fn normalize<'a>(&self, text: &'a str) -> Result<Cow<'a, str>> {
+        normal::apply(&self.normal, text)
     }
 
     /// Whether words come out in the alphabet of bytes.
@@ -76,20 +97,27 @@ impl Pre {
         self.steps.contains(&Step::Bytes)
     }
 
-    /// Calls `word` with each word of a normalized text.
+    /// Calls `word` with each word of a normalized text, or of a part of one: `is_first` where
+    /// nothing stands before it.
     ///
     /// # Errors
     /// Limit if a pattern gives up on the text; whatever `word` returns.
-    pub fn each(&self, text: &str, mut word: impl FnMut(&str) -> Result<()>) -> Result<()> {
+    pub fn each(
+        &self,
+        text: &str,
+        is_first: bool,
+        mut word: impl FnMut(&str) -> Result<()>,
+    ) -> Result<()> {
         let mut cut = Cut { text: Cow::Borrowed(text), pieces: Vec::new() };
         if !text.is_empty() {
             cut.pieces.push(0..text.len());
         }
         for step in &self.steps {
             match step {
-                Step::PrefixSpace => cut.rewrite(prefix_space),
-                Step::Bytes => cut.rewrite(|piece, out| out.extend(piece.bytes().map(letter))),
+                Step::PrefixSpace => cut.rewrite(|_, piece, out| prefix_space(piece, out)),
+                Step::Bytes => cut.rewrite(|_, piece, out| out.extend(piece.bytes().map(letter))),
                 Step::Split(split) => cut.split(split)?,
+                Step::Metaspace(spaces) => cut.spell(*spaces, is_first),
             }
         }
         cut.pieces.into_iter().try_for_each(|piece| word(&cut.text[piece]))
@@ -104,14 +132,40 @@ fn prefix_space(piece: &str, out: &mut String) {
 }
 
 impl Cut<'_> {
-    fn rewrite(&mut self, change: impl Fn(&str, &mut String)) {
+    /// `change` is given where a piece begins in the text so far, and the piece.
+    fn rewrite(&mut self, change: impl Fn(usize, &str, &mut String)) {
         let mut out = String::with_capacity(self.text.len() * 2);
         for piece in &mut self.pieces {
             let start = out.len();
-            change(&self.text[piece.clone()], &mut out);
+            change(piece.start, &self.text[piece.clone()], &mut out);
             *piece = start..out.len();
         }
         self.text = Cow::Owned(out);
+    }
+
+    fn spell(&mut self, spaces: Metaspace, is_first: bool) {
+        self.rewrite(|at, piece, out| {
+            let wanted = match spaces.prepend {
+                Prepend::Always => true,
+                Prepend::First => is_first && at == 0,
+                Prepend::Never => false,
+            };
+            if wanted && !piece.starts_with([' ', SPACE]) {
+                out.push(SPACE);
+            }
+            out.extend(piece.chars().map(|c| if c == ' ' { SPACE } else { c }));
+        });
+        if spaces.split {
+            let text = &self.text;
+            let words = |piece: &Range<usize>| {
+                let inner = text[piece.clone()].match_indices(SPACE).map(|(at, _)| at);
+                let starts = std::iter::once(0).chain(inner.filter(|at| *at > 0));
+                let starts: Vec<usize> = starts.map(|at| piece.start + at).collect();
+                let ends = starts.iter().skip(1).copied().chain([piece.end]).collect::<Vec<_>>();
+                starts.into_iter().zip(ends).map(|(start, end)| start..end)
+            };
+            self.pieces = self.pieces.iter().flat_map(words).collect();
+        }
     }
 
     fn split(&mut self, split: &Split) -> Result<()> {

@@ -1,9 +1,8 @@
-//! SentencePiece's byte-pair encoding: pieces with scores, spaces spelled `▁`.
+//! SentencePiece: how it spells a text, and its byte-pair encoding, pieces with scores.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::{Class, Token};
+use super::{Charsmap, Class, Token};
 use crate::ir::{Error, Result};
 
 /// How a space is spelled in a piece: U+2581.
@@ -19,6 +18,15 @@ pub struct Spm {
     pub scores: Vec<f32>,
     /// What stands for characters that are no token, where bytes are none either.
     pub unknown: Option<u32>,
+    /// How a text is spelled.
+    pub spelling: Spelling,
+}
+
+/// How a text becomes one that pieces can spell.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Spelling {
+    /// What is replaced first.
+    pub charsmap: Option<Charsmap>,
     /// The space that is put before a text.
     pub space: Option<Space>,
     /// Spaces around a text are left out, and a run of them becomes one.
@@ -34,36 +42,50 @@ pub struct Space {
     pub only_missing: bool,
 }
 
-impl Spm {
-    /// A text, or what lies between two added tokens, as the pieces spell it.
-    pub fn normalize(&self, text: &str, is_first: bool) -> String {
-        let text = if self.squeeze { squeezed(text) } else { Cow::Borrowed(text) };
+impl Spelling {
+    /// A text, or what lies between two added tokens, as the pieces spell it: `Normalizer::Normalize`
+    /// of SentencePiece. `kept` gives the length of what a text begins with that no rule may replace.
+    pub fn spell(&self, text: &str, is_first: bool, kept: impl Fn(&str) -> usize) -> String {
         let mut out = String::with_capacity(text.len() + text.len() / 2 + 3);
-        let is_wanted = |space: Space| {
-            let missing = !text.starts_with([' ', SPACE]);
-            (is_first || !space.only_first) && (missing || !space.only_missing)
-        };
-        if !text.is_empty() && self.space.is_some_and(is_wanted) {
-            out.push(SPACE);
+        let (mut rest, mut begun, mut was_space) = (text, false, self.squeeze);
+        while let Some((len, part)) = self.part(rest, &kept) {
+            rest = &rest[len..];
+            if !begun && self.squeeze && part == " " {
+                continue;
+            }
+            if !begun && self.puts_space(part, is_first) {
+                out.push(SPACE);
+            }
+            begun = true;
+            let part = if was_space { part.trim_start_matches(' ') } else { part };
+            out.extend(part.chars().map(|c| if c == ' ' { SPACE } else { c }));
+            if !part.is_empty() {
+                was_space = self.squeeze && part.ends_with(' ');
+            }
         }
-        out.extend(text.chars().map(|c| if c == ' ' { SPACE } else { c }));
+        if self.squeeze {
+            // Spelled spaces too, and the one that was put before.
+            out.truncate(out.trim_end_matches(SPACE).len());
+        }
         out
     }
 
-    /// The text of an added token that is looked for in a normalized text.
-    pub fn normalize_token(&self, text: &str) -> String {
-        self.normalize(text, false)
+    /// What a text begins with: the length of a key and its replacement, or a letter as it is.
+    fn part<'t>(&'t self, text: &'t str, kept: impl Fn(&str) -> usize) -> Option<(usize, &'t str)> {
+        let letter = text.chars().next()?.len_utf8();
+        let Some(rules) = &self.charsmap else { return Some((letter, &text[..letter])) };
+        let kept = kept(text);
+        let found = if kept == 0 { rules.longest(text) } else { None };
+        let len = kept.max(letter);
+        Some(found.unwrap_or((len, &text[..len])))
     }
-}
 
-fn squeezed(text: &str) -> Cow<'_, str> {
-    // At the end SentencePiece takes away spelled spaces too.
-    let text = text.trim_start_matches(' ').trim_end_matches([' ', SPACE]);
-    if !text.contains("  ") {
-        return Cow::Borrowed(text);
+    fn puts_space(&self, start: &str, is_first: bool) -> bool {
+        self.space.is_some_and(|space| {
+            let missing = !start.starts_with([' ', SPACE]);
+            (is_first || !space.only_first) && (missing || !space.only_missing)
+        })
     }
-    let words: Vec<&str> = text.split(' ').filter(|word| !word.is_empty()).collect();
-    Cow::Owned(words.join(" "))
 }
 
 /// The tokens that the merging can make of a text, by their spelling: not control tokens and
@@ -184,21 +206,20 @@ mod tests {
         texts.iter().map(token).collect()
     }
 
-    fn spm(space: Option<Space>, squeeze: bool) -> Spm {
-        Spm { scores: Vec::new(), unknown: None, space, squeeze }
-    }
-
     #[test]
     fn spaces_are_spelled_and_put_before() {
-        let each = spm(Some(Space::default()), false);
-        assert_eq!(each.normalize(" a  b", false), "▁▁a▁▁b");
-        assert_eq!(each.normalize("", true), "");
-        let missing = spm(Some(Space { only_first: true, only_missing: true }), false);
-        assert_eq!(missing.normalize(" a", true), "▁a");
-        assert_eq!(missing.normalize("a", true), "▁a");
-        assert_eq!(missing.normalize("a", false), "a");
-        assert_eq!(spm(Some(Space::default()), true).normalize("  a   b ", true), "▁a▁b");
-        assert_eq!(spm(None, true).normalize("   ", true), "");
+        let spell = |space, squeeze, text: &str, is_first| {
+            Spelling { charsmap: None, space, squeeze }.spell(text, is_first, |_| 0)
+        };
+        let each = Some(Space::default());
+        assert_eq!(spell(each, false, " a  b", false), "▁▁a▁▁b");
+        assert_eq!(spell(each, false, "", true), "");
+        let missing = Some(Space { only_first: true, only_missing: true });
+        assert_eq!(spell(missing, false, " a", true), "▁a");
+        assert_eq!(spell(missing, false, "a", true), "▁a");
+        assert_eq!(spell(missing, false, "a", false), "a");
+        assert_eq!(spell(each, true, "  a   b ", true), "▁a▁b");
+        assert_eq!(spell(None, true, "   ", true), "");
     }
 
     #[test]

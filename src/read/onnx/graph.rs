@@ -6,9 +6,9 @@ use indexmap::IndexMap;
 use onnx::AttributeValue;
 
 use super::tensor::Reader;
-use super::value::{kind, port};
+use super::value::kind;
 use super::{domain, opsets, order};
-use crate::ir::graph::{Attribute, Constant, Function, Graph, Node};
+use crate::ir::graph::{Attribute, Constant, Function, Graph, Node, Port};
 use crate::ir::{Error, Result};
 
 impl Reader<'_> {
@@ -28,13 +28,22 @@ impl Reader<'_> {
         let nodes = order::nodes(nodes, &initializers)?;
         Ok(Graph {
             name: graph.name.clone(),
-            inputs: graph.inputs.iter().map(port).collect(),
-            outputs: graph.outputs.iter().map(port).collect(),
-            values: graph.values.iter().map(port).collect(),
+            inputs: self.ports(&graph.inputs),
+            outputs: self.ports(&graph.outputs),
+            values: self.ports(&graph.values),
             initializers,
             nodes,
             span: Some(graph.span.clone()),
         })
+    }
+
+    fn ports(&mut self, values: &[onnx::ValueInfo]) -> Vec<Port> {
+        let port = |value: &onnx::ValueInfo| {
+            let (kind, span) = (kind(value.kind.as_ref()), value.span.clone());
+            self.kinds.insert(span.start, kind.clone());
+            Port { name: value.name.clone(), kind, span: Some(span) }
+        };
+        values.iter().map(port).collect()
     }
 
     pub(super) fn function(&mut self, function: &onnx::Function) -> Result<Function> {
@@ -98,6 +107,7 @@ impl Reader<'_> {
             outputs: node.outputs.clone(),
             attributes,
             span: Some(node.span.clone()),
+            changed: false,
         })
     }
 

@@ -9,7 +9,7 @@ use onnx::{Data, External};
 
 use super::made;
 use super::value::dtype;
-use crate::ir::graph::Constant;
+use crate::ir::graph::{Constant, Kind, Origin};
 use crate::ir::{Blob, DType, Error, Result, Scratch, Shape, Tensor, View};
 use crate::store::Source;
 
@@ -23,12 +23,15 @@ pub(super) struct Reader<'a> {
     /// By name.
     pub(super) tensors: IndexMap<String, Tensor>,
     /// By the place of their messages.
-    pub(super) places: BTreeMap<u64, (String, Tensor)>,
+    pub(super) places: BTreeMap<u64, Origin>,
+    /// Types of values, by the place of their messages.
+    pub(super) kinds: BTreeMap<u64, Kind>,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(source: &'a dyn Source, blob: &'a Arc<Blob>) -> Self {
-        Self { source, blob, tensors: IndexMap::new(), places: BTreeMap::new() }
+        let (places, kinds) = (BTreeMap::new(), BTreeMap::new());
+        Self { source, blob, tensors: IndexMap::new(), places, kinds }
     }
 
     /// A constant of this name, which is not taken yet: whoever gave it has seen to that.
@@ -38,20 +41,23 @@ impl<'a> Reader<'a> {
         }
         let named = |error: Error| error.at(format!("tensor '{name}'"));
         let read = self.tensor(tensor).map_err(named)?;
-        Ok(self.keep(name, tensor.span.start, read))
+        let external = matches!(tensor.data, Data::External(_));
+        Ok(self.keep(name, tensor.span.start, read, external))
     }
 
     /// A constant of which most is zero. It is made whole when it is asked for.
     pub(super) fn sparse(&mut self, tensor: &onnx::SparseTensor, name: &str) -> Result<Constant> {
         let named = |error: Error| error.at(format!("sparse tensor '{name}'"));
         let read = self.dense(tensor).map_err(named)?;
-        Ok(self.keep(name, tensor.span.start, read))
+        let parts = [&tensor.values.data, &tensor.indices.data];
+        let external = parts.iter().any(|data| matches!(data, Data::External(_)));
+        Ok(self.keep(name, tensor.span.start, read, external))
     }
 
-    fn keep(&mut self, name: &str, place: u64, tensor: Tensor) -> Constant {
+    fn keep(&mut self, name: &str, place: u64, tensor: Tensor, external: bool) -> Constant {
         let name = self.free_name(name);
         self.tensors.insert(name.clone(), tensor.clone());
-        self.places.insert(place, (name.clone(), tensor));
+        self.places.insert(place, Origin { name: name.clone(), tensor, external });
         Constant::Weight(name)
     }
 

@@ -3,12 +3,18 @@
 
 use std::collections::BTreeMap;
 
-use super::{flag, items, merges, template, unknown, unknown_component, vocabulary};
+use super::{
+    decoder, flag, items, merges, steps, template, unknown, unknown_component, vocabulary,
+};
 use crate::ir::tokenizer::spm::{SPACE, scores};
 use crate::ir::tokenizer::{
-    Class, Kind, Space, Spm, Tokenizer, by_text, check_merges, pre::hex_byte,
+    Class, Kind, Metaspace, Prepend, Space, Spelling, Spm, Tokenizer, by_text, check_merges,
+    pre::hex_byte,
 };
 use crate::ir::{Error, Notes, Result, Value};
+
+/// Whatever is said of them, pieces are joined, `▁` is a space, bytes are bytes.
+pub(super) const DECODERS: &[&str] = &["Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"];
 
 /// What is done to the text.
 #[derive(Default)]
@@ -62,11 +68,12 @@ pub(super) fn read(json: &Value, model: &Value, notes: &mut Notes) -> Result<Tok
     if !tokens.iter().any(|token| token.class == Class::Byte) && !flag(model, "fuse_unk") {
         return Err(Error::unsupported("neither byte_fallback nor fuse_unk: is not supported"));
     }
-    decoder(json.get("decoder")).map_err(|error| error.at("decoder"))?;
+    decoder(json.get("decoder"), DECODERS).map_err(|error| error.at("decoder"))?;
     let (prefix, suffix) = template::read(json.get("post_processor"), tokens.len())
         .map_err(|error| error.at("post_processor"))?;
     let scores = scores(&tokens, &merges).map_err(|error| error.at("model.merges"))?;
-    let kind = Kind::Spm(Spm { scores, unknown, space: form.space, squeeze: false });
+    let spelling = Spelling { space: form.space, ..Spelling::default() };
+    let kind = Kind::Spm(Spm { scores, unknown, spelling });
     let (special, chat_templates) = (BTreeMap::new(), Vec::new());
     Ok(Tokenizer { kind, tokens, added, special, prefix, suffix, chat_templates })
 }
@@ -111,18 +118,17 @@ fn cutting(value: &Value, form: &mut Form) -> Result<()> {
     match text("type") {
         // There is nothing left to cut at.
         Some("Split") if form.replaces && pattern(value) == Some(" ") => Ok(()),
-        Some("Metaspace") if is_space(text("replacement")) && form.space.is_none() => {
-            if value.get("split").is_none_or(|split| split.as_bool() != Some(false)) {
+        Some("Metaspace") if form.space.is_none() => {
+            let Metaspace { prepend, split } = steps::metaspace(value)?;
+            if split {
                 return Err(Error::unsupported("Metaspace that cuts at spaces is not supported"));
             }
-            let old = value.get("add_prefix_space").and_then(Value::as_bool);
-            let usual = if old == Some(false) { "never" } else { "always" };
-            let space = |only_first| Some(Space { only_first, only_missing: true });
-            form.space = match text("prepend_scheme").unwrap_or(usual) {
-                "always" => space(false),
-                "first" => space(true),
-                "never" => None,
-                other => return Err(Error::malformed(format!("prepend_scheme '{other}'"))),
+            form.space = match prepend {
+                Prepend::Never => None,
+                Prepend::Always | Prepend::First => {
+                    let only_first = prepend == Prepend::First;
+                    Some(Space { only_first, only_missing: true })
+                }
             };
             (form.replaces, form.early) = (true, false);
             Ok(())
@@ -131,25 +137,11 @@ fn cutting(value: &Value, form: &mut Form) -> Result<()> {
     }
 }
 
-fn pattern(value: &Value) -> Option<&str> {
+pub(super) fn pattern(value: &Value) -> Option<&str> {
     value.get("pattern")?.get("String")?.as_text()
 }
 
-fn is_space(text: Option<&str>) -> bool {
+pub(super) fn is_space(text: Option<&str>) -> bool {
     let mut buffer = [0; 4];
     text == Some(SPACE.encode_utf8(&mut buffer))
-}
-
-/// Whatever is said here, pieces are joined, `▁` is a space, bytes are bytes.
-fn decoder(value: Option<&Value>) -> Result<()> {
-    let Some(value) = value else { return Ok(()) };
-    match value.get("type").and_then(Value::as_text) {
-        Some("Replace" | "ByteFallback" | "Fuse" | "Strip" | "Metaspace") => Ok(()),
-        Some("Sequence") => {
-            let list = value.get("decoders").and_then(items);
-            let list = list.ok_or_else(|| Error::malformed("'decoders' is not a list"))?;
-            list.iter().try_for_each(|one| decoder(Some(one)))
-        }
-        kind => Err(unknown_component("decoder", kind)),
-    }
 }

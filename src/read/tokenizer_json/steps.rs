@@ -1,14 +1,13 @@
 //! Pre-tokenizers, as steps of cutting.
 
-use super::{flag, items, unknown_component};
-use crate::ir::tokenizer::{Keep, Pattern, Split, Step, names};
+use super::{flag, items, spm, unknown_component};
+use crate::ir::tokenizer::unigram::words;
+use crate::ir::tokenizer::wordpiece::{MARK, marks};
+use crate::ir::tokenizer::{Keep, Metaspace, Pattern, Prepend, Split, Step, names};
 use crate::ir::{Error, Result, Value};
 
 /// Steps of one tokenizer. The longest seen, DeepSeek's, has seven.
 const STEPS_MAX: usize = 64;
-
-/// The characters that Punctuation cuts at: Unicode's, and all marks of ASCII.
-const MARK: &str = r"[\p{P}$+<=>^`|~]";
 
 pub(super) fn read(value: Option<&Value>) -> Result<Vec<Step>> {
     let mut steps = Vec::new();
@@ -47,19 +46,51 @@ fn add(value: &Value, steps: &mut Vec<Step>) -> Result<()> {
         }
         Some("Digits") => steps.push(Step::Split(Split::isolated(r"\p{N}+")?)),
         Some("Punctuation") => steps.push(Step::Split(punctuation(value)?)),
+        Some("Metaspace") => steps.push(Step::Metaspace(metaspace(value)?)),
+        Some("WhitespaceSplit") => steps.push(Step::Split(words()?)),
+        Some("Whitespace") => {
+            let pattern = Pattern::new(r"\w+|[^\w\s]+")?;
+            steps.push(Step::Split(Split { pattern, keep: Keep::Removed, invert: true }));
+        }
+        Some("BertPreTokenizer") => {
+            steps.extend([Step::Split(words()?), Step::Split(marks()?)]);
+        }
         kind => return Err(unknown_component("pre-tokenizer", kind)),
     }
     Ok(())
 }
 
-fn split(value: &Value) -> Result<Split> {
+/// Spaces spelled as SentencePiece does.
+pub(super) fn metaspace(value: &Value) -> Result<Metaspace> {
+    let text = |key: &str| value.get(key).and_then(Value::as_text);
+    if !spm::is_space(text("replacement")) {
+        return Err(Error::unsupported("Metaspace with another replacement is not supported"));
+    }
+    let old = value.get("add_prefix_space").and_then(Value::as_bool);
+    let usual = if old == Some(false) { "never" } else { "always" };
+    let prepend = match text("prepend_scheme").unwrap_or(usual) {
+        "always" => Prepend::Always,
+        "first" => Prepend::First,
+        "never" => Prepend::Never,
+        other => return Err(Error::malformed(format!("prepend_scheme '{other}'"))),
+    };
+    let split = value.get("split").is_none_or(|split| split.as_bool() != Some(false));
+    Ok(Metaspace { prepend, split })
+}
+
+/// The pattern of a component: a regular expression, or a text as it is.
+pub(super) fn pattern(value: &Value) -> Result<Pattern> {
     let pattern = value.get("pattern").unwrap_or(&Value::Null);
     let text = |key| pattern.get(key).and_then(Value::as_text);
-    let pattern = match (text("Regex"), text("String")) {
-        (Some(regex), None) => Pattern::new(regex)?,
-        (None, Some(literal)) => Pattern::literal(literal)?,
-        _ => return Err(Error::malformed("'pattern' has neither 'Regex' nor 'String'")),
-    };
+    match (text("Regex"), text("String")) {
+        (Some(regex), None) => Pattern::new(regex),
+        (None, Some(literal)) => Pattern::literal(literal),
+        _ => Err(Error::malformed("'pattern' has neither 'Regex' nor 'String'")),
+    }
+}
+
+fn split(value: &Value) -> Result<Split> {
+    let pattern = pattern(value)?;
     let keep = value.get("behavior").and_then(Value::as_text);
     let keep = keep.ok_or_else(|| Error::malformed("'behavior' is not a text"))?;
     Ok(Split { pattern, keep: behavior(keep)?, invert: flag(value, "invert") })

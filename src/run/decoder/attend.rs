@@ -65,15 +65,15 @@ impl Attend {
     ) -> Result<Batch> {
         let (mut query, mut key) = (self.query.apply(x)?, self.key.apply(x)?);
         let mut value = self.value.apply(x)?;
-        if let Some(clip) = self.clip {
-            for batch in [&mut query, &mut key, &mut value] {
-                batch.data.iter_mut().for_each(|x| *x = x.clamp(-clip, clip));
-            }
-        }
         let size = self.attention.key_size;
         for (norm, x) in [(&self.query_norm, &mut query), (&self.key_norm, &mut key)] {
             let over = if self.over == QueryNorm::Whole { x.features } else { size };
             norm.iter().for_each(|norm| norm.apply_by(x, over));
+        }
+        if let Some(clip) = self.clip {
+            for batch in [&mut query, &mut key, &mut value] {
+                batch.data.iter_mut().for_each(|x| *x = x.clamp(-clip, clip));
+            }
         }
         if let Some(kind) = self.rope {
             let (rope, angles) = (&ropes[kind], &step.angles[kind]);
@@ -115,6 +115,7 @@ pub(super) fn attention(parts: &Parts<'_>, layer: u64) -> Result<Attention> {
         scale: scale / by_layer,
         cap: hyper.attention_cap,
         slopes: hyper.alibi.map(|bias| slopes(heads, bias)).unwrap_or_default(),
+        alibi: parts.arch.block.alibi,
         sinks: sinks.unwrap_or_default(),
     })
 }

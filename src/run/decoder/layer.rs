@@ -30,6 +30,8 @@ pub(super) struct Layer {
     feed_forward_post_norm: Option<Norm>,
     order: Order,
     residual_scale: Option<f32>,
+    /// Whether sums are with what was normalised, not with what came in.
+    normed_residual: bool,
 }
 
 /// How attention comes by its queries, keys and values.
@@ -70,6 +72,7 @@ impl Layer {
                 _ => Order::Sequential,
             },
             residual_scale: hyper.residual_scale,
+            normed_residual: hyper.normed_residual == Some(true),
         })
     }
 
@@ -116,9 +119,15 @@ impl Layer {
             self.join(&mut x, fed, self.feed_forward_post_norm.as_ref());
             return Ok(x);
         }
+        if let Some(normed) = normed.filter(|_| self.normed_residual) {
+            x = normed;
+        }
         self.join(&mut x, attended, post_norm);
         let normed = self::normed(&self.feed_forward_norm, &x);
         let fed = self.feed_forward.apply(normed.as_ref().unwrap_or(&x))?;
+        if let Some(normed) = normed.filter(|_| self.normed_residual) {
+            x = normed;
+        }
         self.join(&mut x, fed, self.feed_forward_post_norm.as_ref());
         Ok(x)
     }

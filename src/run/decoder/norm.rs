@@ -35,7 +35,8 @@ impl Norm {
             weights.iter_mut().for_each(|x| *x += lacks);
         }
         let bias = weight::find_vector(parts, role, Part::Bias, layer)?;
-        let epsilon = parts.hyper.norm_epsilon.ok_or_else(|| {
+        let latent = parts.hyper.latent_epsilon.filter(|_| is_latent(role));
+        let epsilon = latent.or(parts.hyper.norm_epsilon).ok_or_else(|| {
             Error::malformed(format!("the configuration has no {}", Field::NormEpsilon.text()))
         })?;
         Ok(Some(Self { kind, weights, bias, epsilon }))
@@ -76,6 +77,11 @@ impl Norm {
             }
         }
     }
+}
+
+/// The norms of narrow vectors.
+fn is_latent(role: Role) -> bool {
+    matches!(role, Role::QueryDownNorm | Role::KeyValueDownNorm)
 }
 
 /// The norms that a family without scales has all the same.

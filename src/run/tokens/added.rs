@@ -30,13 +30,13 @@ impl Finder {
     pub(super) fn new<'a, 't>(
         tokenizer: &'t Tokenizer,
         added: impl Iterator<Item = &'a Added>,
-        normalize: impl Fn(&'t str) -> Cow<'t, str>,
+        normalize: impl Fn(&'t str) -> Result<Cow<'t, str>>,
     ) -> Result<Self> {
         let mut tokens = HashMap::new();
         let mut texts = Vec::new();
         for token in added {
             let text = tokenizer.text(token.id).unwrap_or_default();
-            let text = if token.normalized { normalize(text) } else { text.into() };
+            let text = if token.normalized { normalize(text)? } else { text.into() };
             if !text.is_empty() {
                 texts.push(text.clone().into_owned());
                 tokens.insert(text.into_owned(), token.clone());

@@ -6,7 +6,8 @@
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap};
 
-use crate::ir::tokenizer::{Class, Spm, Tokenizer, pre, spm};
+use super::trie::Trie;
+use crate::ir::tokenizer::{Class, Spm, Token, Tokenizer, pre, spm};
 use crate::ir::{Error, Result};
 
 /// No symbol.
@@ -19,6 +20,8 @@ pub(super) struct Pieces {
     /// Bytes of the longest piece.
     longest: usize,
     bytes: HashMap<u8, u32>,
+    /// Tokens that are never cut, where the rules of normalization must leave them alone.
+    kept: Trie,
     /// By id: pieces that may be made on the way to others, but are none in the end.
     unused: Vec<bool>,
 }
@@ -73,18 +76,23 @@ impl Pieces {
             let byte = pre::hex_byte(&token.text).filter(|_| token.class == Class::Byte)?;
             Some((byte, id))
         });
-        let is_unused = |token: &crate::ir::tokenizer::Token| token.class == Class::Unused;
+        let is_unused = |token: &Token| token.class == Class::Unused;
+        let kept = (0..).zip(&tokenizer.tokens).filter(|(_, t)| t.class == Class::UserDefined);
         Ok(Self {
             spm: spm.clone(),
             longest: found.keys().map(|text| text.len()).max().unwrap_or(0),
             ids: found.into_iter().map(|(text, id)| (text.into(), id)).collect(),
             bytes: bytes.collect(),
+            kept: Trie::new(kept.map(|(id, token)| (token.text.as_str(), id))),
             unused: tokenizer.tokens.iter().map(is_unused).collect(),
         })
     }
 
-    pub(super) fn spm(&self) -> &Spm {
-        &self.spm
+    /// A text as the pieces spell it.
+    pub(super) fn spell(&self, text: &str, is_first: bool) -> String {
+        self.spm
+            .spelling
+            .spell(text, is_first, |text| self.kept.longest(text).map_or(0, |(len, _)| len))
     }
 
     /// Appends the tokens of a normalized text, of less than 4 GiB.
@@ -95,7 +103,7 @@ impl Pieces {
         let mut at = if symbols.is_empty() { NONE } else { 0 };
         while let Some(symbol) = symbols.get(at as usize) {
             let part = &text[symbol.start as usize..symbol.end as usize];
-            self.spell(part, &halves, &mut was_unknown, out);
+            self.part(part, &halves, &mut was_unknown, out);
             at = symbol.right;
         }
     }
@@ -139,7 +147,7 @@ impl Pieces {
     }
 
     /// The token of a part; of an unused one, those of its halves; of none, bytes.
-    fn spell(
+    fn part(
         &self,
         part: &str,
         halves: &HashMap<&str, usize>,

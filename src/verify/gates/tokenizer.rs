@@ -2,7 +2,7 @@
 //! tokens. How text is cut before that has no common form in all files, so it is only noted.
 
 use crate::ir::Model;
-use crate::ir::tokenizer::{Bpe, Class, Kind, ROLES, Spm, Token, Tokenizer};
+use crate::ir::tokenizer::{Bpe, Class, Kind, ROLES, Spm, Token, Tokenizer, Unigram};
 use crate::verify::report::{Finding, Gate};
 
 /// What the gate is called.
@@ -47,13 +47,18 @@ impl Compared {
             (Kind::Bpe(a), Kind::Bpe(b)) => {
                 self.merges(a, b);
                 // Only one of the formats has a name for it.
-                let same = (a.pre.nfc, &a.pre.steps) == (b.pre.nfc, &b.pre.steps);
+                let same = (&a.pre.normal, &a.pre.steps) == (&b.pre.normal, &b.pre.steps);
                 self.forms(same, theirs, ours);
             }
             (Kind::Spm(a), Kind::Spm(b)) => {
                 self.scores(a, b, &theirs.tokens);
-                self.forms((a.space, a.squeeze) == (b.space, b.squeeze), theirs, ours);
+                self.forms(a.spelling == b.spelling, theirs, ours);
             }
+            (Kind::Unigram(a), Kind::Unigram(b)) => {
+                self.probabilities(a, b, &theirs.tokens);
+                self.forms(a.text == b.text, theirs, ours);
+            }
+            (Kind::WordPiece(a), Kind::WordPiece(b)) => self.forms(a.pre == b.pre, theirs, ours),
             _ => self.differs("kind".into(), theirs.kind_name(), ours.kind_name()),
         }
     }
@@ -117,6 +122,22 @@ impl Compared {
         }
     }
 
+    /// Sums of scores choose the pieces, so each counts; files keep them in single precision.
+    fn probabilities(&mut self, theirs: &Unigram, ours: &Unigram, tokens: &[Token]) {
+        let pairs = tokens.iter().zip(theirs.scores.iter().zip(&ours.scores));
+        let differs = |(a, b): (&f64, &f64)| (*a as f32).to_bits() != (*b as f32).to_bits();
+        let found =
+            |(token, pair): &(&Token, (&f64, &f64))| token.class == Class::Normal && differs(*pair);
+        let differ: Vec<_> = pairs.filter(found).collect();
+        for (token, (a, b)) in differ.iter().take(LISTED_MAX) {
+            self.differs(format!("score of {:?}", token.text), &a.to_string(), &b.to_string());
+        }
+        if differ.len() > LISTED_MAX {
+            let text = format!("{} scores differ in all", differ.len());
+            self.findings.push(Finding::new(NAME, "scores", text));
+        }
+    }
+
     fn forms(&mut self, same_words: bool, theirs: &Tokenizer, ours: &Tokenizer) {
         let mut note = |same: bool, what: &str| {
             if !same {
@@ -137,7 +158,7 @@ fn piece(token: Option<&Token>) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ir::tokenizer::{Pre, Role};
+    use crate::ir::tokenizer::{Pre, Role, Spelling};
 
     fn tokenizer(texts: &[&str], merges: &[(u32, u32)]) -> Tokenizer {
         let token = |text: &&str| Token { text: (*text).into(), class: Class::Normal };
@@ -166,14 +187,14 @@ mod tests {
     fn bpe(tokenizer: &mut Tokenizer) -> &mut Bpe {
         match &mut tokenizer.kind {
             Kind::Bpe(bpe) => bpe,
-            Kind::Spm(_) => panic!("made as BPE"),
+            _ => panic!("made as BPE"),
         }
     }
 
     fn scored(scores: &[f32]) -> Tokenizer {
         let mut out = tokenizer(&["a", "b", "ab", "ba", "c"], &[]);
-        let (scores, unknown, space, squeeze) = (scores.to_vec(), None, None, false);
-        out.kind = Kind::Spm(Spm { scores, unknown, space, squeeze });
+        let (scores, unknown, spelling) = (scores.to_vec(), None, Spelling::default());
+        out.kind = Kind::Spm(Spm { scores, unknown, spelling });
         out
     }
 
