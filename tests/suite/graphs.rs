@@ -28,6 +28,9 @@ fn arrays(path: &Path) -> IndexMap<String, (Vec<u64>, Vec<f64>)> {
             (npy::Kind::Float, 4) => {
                 data.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b).into()).collect()
             }
+            (npy::Kind::Float, 8) => {
+                data.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect()
+            }
             (npy::Kind::Int, 8) => {
                 data.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b) as f64).collect()
             }
@@ -149,4 +152,49 @@ fn what_is_asked_of_a_graph_and_cannot_be_is_said() {
     let error = remold!("logits", mlp, "--input", graph("rnn.in.npz"), "-o", out).refuses(3);
     let expected = "node 'Gemm_3' (Gemm): input 0 'x': found f32 [3, 3, 5], expected a matrix";
     assert!(error.ends_with(expected), "{error}");
+}
+
+/// Graphs of another project, with what they gave there. Left out: one whose expected output is a
+/// value within the graph, and one whose expected output has the padding of a streaming run.
+#[test]
+fn graphs_of_tract_give_what_they_gave() {
+    const LEFT_OUT: &[&str] = &["byte_sb_bidi_lstm", "qtdnn_10x5_101_i32_biases"];
+    let beside = root().join("../shared/corpora");
+    let corpora = std::env::var_os("REMOLD_CORPORA").map_or(beside, PathBuf::from);
+    let folder = corpora.join("tract-onnx/onnx/test_cases");
+    let Ok(entries) = std::fs::read_dir(&folder) else {
+        eprintln!("{} is not there: its graphs were not run", folder.display());
+        return;
+    };
+    let mut seen = 0;
+    for entry in entries {
+        let dir = entry.expect("an entry").path();
+        let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let (model, io) = (dir.join("model.onnx"), dir.join("io.npz"));
+        if !model.is_file() || !io.is_file() || LEFT_OUT.contains(&&name[..]) {
+            continue;
+        }
+        let expected = arrays(&io);
+        let inputs = ["input", "x"].into_iter().filter(|input| expected.contains_key(*input));
+        let inputs: Vec<&str> = inputs.collect();
+        let blob = Blob::open(&io, Access::Read).expect("an archive");
+        let archive = zip::Archive::open(&blob).expect("an archive");
+        let entries = inputs.iter().map(|input| {
+            let file = format!("{input}.npy");
+            let data = archive.get(&file).expect("an input").data(&blob, 1 << 30, "");
+            (file, data.expect("an array"))
+        });
+        let work = temporary();
+        let (given, out) = (work.path().join("in.npz"), work.path().join("out.npz"));
+        let bytes = zip::stored(&entries.collect::<Vec<_>>()).expect("an archive");
+        std::fs::write(&given, bytes).expect("written");
+        remold!("logits", model, "--input", given, "-o", out).ends(0);
+        let found = arrays(&out);
+        for (output, (_, numbers)) in expected.iter().filter(|row| !inputs.contains(&&row.0[..])) {
+            let nmse = nmse(&found[output].1, numbers);
+            assert!(nmse < 1e-10, "{name}: {output}: NMSE {nmse:e}");
+        }
+        seen += 1;
+    }
+    assert!(seen >= 13, "only {seen} graphs were run");
 }
