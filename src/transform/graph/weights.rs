@@ -304,6 +304,7 @@ mod tests {
             tokenizer: None,
             unread_tokenizer: None,
             side_files: Vec::new(),
+            refused: IndexMap::new(),
         }
     }
 
