@@ -16,11 +16,11 @@ use std::ops::Range;
 
 use wire::{Error, Result};
 
-use crate::crc::Crc32;
 use crate::dtype::Dtype;
 use crate::pickler;
-use crate::text::quoted;
-use crate::zip::{END, END64, LOCAL, LOCATOR64, ROW, SEE64};
+use zip::Crc32;
+use zip::quoted;
+use zip::{END, END64, LOCAL, LOCATOR64, ROW, SEE64};
 
 /// The directory that all entries share; torch's own name for an archive that has none.
 const ROOT: &str = "archive";
