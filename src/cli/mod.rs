@@ -1,10 +1,12 @@
 //! The command line: what was typed becomes a job, and its outcome an exit code.
 
 mod args;
+mod arrays;
 mod bench;
 mod convert;
 mod diff;
 mod docs;
+mod feed;
 mod imatrix;
 mod inspect;
 mod logits;

@@ -20,6 +20,7 @@ mod bench;
 mod cache;
 pub mod chat;
 mod decoder;
+pub mod graph;
 mod inputs;
 pub mod kernels;
 pub mod math;
