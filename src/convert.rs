@@ -7,6 +7,7 @@ use crate::formats::Format;
 use crate::ir::{Error, Fault, Model, Notes, Result, Tally};
 use crate::quant::{self, Types};
 use crate::store::{FileSink, Target};
+use crate::transform::{self, Constants, Narrow};
 use crate::write::{ExecuteOptions, Layout, WriteOptions, execute};
 
 /// What is to be made of a model that has been read.
@@ -19,6 +20,8 @@ pub struct Job {
     pub types: Types,
     /// Whether tensors were left out on purpose, so that some may be missing.
     pub partial: bool,
+    /// Whether what goes into a graph and comes out of it keeps its types.
+    pub keep_io: bool,
     /// How the format lays the model out.
     pub write: WriteOptions,
     /// Whether an existing target may be replaced.
@@ -53,10 +56,12 @@ pub fn convert(
     notes: &mut Notes,
 ) -> Result<Made> {
     let origin = model.origin.clone();
-    let (model, ledger) = rename(model, job, notes).map_err(|error| error.at(&origin))?;
     let mut write = job.write.clone();
-    let model = quant::apply(model, &job.types, job.to.naming, &mut write.entries, notes)
-        .map_err(|error| error.at(&origin))?;
+    let (model, ledger) = match (&model.graph, job.to.graph) {
+        (Some(_), true) => retype(model, job, notes),
+        _ => rewrite(model, job, &mut write, notes),
+    }
+    .map_err(|error| error.at(&origin))?;
     let lay_out = job.to.layout.ok_or_else(|| Error::bug("a format that is not written"))?;
     let layout = lay_out(&model, &write, notes).map_err(|error| error.at(&origin))?;
     if job.strict && !notes.is_empty() {
@@ -85,13 +90,49 @@ pub fn convert(
     Ok(Made { layout, ledger, losses })
 }
 
+/// Weights and what computes with them, in the types asked for; names stay, the graph knows them.
+fn retype(model: Model, job: &Job, notes: &mut Notes) -> Result<(Model, Ledger)> {
+    let model = match job.types.plain()? {
+        Some(to) => {
+            let narrow = Narrow { to, keep_io: job.keep_io, clamp: job.types.clamp };
+            transform::narrow(model, &narrow, notes)?
+        }
+        None => model,
+    };
+    Ok(kept(model))
+}
+
+/// The weights of a model that may say what is computed, as if it did not.
+///
+/// # Errors
+/// Unsupported for constants that are no weights.
+pub fn weights(model: Model, notes: &mut Notes) -> Result<Model> {
+    let known = arch::find(&model).is_some();
+    let constants = if known { Constants::Drop } else { Constants::Keep };
+    transform::weights(model, constants, notes)
+}
+
+/// Weights under the target's names, in the types asked for.
+fn rewrite(
+    model: Model,
+    job: &Job,
+    write: &mut WriteOptions,
+    notes: &mut Notes,
+) -> Result<(Model, Ledger)> {
+    let model = weights(model, notes)?;
+    let (model, ledger) = rename(model, job, notes)?;
+    let model = quant::apply(model, &job.types, job.to.naming, &mut write.entries, notes)?;
+    Ok((model, ledger))
+}
+
+fn kept(model: Model) -> (Model, Ledger) {
+    let name = |name: &String| (name.clone(), Fate::Mapped(name.clone()));
+    let ledger = model.tensors.keys().map(name).collect();
+    (model, ledger)
+}
+
 /// A model of a known family gets the names of the target's side; any other keeps its own.
 fn rename(model: Model, job: &Job, notes: &mut Notes) -> Result<(Model, Ledger)> {
-    let kept = |model: Model| {
-        let name = |name: &String| (name.clone(), Fate::Mapped(name.clone()));
-        let ledger = model.tensors.keys().map(name).collect();
-        (model, ledger)
-    };
     match arch::find(&model) {
         Some(family) if !model.tensors.is_empty() => {
             let rename = if job.partial { arch::rename_part } else { arch::rename };

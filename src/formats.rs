@@ -25,6 +25,8 @@ pub struct Format {
     pub layout: Option<LayOut>,
     /// Whose names its tensors have.
     pub naming: Naming,
+    /// Whether it says what is computed, too.
+    pub graph: bool,
 }
 
 /// Reads a model.
@@ -36,9 +38,10 @@ pub type LayOut = fn(&Model, &WriteOptions, &mut Notes) -> Result<Layout>;
 /// Every format, in the order in which a source's content is compared.
 #[rustfmt::skip]
 pub static FORMATS: &[Format] = &[
-    Format { name: "gguf",        about: "GGUF of ggml and llama.cpp",                   extensions: &["gguf"],        directory: false, probe: read::gguf::probe,        read: Some(read::gguf::read),        layout: Some(write::gguf::layout),        naming: Naming::Gguf },
-    Format { name: "safetensors", about: "safetensors: a file, shards, a hub directory", extensions: &["safetensors"], directory: true,  probe: read::safetensors::probe, read: Some(read::safetensors::read), layout: Some(write::safetensors::layout), naming: Naming::HuggingFace },
-    Format { name: "pytorch",     about: "PyTorch checkpoints, executed by nobody",      extensions: &["pt", "pth", "bin", "ckpt"], directory: true, probe: read::torch::probe, read: Some(read::torch::read), layout: Some(write::torch::layout), naming: Naming::HuggingFace },
+    Format { name: "gguf",        about: "GGUF of ggml and llama.cpp",                   extensions: &["gguf"],        directory: false, probe: read::gguf::probe,        read: Some(read::gguf::read),        layout: Some(write::gguf::layout),        naming: Naming::Gguf, graph: false },
+    Format { name: "safetensors", about: "safetensors: a file, shards, a hub directory", extensions: &["safetensors"], directory: true,  probe: read::safetensors::probe, read: Some(read::safetensors::read), layout: Some(write::safetensors::layout), naming: Naming::HuggingFace, graph: false },
+    Format { name: "pytorch",     about: "PyTorch checkpoints, executed by nobody",      extensions: &["pt", "pth", "bin", "ckpt"], directory: true, probe: read::torch::probe, read: Some(read::torch::read), layout: Some(write::torch::layout), naming: Naming::HuggingFace, graph: false },
+    Format { name: "onnx",        about: "ONNX: a graph of operators and its weights",   extensions: &["onnx"],        directory: false, probe: read::onnx::probe,        read: Some(read::onnx::read),        layout: Some(write::onnx::layout),        naming: Naming::HuggingFace, graph: true },
 ];
 
 /// The format called `name`.

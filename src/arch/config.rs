@@ -2,7 +2,9 @@
 
 use super::json::{Said, scalar};
 use super::{Arch, Default, Entries, Key, Part, Role, find, rope, scaling, tensor};
-use crate::ir::{Config, Error, Field, Hyper, Model, Naming, Notes, Result, Scalar, Value};
+use crate::ir::{
+    Config, Error, Field, Hyper, Model, Naming, Notes, Result, Scalar, ScalarKind, Value,
+};
 
 /// What decides a model's computation, from its configuration and, where GGUF keeps it there,
 /// from its tensors.
@@ -32,14 +34,14 @@ pub fn hyper(arch: &Arch, model: &Model) -> Result<Hyper> {
     }
     match model.naming {
         Naming::HuggingFace => {
-            (arch.hooks.from_json)(&model.config, &mut hyper)?;
             super::json::expect(arch, &model.config)?;
             hyper.scaling = scaling::from_json(arch, &model.config, &hyper)?;
+            (arch.hooks.from_json)(&model.config, &mut hyper)?;
         }
         Naming::Gguf => {
+            hyper.scaling = scaling::from_gguf(arch, model)?;
             (arch.hooks.from_gguf)(model, &mut hyper)?;
             said_by_us(arch, model, &mut hyper)?;
-            hyper.scaling = scaling::from_gguf(arch, model)?;
         }
     }
     tidy(&mut hyper);
@@ -68,6 +70,8 @@ fn is_optional(field: Field) -> bool {
         LocalTheta,
         GateLimit,
         AttentionScale,
+        DecoderStart,
+        FirstPosition,
     ];
     optional.contains(&field)
 }
@@ -102,6 +106,12 @@ fn tidy(hyper: &mut Hyper) {
     if hyper.experts.is_none() {
         hyper.sparse = None;
     }
+    if hyper.embedding_width == hyper.hidden {
+        hyper.embedding_width = None;
+    }
+    if hyper.latent_epsilon == hyper.norm_epsilon {
+        hyper.latent_epsilon = None;
+    }
     if hyper.route_groups.is_none_or(|groups| groups <= 1) {
         hyper.route_groups = None;
         hyper.route_groups_used = None;
@@ -121,7 +131,8 @@ fn is_neutral(field: Field, x: f32) -> bool {
     }
 }
 
-/// GGUF's metadata for a model, but for what depends on the types chosen.
+/// GGUF's metadata for a model that has GGUF's tensors already, but for what depends on the types
+/// chosen.
 pub(super) fn to_gguf(
     arch: &'static Arch,
     model: &Model,
@@ -130,12 +141,17 @@ pub(super) fn to_gguf(
 ) -> Result<Entries> {
     let mut entries = general(arch.gguf, model);
     for key in arch.keys().filter(|key| !key.gguf.is_empty()) {
-        if let Some(value) = hyper.get(key.field) {
+        // A flag that is off is said all the same: some readers demand it.
+        let off = (key.field.kind() == ScalarKind::Flag).then_some(Scalar::Flag(false));
+        if let Some(value) = hyper.get(key.field).or(off) {
             entries.insert(format!("{}.{}", arch.gguf, key.gguf), to_value(key.field, value)?);
         }
     }
     scaling::to_gguf(arch, hyper, &mut entries, notes);
     (arch.hooks.to_gguf)(hyper, &mut entries);
+    if let Some(pooling) = super::pooling::from_modules(model)? {
+        entries.insert(format!("{}.pooling_type", arch.gguf), Value::U32(pooling.pool.gguf()));
+    }
     if !arch.in_llama_cpp {
         let text = "llama.cpp knows no such architecture: the file is for remold";
         notes.lost(arch.gguf, text);
@@ -146,8 +162,23 @@ pub(super) fn to_gguf(
         let more = if *field == Field::SlidingWindow { " beyond the window" } else { "" };
         notes.lost(field.text(), format!("{text}{more}"));
     }
+    note_unknown(&super::Parts { arch, model, hyper }, notes)?;
     add_ours(arch, model, hyper, &mut entries, notes)?;
     Ok(entries)
+}
+
+/// Says which tensors llama.cpp does not know.
+fn note_unknown(parts: &super::Parts<'_>, notes: &mut Notes) -> Result<()> {
+    let mut names = Vec::new();
+    for role in parts.arch.unknown {
+        names.extend(parts.get(*role, Part::Weight, None)?.map(|named| named.name));
+    }
+    if !names.is_empty() {
+        let text = "llama.cpp has no such tensors with this architecture, and refuses the file; \
+                    for llama.cpp, leave them out of the source with --exclude";
+        notes.lost(names.join(", "), text);
+    }
+    Ok(())
 }
 
 /// Whether a field changes what the model computes: a window as long as the context does not.
@@ -158,7 +189,7 @@ fn differs(hyper: &Hyper, field: Field) -> bool {
     }
 }
 
-/// What readers of the metadata would not know is added under names of our own.
+/// What readers of the file as it is written would not know is added under names of our own.
 fn add_ours(
     arch: &'static Arch,
     model: &Model,
@@ -166,12 +197,7 @@ fn add_ours(
     entries: &mut Entries,
     notes: &mut Notes,
 ) -> Result<()> {
-    let written = Model {
-        naming: Naming::Gguf,
-        config: Config { entries: entries.clone() },
-        tensors: indexmap::IndexMap::new(),
-        ..model.clone()
-    };
+    let written = Model { config: Config { entries: entries.clone() }, ..model.clone() };
     let read = self::hyper(find(&written).unwrap_or(arch), &written)?;
     for &field in Field::ALL {
         let (meant, implied) = (hyper.get(field), read.get(field));
@@ -245,7 +271,8 @@ pub(super) fn to_json(arch: &'static Arch, model: &Model, hyper: &Hyper) -> Resu
     };
     let read = self::hyper(arch, &written)?;
     match Field::ALL.iter().find(|field| hyper.get(**field) != read.get(**field)) {
-        None => Ok(entries),
+        None if same_rotation(hyper, &read) => Ok(entries),
+        None => Err(Error::bug("the rope scaling as it is written is read as another")),
         Some(field) => {
             let text = |hyper: &Hyper| hyper.get(*field).map_or("none".into(), |x| x.to_string());
             let (meant, read) = (text(hyper), text(&read));
@@ -254,6 +281,16 @@ pub(super) fn to_json(arch: &'static Arch, model: &Model, hyper: &Hyper) -> Resu
             Err(Error::unsupported(format!("{what} can only say {read}")))
         }
     }
+}
+
+/// Whether short and long texts are rotated alike, but for the rounding of divisors.
+fn same_rotation(a: &Hyper, b: &Hyper) -> bool {
+    let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-5 * a.abs();
+    [1, a.context.unwrap_or(1)].iter().all(|len| {
+        let (a, b) = (rope::frequencies(a, *len), rope::frequencies(b, *len));
+        let (Ok((a, x)), Ok((b, y))) = (&a, &b) else { return a.is_err() == b.is_err() };
+        near((x, y)) && a.len() == b.len() && a.iter().zip(b).all(near)
+    })
 }
 
 fn from_gguf(arch: &Arch, key: &Key, model: &Model) -> Result<Said> {
@@ -301,7 +338,8 @@ fn check(hyper: &Hyper) -> Result<()> {
         rotary.is_multiple_of(2) && rotary <= size,
         format!("rotary dimensions {rotary} must be even and no more than the head size {size}"),
     )?;
-    rule(size > 0, format!("head size {size} must be at least 1"))?;
+    let attends = hyper.heads.is_some();
+    rule(size > 0 || !attends, format!("head size {size} must be at least 1"))?;
     let (experts, used) = (hyper.experts.unwrap_or(0), hyper.experts_used.unwrap_or(0));
     rule(
         used <= experts && (experts == 0 || used > 0),

@@ -71,7 +71,10 @@ pub(super) fn scalar(key: &Key, name: &str, value: &Value, whose: &str) -> Resul
     match key.field.kind() {
         ScalarKind::Real => {
             let x = value.as_f64().map(|x| x as f32).filter(|x| x.is_finite());
-            if matches!(key.field, Field::NormEpsilon | Field::RopeTheta | Field::LocalTheta) {
+            if matches!(
+                key.field,
+                Field::NormEpsilon | Field::LatentEpsilon | Field::RopeTheta | Field::LocalTheta
+            ) {
                 let x = x.filter(|x| *x > 0.0).map(Scalar::Real);
                 return x.map(Some).ok_or_else(|| wrong("a positive number"));
             }
@@ -126,7 +129,15 @@ pub(super) fn scalar(key: &Key, name: &str, value: &Value, whose: &str) -> Resul
 /// Counts of what a model may have none of.
 fn may_be_zero(field: Field) -> bool {
     use Field::*;
-    let may = [Experts, ExpertsUsed, SharedFeedForward, RouteGroups, RouteGroupsUsed, RopeDims];
+    let may = [
+        Experts,
+        ExpertsUsed,
+        SharedFeedForward,
+        RouteGroups,
+        RouteGroupsUsed,
+        RopeDims,
+        DecoderStart,
+    ];
     may.contains(&field)
 }
 
@@ -163,7 +174,7 @@ pub(super) fn write(arch: &'static Arch, model: &Model, hyper: &Hyper) -> Result
     for key in arch.keys() {
         let Some(path) = key.json.first() else { continue };
         if let Some(value) = to_value(key, path, hyper) {
-            entries.insert((*path).to_owned(), value);
+            put(&mut entries, path, value);
         }
     }
     for (key, accepted) in arch.expects {
@@ -175,7 +186,7 @@ pub(super) fn write(arch: &'static Arch, model: &Model, hyper: &Hyper) -> Result
     }
     write_presence(arch, model, hyper, &mut entries)?;
     entries.insert("tie_word_embeddings".into(), Value::Bool(is_tied(arch, model)));
-    if let Some(scaling) = scaling::to_json(arch, model, hyper)? {
+    if let Some(scaling) = scaling::to_json(model, hyper)? {
         entries.insert("rope_scaling".into(), Value::Map(scaling));
     }
     (arch.hooks.to_json)(hyper, &mut entries);
@@ -187,6 +198,19 @@ pub(super) fn write(arch: &'static Arch, model: &Model, hyper: &Hyper) -> Result
         }
     }
     Ok(entries)
+}
+
+/// Writes a value at a dotted path.
+fn put(entries: &mut Entries, path: &str, value: Value) {
+    match path.split_once('.') {
+        None => drop(entries.insert(path.to_owned(), value)),
+        Some((first, rest)) => {
+            let map = entries.entry(first.to_owned()).or_insert(Value::Map(Entries::new()));
+            if let Value::Map(map) = map {
+                put(map, rest, value);
+            }
+        }
+    }
 }
 
 /// The value of a key, where leaving it out would not say the same.

@@ -50,12 +50,9 @@ pub(super) fn windowed(
 
 /// Qwen's: only if `use_sliding_window`, and then from `max_window_layers` on.
 pub(super) fn last_windowed(config: &Config, hyper: &mut Hyper) -> Result<()> {
-    let used = config.get("use_sliding_window").and_then(Value::as_bool).unwrap_or(false);
     let first = config.get("max_window_layers").and_then(Value::as_u64).unwrap_or(28);
     windowed(config, hyper, ("sliding_window", Some(4096)), |layer| layer >= first)?;
-    if !used {
-        hyper.sliding_window = None;
-    }
+    only_if_used(config, hyper);
     Ok(())
 }
 
@@ -73,4 +70,17 @@ pub(super) fn write(hyper: &Hyper, entries: &mut Entries) {
     entries.insert("max_window_layers".into(), Value::U64(first));
     let types = List::Text((0..layers).map(kind).collect());
     entries.insert("layer_types".into(), Value::List(types));
+}
+
+/// Without `use_sliding_window`, a window that is stated is not used.
+pub(super) fn only_if_used(config: &Config, hyper: &mut Hyper) {
+    if config.get("use_sliding_window").and_then(Value::as_bool) != Some(true) {
+        hyper.sliding_window = None;
+    }
+}
+
+/// Of a GGUF, llama.cpp's pattern: of every `period` layers the last has no window.
+pub(super) fn by_pattern(hyper: &mut Hyper, period: u64) {
+    let layers = hyper.layers.unwrap_or(0);
+    hyper.windowed = Some(LayerSet::of(layers, |layer| layer % period < period - 1));
 }

@@ -6,8 +6,7 @@
 //! window. Llama 3.1's frequency scaling is a tensor in GGUF, numbers in config.json.
 
 use super::table::{
-    Arch, Bias, BlockShape, Default, Expected, Fix, Hooks, Key, Need, Pairing, Role, Row, at, key,
-    row,
+    Arch, Bias, BlockShape, Default, Fix, Hooks, Key, Need, Pairing, Role, Row, at, key, row,
 };
 use crate::ir::{Activation, Field, Hyper, Scalar};
 
@@ -18,13 +17,16 @@ pub(super) static LLAMA: Arch = Arch {
     hf: &["LlamaForCausalLM"],
     model_type: "llama",
     keys: &[KEYS],
+    when: |_| true,
     hooks: Hooks::NONE,
-    expects: &[("hidden_act", Expected::Word(&["silu", "swish"]))],
+    expects: &[],
     ignored: &[],
+    unknown: &[],
     tied: false,
     optional_prefix: "model.",
     rows: &[ROWS],
     drops: DROPS,
+    forgets: &[],
     block: BlockShape { gguf_pairing: Pairing::Pairs, ..BlockShape::USUAL },
 };
 

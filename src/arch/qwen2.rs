@@ -17,7 +17,6 @@ pub(super) static QWEN2: Arch = Arch {
     model_type: "qwen2",
     keys: &[KEYS, QWEN2_KEYS],
     hooks: Hooks { from_json: layers::last_windowed, to_json: layers::write, ..Hooks::NONE },
-    expects: &[],
     rows: &[ROWS, HALVES, BIASES],
     block: BlockShape::USUAL,
     ..LLAMA

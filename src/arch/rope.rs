@@ -86,19 +86,17 @@ pub(super) fn factors(hyper: &Hyper) -> Result<Vec<(Role, Vec<f32>)>> {
     }
 }
 
-/// The divisors of the one tensor by which GGUF states the scaling; none if there is none.
-fn divisors_of(hyper: &Hyper) -> Vec<f32> {
-    let mut all = factors(hyper).unwrap_or_default();
-    all.retain(|(role, _)| *role == Role::RopeFactors);
-    all.pop().map(|(_, divisors)| divisors).unwrap_or_default()
+/// All divisors that a scaling is stated by, one after the other.
+fn divisors(hyper: &Hyper) -> Result<Vec<f32>> {
+    Ok(factors(hyper)?.into_iter().flat_map(|(_, divisors)| divisors).collect())
 }
 
 /// Whether this scaling gives these divisors.
-pub(super) fn gives(hyper: &Hyper, scaling: &Scaling, divisors: &[f32]) -> bool {
+pub(super) fn gives(hyper: &Hyper, scaling: &Scaling, expected: &[f32]) -> bool {
     let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-5 * a.abs();
     let tried = Hyper { scaling: scaling.clone(), ..hyper.clone() };
-    let made = divisors_of(&tried);
-    made.len() == divisors.len() && made.iter().zip(divisors).all(close)
+    let made = divisors(&tried).unwrap_or_default();
+    made.len() == expected.len() && made.iter().zip(expected).all(close)
 }
 
 /// The numbers of config.json that give these divisors, found again: the factor is the greatest
@@ -125,7 +123,8 @@ pub(super) fn llama3_of(hyper: &Hyper, divisors: &[f32]) -> Result<Scaling> {
 
 /// Whether a reader of the divisors alone finds the very numbers.
 pub(super) fn is_found_again(hyper: &Hyper) -> bool {
-    llama3_of(hyper, &divisors_of(hyper)).is_ok_and(|found| found == hyper.scaling)
+    let found = divisors(hyper).and_then(|divisors| llama3_of(hyper, &divisors));
+    found.is_ok_and(|found| found == hyper.scaling)
 }
 
 /// The high factor and the context that a ramp has whose low factor is 1: on it, the share of a

@@ -84,7 +84,7 @@ pub(super) fn from_json(arch: &Arch, config: &Config, hyper: &Hyper) -> Result<S
 }
 
 /// `get_mscale`: the longer the context, the sharper the attention.
-fn yarn_attention(factor: f32, scale: f32) -> f32 {
+pub(super) fn yarn_attention(factor: f32, scale: f32) -> f32 {
     if factor <= 1.0 {
         return 1.0;
     }
@@ -92,7 +92,7 @@ fn yarn_attention(factor: f32, scale: f32) -> f32 {
 }
 
 /// `_compute_longrope_parameters`: the longer the context, the sharper the attention.
-fn long_attention(factor: f64, original: u64) -> f32 {
+pub(super) fn long_attention(factor: f64, original: u64) -> f32 {
     if factor <= 1.0 {
         return 1.0;
     }
@@ -160,7 +160,7 @@ pub(super) fn from_gguf(arch: &Arch, model: &Model) -> Result<Scaling> {
                 beta_fast: real("yarn_beta_fast").unwrap_or(32.0),
                 beta_slow: real("yarn_beta_slow").unwrap_or(1.0),
                 attention_factor: adjust * yarn_attention(factor, 1.0),
-                truncate: true,
+                truncate: model.config.get(TRUNCATE).and_then(Value::as_bool).unwrap_or(true),
             })
         }
         (kind, factors) => {
@@ -171,19 +171,27 @@ pub(super) fn from_gguf(arch: &Arch, model: &Model) -> Result<Scaling> {
     }
 }
 
-/// The name under which metadata has a scaling that GGUF has no word for.
+/// The names under which metadata has what GGUF has no word for.
+const TRUNCATE: &str = "remold.rope_yarn_truncate";
 const DYNAMIC: &str = "remold.rope_dynamic_factor";
 
-/// The numbers behind `rope_freqs.weight`, where they cannot be found again from it. llama.cpp
-/// has no such keys: the tensor alone says how the model is run.
-fn llama3_from_gguf(arch: &Arch, model: &Model) -> Option<Scaling> {
-    let get = |key: &str| model.config.get(&format!("{}.rope.scaling.llama3.{key}", arch.gguf));
-    let real = |key: &str| get(key).and_then(Value::as_f64).map(|x| x as f32);
+/// The names of the numbers behind `rope_freqs.weight`, for those that cannot be found again from
+/// it. They are for config.json alone: the tensor says how the model is run.
+const LLAMA3: [&str; 4] = [
+    "remold.rope_llama3.factor",
+    "remold.rope_llama3.low_freq_factor",
+    "remold.rope_llama3.high_freq_factor",
+    "remold.rope_llama3.original_context",
+];
+
+fn llama3_from_gguf(model: &Model) -> Option<Scaling> {
+    let [factor, low, high, original] = LLAMA3.map(|key| model.config.get(key));
+    let real = |value: Option<&Value>| value.and_then(Value::as_f64).map(|x| x as f32);
     Some(Scaling::Llama3 {
-        factor: real("factor")?,
-        low_freq_factor: real("low_freq_factor")?,
-        high_freq_factor: real("high_freq_factor")?,
-        original: get("original_context_length").and_then(Value::as_u64)?,
+        factor: real(factor)?,
+        low_freq_factor: real(low)?,
+        high_freq_factor: real(high)?,
+        original: original.and_then(Value::as_u64)?,
     })
 }
 
@@ -205,6 +213,7 @@ pub(super) fn to_gguf(
         }
         // Their divisors are tensors.
         Scaling::Long { original, attention_factor, .. } => {
+            put("type", Value::Text("longrope".into()));
             put("attn_factor", Value::F32(attention_factor));
             put("original_context_length", Value::U32(original.try_into().unwrap_or(u32::MAX)));
         }
@@ -212,10 +221,9 @@ pub(super) fn to_gguf(
         Scaling::None | Scaling::Factors(_) => {}
         Scaling::Llama3 { .. } if rope::is_found_again(hyper) => {}
         Scaling::Llama3 { factor, low_freq_factor, high_freq_factor, original } => {
-            put("llama3.factor", Value::F32(factor));
-            put("llama3.low_freq_factor", Value::F32(low_freq_factor));
-            put("llama3.high_freq_factor", Value::F32(high_freq_factor));
-            put("llama3.original_context_length", Value::U64(original));
+            let reals = [factor, low_freq_factor, high_freq_factor].map(Value::F32);
+            let values = reals.into_iter().chain([Value::U64(original)]);
+            entries.extend(LLAMA3.map(str::to_owned).into_iter().zip(values));
         }
         Scaling::Linear { factor } => {
             put("type", Value::Text("linear".into()));
@@ -237,6 +245,7 @@ pub(super) fn to_gguf(
                 notes.lost("rope scaling", text);
             }
             if !truncate {
+                entries.insert(TRUNCATE.into(), Value::Bool(false));
                 let text = "truncate = false: GGUF cannot say it; its readers round the ramp";
                 notes.lost("rope scaling", text);
             }
@@ -244,11 +253,7 @@ pub(super) fn to_gguf(
     }
 }
 
-pub(super) fn to_json(
-    arch: &Arch,
-    model: &Model,
-    hyper: &Hyper,
-) -> Result<Option<IndexMap<String, Value>>> {
+pub(super) fn to_json(model: &Model, hyper: &Hyper) -> Result<Option<IndexMap<String, Value>>> {
     let named = |kind: &str, values: &[(&str, Value)]| {
         let kind = ("rope_type".to_owned(), Value::Text(kind.to_owned()));
         let values = values.iter().map(|(key, value)| ((*key).to_owned(), value.clone()));
@@ -256,7 +261,7 @@ pub(super) fn to_json(
     };
     let scaling = match &hyper.scaling {
         Scaling::Factors(factors) => {
-            let stated = llama3_from_gguf(arch, model);
+            let stated = llama3_from_gguf(model);
             match stated.filter(|scaling| rope::gives(hyper, scaling, factors)) {
                 Some(stated) => &{ stated },
                 None => &rope::llama3_of(hyper, factors)?,

@@ -7,6 +7,7 @@ use regex::Regex;
 
 use crate::formats;
 use crate::ir::{Access, Blob, Error, Limits, Model, Notes, Result};
+use crate::quant::Search;
 use crate::run::tokens::Encoder;
 use crate::store::Files;
 use crate::transform::{self, Selection};
@@ -163,6 +164,12 @@ pub(crate) struct Writing {
     /// Cut the output into files of at most this many tensors.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) split_max_tensors: Option<u64>,
+    /// ONNX: weights of a KiB and more in a file beside the model, DST.data.
+    #[arg(long)]
+    pub(crate) external_data: bool,
+    /// ONNX with --type: inputs and outputs of the graph keep this type.
+    #[arg(long, value_name = "f32", value_parser = ["f32"])]
+    pub(crate) keep_io: Option<String>,
     /// GGUF's name of the pre-tokenizer, where it is not recognised by its structure.
     #[arg(long, value_name = "NAME")]
     pub(crate) pre: Option<String>,
@@ -172,6 +179,27 @@ pub(crate) struct Writing {
     /// Pack weights that are NaN or infinite, which a packing cannot hold.
     #[arg(long)]
     pub(crate) allow_nonfinite: bool,
+    /// How the numbers of packings are chosen.
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = SearchName::Reference)]
+    pub(crate) search: SearchName,
+}
+
+/// The names of [`Search`].
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum SearchName {
+    /// As ggml does, byte for byte.
+    Reference,
+    /// With the least squared error, counted by importance if there is a matrix.
+    Best,
+}
+
+impl From<SearchName> for Search {
+    fn from(name: SearchName) -> Self {
+        match name {
+            SearchName::Reference => Self::Reference,
+            SearchName::Best => Self::Best,
+        }
+    }
 }
 
 impl Writing {

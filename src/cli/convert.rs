@@ -80,6 +80,7 @@ impl Conversion {
         let mut job = self.job(types)?;
         // A clamped value is a loss, which --strict refuses.
         job.types.clamp = self.writing.clamp && !self.common.strict;
+        job.types.search = self.writing.search.into();
         if let Some(path) = &self.imatrix {
             let matrix = imatrix::read(&Blob::open(path, Access::Read)?, &self.reading.limits()?)?;
             job.types.importance = Some(Arc::new(matrix));
@@ -130,6 +131,7 @@ impl Conversion {
             to,
             types,
             partial,
+            keep_io: self.writing.keep_io.is_some(),
             write: WriteOptions {
                 name: name.unwrap_or_default(),
                 directory: to.directory && formats::is_directory(&self.target),
@@ -138,6 +140,7 @@ impl Conversion {
                     max_tensors: self.writing.split_max_tensors,
                 },
                 vocab_only: self.writing.vocab_only,
+                external_data: self.writing.external_data,
                 pre: self.writing.pre.clone(),
                 edits: self.writing.edits()?,
                 ..WriteOptions::default()

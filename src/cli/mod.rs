@@ -5,6 +5,7 @@ mod bench;
 mod convert;
 mod diff;
 mod docs;
+mod embed;
 mod imatrix;
 mod inspect;
 mod logits;
@@ -52,6 +53,7 @@ enum Command {
     Run(run::Args),
     Tokenize(tokenize::Args),
     Bench(bench::Args),
+    Embed(embed::Args),
     Perplexity(perplexity::Args),
     Imatrix(imatrix::Args),
     Completions(docs::CompletionsArgs),
@@ -102,6 +104,7 @@ fn run(cli: Cli) -> Result<Outcome> {
         Command::Run(args) => args.run(),
         Command::Tokenize(args) => args.run(),
         Command::Bench(args) => args.run(),
+        Command::Embed(args) => args.run(),
         Command::Perplexity(args) => args.run(),
         Command::Imatrix(args) => args.run(),
         Command::Completions(args) => args.run(),

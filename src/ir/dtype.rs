@@ -17,6 +17,22 @@ pub enum DType {
     F8E4M3,
     /// 8 bits: 5 of exponent, 2 of mantissa.
     F8E5M2,
+    /// As `F8E4M3`, with one zero, and NaN in place of the other.
+    F8E4M3Fnuz,
+    /// As `F8E5M2`, with one zero, NaN in place of the other, and no infinity.
+    F8E5M2Fnuz,
+    /// A power of two: 8 bits of exponent (OCP "E8M0").
+    F8E8M0,
+    /// 6 bits: 2 of exponent, 3 of mantissa (OCP "E2M3"). Four elements fill three bytes.
+    F6E2M3,
+    /// 6 bits: 3 of exponent, 2 of mantissa (OCP "E3M2"). Four elements fill three bytes.
+    F6E3M2,
+    /// 4 bits: 2 of exponent, 1 of mantissa (OCP "E2M1"). Two elements fill a byte.
+    F4E2M1,
+    /// Two binary32: real, imaginary.
+    C64,
+    /// Two binary64: real, imaginary.
+    C128,
     /// Signed, 64 bits.
     I64,
     /// Signed, 32 bits.
@@ -33,6 +49,14 @@ pub enum DType {
     U16,
     /// Unsigned, 8 bits.
     U8,
+    /// Signed, 4 bits. Two elements fill a byte, the first its lower half.
+    I4,
+    /// Unsigned, 4 bits. Two elements fill a byte, the first its lower half.
+    U4,
+    /// Signed, 2 bits. Four elements fill a byte, from the lowest bits up.
+    I2,
+    /// Unsigned, 2 bits. Four elements fill a byte, from the lowest bits up.
+    U2,
     /// One byte, 0 or 1.
     Bool,
     /// Blocks of weights that share scales.
@@ -109,6 +133,14 @@ impl DType {
             Self::BF16 => "bf16",
             Self::F8E4M3 => "f8_e4m3",
             Self::F8E5M2 => "f8_e5m2",
+            Self::F8E4M3Fnuz => "f8_e4m3fnuz",
+            Self::F8E5M2Fnuz => "f8_e5m2fnuz",
+            Self::F8E8M0 => "f8_e8m0",
+            Self::F6E2M3 => "f6_e2m3",
+            Self::F6E3M2 => "f6_e3m2",
+            Self::F4E2M1 => "f4_e2m1",
+            Self::C64 => "c64",
+            Self::C128 => "c128",
             Self::I64 => "i64",
             Self::I32 => "i32",
             Self::I16 => "i16",
@@ -117,14 +149,20 @@ impl DType {
             Self::U32 => "u32",
             Self::U16 => "u16",
             Self::U8 => "u8",
+            Self::I4 => "i4",
+            Self::U4 => "u4",
+            Self::I2 => "i2",
+            Self::U2 => "u2",
             Self::Bool => "bool",
             Self::Packed(block) => block.name,
         }
     }
 
-    /// Weights in the smallest piece that stands alone: 1, or a block's.
+    /// Weights in the smallest piece that stands alone: 1, a block's, or as many as fill bytes.
     pub fn block_len(self) -> u64 {
         match self {
+            Self::I4 | Self::U4 | Self::F4E2M1 => 2,
+            Self::I2 | Self::U2 | Self::F6E2M3 | Self::F6E3M2 => 4,
             Self::Packed(block) => block.len as u64,
             _ => 1,
         }
@@ -133,17 +171,48 @@ impl DType {
     /// Bytes of the smallest piece that stands alone.
     pub fn block_bytes(self) -> u64 {
         match self {
-            Self::F64 | Self::I64 | Self::U64 => 8,
+            Self::C128 => 16,
+            Self::F64 | Self::I64 | Self::U64 | Self::C64 => 8,
             Self::F32 | Self::I32 | Self::U32 => 4,
+            Self::F6E2M3 | Self::F6E3M2 => 3,
             Self::F16 | Self::BF16 | Self::I16 | Self::U16 => 2,
-            Self::F8E4M3 | Self::F8E5M2 | Self::I8 | Self::U8 | Self::Bool => 1,
+            Self::F8E4M3 | Self::F8E5M2 | Self::F8E4M3Fnuz | Self::F8E5M2Fnuz | Self::F8E8M0 => 1,
+            Self::I8 | Self::U8 | Self::Bool => 1,
+            Self::I4 | Self::U4 | Self::F4E2M1 | Self::I2 | Self::U2 => 1,
             Self::Packed(block) => block.bytes as u64,
         }
     }
 
+    /// Whether elements have less than a byte. They lie side by side across rows; only the end of
+    /// the tensor is filled up to a byte.
+    pub fn is_sub_byte(self) -> bool {
+        !self.is_packed() && self.block_len() > 1
+    }
+
+    /// Bytes of the first `elements` elements of a tensor, which are whole blocks or all it has.
+    pub fn bytes_of(self, elements: u64) -> u64 {
+        let (len, bytes) = (self.block_len(), self.block_bytes());
+        elements / len * bytes + (elements % len * bytes).div_ceil(len)
+    }
+
     /// Whether the elements are floating-point numbers, each with its own bits.
     pub fn is_float(self) -> bool {
-        matches!(self, Self::F64 | Self::F32 | Self::F16 | Self::BF16 | Self::F8E4M3 | Self::F8E5M2)
+        matches!(self, Self::F64 | Self::F32 | Self::F16 | Self::BF16) || self.is_small_float()
+    }
+
+    /// Whether the elements are floating-point numbers of at most eight bits.
+    pub fn is_small_float(self) -> bool {
+        matches!(
+            self,
+            Self::F8E4M3
+                | Self::F8E5M2
+                | Self::F8E4M3Fnuz
+                | Self::F8E5M2Fnuz
+                | Self::F8E8M0
+                | Self::F6E2M3
+                | Self::F6E3M2
+                | Self::F4E2M1
+        )
     }
 
     /// Whether the elements are weights: floats, or packed.

@@ -36,7 +36,7 @@ impl Tally {
 
     /// Counts the values that a packing cannot hold; `start` is the index of the first value.
     pub fn count_nonfinite(&mut self, values: &[f32], start: u64) {
-        if values.iter().all(|x| x.is_finite()) {
+        if all_within(values, f32::MAX) {
             return;
         }
         for (i, x) in values.iter().enumerate() {
@@ -59,6 +59,20 @@ impl Tally {
     }
 }
 
+/// Whether no value is NaN or of a magnitude above `limit`.
+///
+/// All are looked at, many at once: what would stop at the first looks at one after the other.
+pub(super) fn all_within(values: &[f32], limit: f32) -> bool {
+    values.iter().fold(true, |within, x| within & (x.abs() <= limit))
+}
+
+/// Whether no value may overflow or vanish in a narrower type: all are zero, or lie between.
+fn all_between(values: &[f32], least: f32, limit: f32) -> bool {
+    values
+        .iter()
+        .fold(true, |between, x| between & ((x.abs() >= least) & (x.abs() < limit) | (*x == 0.0)))
+}
+
 /// Decodes elements to binary32. A binary64 is rounded to nearest, ties to even.
 ///
 /// # Errors
@@ -72,6 +86,12 @@ pub fn decode(dtype: DType, bytes: &[u8], out: &mut [f32]) -> Result<()> {
             each(bytes, out, |b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16));
         }
         DType::F8E4M3 => each(bytes, out, |[b]: [u8; 1]| f8_e4m3(b)),
+        DType::F8E4M3Fnuz => each(bytes, out, |[b]: [u8; 1]| fnuz(b, small(b, 4, 3, 8))),
+        DType::F8E5M2Fnuz => each(bytes, out, |[b]: [u8; 1]| fnuz(b, small(b, 5, 2, 16))),
+        DType::F8E8M0 => each(bytes, out, |[b]: [u8; 1]| f8_e8m0(b)),
+        DType::F6E2M3 => fields::<6>(bytes, out, |b| small(b, 2, 3, 1)),
+        DType::F6E3M2 => fields::<6>(bytes, out, |b| small(b, 3, 2, 3)),
+        DType::F4E2M1 => fields::<4>(bytes, out, |b| small(b, 2, 1, 1)),
         DType::F8E5M2 => each(bytes, out, |[b]: [u8; 1]| f16::from_bits(u16::from(b) << 8).into()),
         DType::Packed(block) => {
             let codec = block.codec.ok_or_else(|| {
@@ -105,21 +125,30 @@ pub fn encode(
             let piece = &mut [f16::ZERO; PIECE][..values.len()];
             piece.convert_from_f32_slice(values);
             put(out, piece.iter().map(|half| half.to_le_bytes()));
-            if values.iter().any(|x| !(6e-8..65504.0).contains(&x.abs()) && *x != 0.0) {
+            if !all_between(values, 6e-8, 65504.0) {
                 tally.count_narrowed(values, start, |i| piece[i].to_f32());
             }
         }),
         DType::BF16 => in_pieces(values, out, start, |values, out, start| {
-            let piece = &mut [bf16::ZERO; PIECE][..values.len()];
-            piece.convert_from_f32_slice(values);
-            put(out, piece.iter().map(|half| half.to_le_bytes()));
-            if values.iter().any(|x| !(1e-37..3.3e38).contains(&x.abs()) && *x != 0.0) {
-                tally.count_narrowed(values, start, |i| piece[i].to_f32());
+            put(out, values.iter().map(|x| to_bf16(*x).to_le_bytes()));
+            if !all_between(values, 1e-37, 3.3e38) {
+                tally.count_narrowed(values, start, |i| {
+                    bf16::from_bits(to_bf16(values[i])).to_f32()
+                });
             }
         }),
         _ => return Err(Error::unsupported(format!("writing {dtype} from other types"))),
     }
     Ok(())
+}
+
+/// The bits of the nearest bfloat16, ties to even; a NaN stays one, and becomes quiet. `half` has
+/// the same, but converts one number after the other.
+fn to_bf16(x: f32) -> u16 {
+    const QUIET: u32 = 0x0040;
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
+    (if bits & 0x7fff_ffff > 0x7f80_0000 { bits >> 16 | QUIET } else { rounded }) as u16
 }
 
 /// Narrows binary64 to a plain float type in one rounding; what is lost is counted.
@@ -223,15 +252,47 @@ fn put<const N: usize>(out: &mut [u8], elements: impl Iterator<Item = [u8; N]>) 
     }
 }
 
+/// Elements of `BITS` bits, side by side from the lowest bit up.
+fn fields<const BITS: usize>(bytes: &[u8], out: &mut [f32], value: impl Fn(u8) -> f32) {
+    let byte = |at: usize| bytes.get(at).map_or(0, |byte| u16::from(*byte));
+    for (i, x) in out.iter_mut().enumerate() {
+        let (at, shift) = (i * BITS / 8, i * BITS % 8);
+        let bits = (byte(at) | byte(at + 1) << 8) >> shift & ((1 << BITS) - 1);
+        *x = value(bits.to_le_bytes()[0]);
+    }
+}
+
+/// A sign, `exponent` bits and `mantissa` bits, in the lowest bits; neither infinity nor NaN.
+///
+/// OCP "Microscaling Formats (MX)", revision 1.0, sections 5.3.1 and 5.3.2.
+fn small(bits: u8, exponent: u32, mantissa: u32, bias: i32) -> f32 {
+    let steps = f32::from(bits & ((1 << mantissa) - 1)) / (1u16 << mantissa) as f32;
+    let power = i32::from(bits >> mantissa & ((1 << exponent) - 1));
+    let magnitude = match power {
+        0 => steps * 2f32.powi(1 - bias),
+        _ => (1.0 + steps) * 2f32.powi(power - bias),
+    };
+    if bits >> (exponent + mantissa) & 1 == 0 { magnitude } else { -magnitude }
+}
+
 /// OCP "OFP8 Formats for Deep Learning", revision 1.0: E4M3 has no infinity, and one NaN.
 fn f8_e4m3(bits: u8) -> f32 {
-    let (exponent, mantissa) = (i32::from(bits >> 3 & 15), f32::from(bits & 7));
-    let magnitude = match (exponent, bits & 7) {
-        (15, 7) => f32::NAN,
-        (0, _) => mantissa / 8.0 * 2f32.powi(-6),
-        _ => (1.0 + mantissa / 8.0) * 2f32.powi(exponent - 7),
-    };
-    if bits & 0x80 == 0 { magnitude } else { -magnitude }
+    if bits & 0x7f == 0x7f { f32::NAN } else { small(bits, 4, 3, 7) }
+}
+
+/// What would be −0 is the only NaN: <https://arxiv.org/abs/2206.02915>.
+fn fnuz(bits: u8, value: f32) -> f32 {
+    if bits == 0x80 { f32::NAN } else { value }
+}
+
+/// OCP "Microscaling Formats (MX)", revision 1.0, section 5.4.1.
+fn f8_e8m0(bits: u8) -> f32 {
+    match bits {
+        // 2⁻¹²⁷ is subnormal in binary32.
+        0 => f32::from_bits(1 << 22),
+        0xff => f32::NAN,
+        _ => f32::from_bits(u32::from(bits) << 23),
+    }
 }
 
 #[cfg(test)]
@@ -256,6 +317,16 @@ mod tests {
         assert_eq!(through(DType::BF16, 3.4e38).1.overflowed, 1);
         assert_eq!(through(DType::F16, f32::INFINITY).1, Tally::default());
         assert_eq!(through(DType::F16, -0.0).0.to_bits(), (-0.0f32).to_bits());
+    }
+
+    #[test]
+    fn bfloat16s_are_rounded_as_by_half() {
+        for i in 0..1 << 16 {
+            for low in [0, 1, 0x7fff, 0x8000, 0x8001, 0xffff] {
+                let x = f32::from_bits(i << 16 | low);
+                assert_eq!(to_bf16(x), bf16::from_f32(x).to_bits(), "{x}");
+            }
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //!
 //! Operators and versions: <https://onnx.ai/onnx/operators/>.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -31,7 +32,29 @@ pub struct Program {
     /// What is run.
     pub graph: Graph,
     /// The file that this was read from: what a change does not touch is written as it was read.
-    pub original: Option<Arc<Blob>>,
+    pub original: Option<Arc<Original>>,
+}
+
+/// The file that a program was read from, and what was found where.
+#[derive(Debug)]
+pub struct Original {
+    /// The file.
+    pub blob: Arc<Blob>,
+    /// Tensors by the place of their messages.
+    pub tensors: BTreeMap<u64, Origin>,
+    /// Types of values by the place of the messages that state them.
+    pub kinds: BTreeMap<u64, Kind>,
+}
+
+/// What a tensor was when it was read.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// The name that it has in the model.
+    pub name: String,
+    /// How its elements were read.
+    pub tensor: Tensor,
+    /// Whether they lie in a file beside the model.
+    pub external: bool,
 }
 
 /// Nodes in an order in which each comes after those whose values it reads.
@@ -60,6 +83,8 @@ pub struct Port {
     pub name: String,
     /// What it is.
     pub kind: Kind,
+    /// Where in the program's original it lies.
+    pub span: Option<Range<u64>>,
 }
 
 /// What a value is.
@@ -73,6 +98,8 @@ pub enum Kind {
     Sequence(Box<Kind>),
     /// A value, or none.
     Optional(Box<Kind>),
+    /// A map, a sparse tensor, or what only its domain knows: nothing here computes with it.
+    Other,
 }
 
 /// What the elements of a value are.
@@ -84,6 +111,63 @@ pub enum Element {
     Text,
     /// A type of this number in `TensorProto.DataType` that nothing here computes with.
     Other(i64),
+}
+
+/// The numbers of `TensorProto.DataType`, which files and attributes such as Cast's `to` state.
+const TYPES: &[(i64, DType)] = &[
+    (1, DType::F32),
+    (2, DType::U8),
+    (3, DType::I8),
+    (4, DType::U16),
+    (5, DType::I16),
+    (6, DType::I32),
+    (7, DType::I64),
+    (9, DType::Bool),
+    (10, DType::F16),
+    (11, DType::F64),
+    (12, DType::U32),
+    (13, DType::U64),
+    (14, DType::C64),
+    (15, DType::C128),
+    (16, DType::BF16),
+    (17, DType::F8E4M3),
+    (18, DType::F8E4M3Fnuz),
+    (19, DType::F8E5M2),
+    (20, DType::F8E5M2Fnuz),
+    (21, DType::U4),
+    (22, DType::I4),
+    (23, DType::F4E2M1),
+    (24, DType::F8E8M0),
+    (25, DType::U2),
+    (26, DType::I2),
+    (27, DType::F6E2M3),
+    (28, DType::F6E3M2),
+];
+
+/// The number of text in `TensorProto.DataType`.
+const TEXT: i64 = 8;
+
+impl Element {
+    /// The type of this number in `TensorProto.DataType`.
+    pub fn of(code: i64) -> Self {
+        let known = TYPES.iter().find(|(own, _)| *own == code);
+        match known {
+            Some((_, dtype)) => Self::Number(*dtype),
+            None if code == TEXT => Self::Text,
+            None => Self::Other(code),
+        }
+    }
+
+    /// Its number in `TensorProto.DataType`; none for packed weights.
+    pub fn code(self) -> Option<i64> {
+        match self {
+            Self::Text => Some(TEXT),
+            Self::Other(code) => Some(code),
+            Self::Number(dtype) => {
+                TYPES.iter().find(|(_, own)| *own == dtype).map(|(code, _)| *code)
+            }
+        }
+    }
 }
 
 /// The size of a value along one dimension.
@@ -120,14 +204,19 @@ pub struct Node {
     pub domain: String,
     /// The operator.
     pub op: String,
+    /// Tells functions of one name apart; empty for all else.
+    pub overload: String,
     /// The values that it reads; an empty name is an input left out.
     pub inputs: Vec<String>,
     /// The values that it makes; an empty name is an output nobody wants.
     pub outputs: Vec<String>,
     /// Its options.
     pub attributes: IndexMap<String, Attribute>,
-    /// Where in the program's original this node lies, if it is as it was read.
+    /// Where in the program's original this node lies.
     pub span: Option<Range<u64>>,
+    /// Whether it is no longer as it was read; then only what nothing here knows is taken from
+    /// there.
+    pub changed: bool,
 }
 
 /// An option of a node.

@@ -251,9 +251,23 @@ fields! {
     route_groups_used RouteGroupsUsed count "expert groups used for a token";
     query_rank     QueryRank     count "rank of queries";
     key_value_rank KeyValueRank  count "rank of keys and values";
+    token_types    TokenTypes    count "token type count";
+    first_position FirstPosition count "rows before the first position";
+    head_activation HeadActivation activation "activation of the head";
+    gated          Gated         flag  "gated feed-forward";
+    decoder_layers DecoderLayers count "decoder layer count";
+    decoder_start  DecoderStart  count "token that a decoder begins with";
+    distance_buckets DistanceBuckets count "buckets of distances";
+    max_distance   MaxDistance   count "distance of the last bucket";
+    channels       Channels      count "channels of a state space";
+    state_size     StateSize     count "state size of a channel";
+    taps           Taps          count "taps of a channel's convolution";
+    step_rank      StepRank      count "rank of a state space's step";
     gate_limit     GateLimit     real  "bound of gated activations";
     gate_alpha     GateAlpha     real  "slope of gated activations";
     embedding_width EmbeddingWidth count "embedding width";
+    normed_residual NormedResidual flag "sums with what was normalised";
+    latent_epsilon LatentEpsilon real  "norm epsilon of the narrow vectors";
 }
 
 impl Hyper {

@@ -11,14 +11,14 @@ use super::{DType, Error, Result};
 pub struct Shape(Vec<u64>);
 
 impl Shape {
-    /// A shape whose elements, at eight bytes each, can be counted in 64 bits.
+    /// A shape whose elements, at sixteen bytes each, can be counted in 64 bits.
     ///
     /// # Errors
     /// Malformed if they cannot.
     pub fn new(dims: Vec<u64>) -> Result<Self> {
-        let count = wire::product(&dims).and_then(|count| count.checked_mul(8));
+        let count = wire::product(&dims).and_then(|count| count.checked_mul(16));
         if count.is_none() {
-            return Err(Error::malformed(format!("shape {dims:?} has more elements than 2^61")));
+            return Err(Error::malformed(format!("shape {dims:?} has more elements than 2^60")));
         }
         Ok(Self(dims))
     }
@@ -53,6 +53,9 @@ impl Shape {
     /// # Errors
     /// Malformed if a row is not a whole number of the dtype's blocks.
     pub fn bytes(&self, dtype: DType) -> Result<u64> {
+        if dtype.is_sub_byte() {
+            return Ok(dtype.bytes_of(self.count()));
+        }
         let row = dtype.row_bytes(self.columns()).ok_or_else(|| {
             Error::malformed(format!(
                 "rows of {} elements are not whole blocks of {} ({dtype})",

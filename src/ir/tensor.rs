@@ -138,6 +138,17 @@ impl Tensor {
         self.byte_offset(self.shape.count())
     }
 
+    /// Whether this is the same recipe, of the same bytes, and not only an equal one.
+    pub fn is(&self, other: &Self) -> bool {
+        let same = match (&self.data, &other.data) {
+            (Data::Span(a, at), Data::Span(b, place)) => Arc::ptr_eq(a, b) && at == place,
+            (Data::View(a), Data::View(b)) => Arc::ptr_eq(a, b),
+            (Data::Op(a), Data::Op(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        };
+        same && self.dtype == other.dtype && self.shape == other.shape
+    }
+
     /// The blob and the offset in it, if the elements lie in a file as they are.
     pub fn place(&self) -> Option<(&Arc<Blob>, u64)> {
         match &self.data {
@@ -227,7 +238,7 @@ impl Tensor {
 
     /// Bytes of the first `elements` elements, which are whole blocks.
     pub fn byte_offset(&self, elements: u64) -> u64 {
-        elements / self.dtype.block_len() * self.dtype.block_bytes()
+        self.dtype.bytes_of(elements)
     }
 
     /// Every blob that the recipe reads.

@@ -7,7 +7,9 @@ use indexmap::IndexMap;
 use regex::Regex;
 
 use super::policy::{self, Facts, Policy};
-use super::{ImportanceMatrix, block_by_name, importance, quantizer_for};
+use super::{
+    ImportanceMatrix, Search, best_quantizer_for, block_by_name, importance, quantizer_for,
+};
 use crate::ir::{DType, Error, Model, Naming, Notes, Op, Result, Tensor, Value};
 
 /// Which types the tensors get.
@@ -29,8 +31,31 @@ pub struct Types {
     pub allow_requantize: bool,
     /// Bring finite values within the range of their target, instead of refusing them.
     pub clamp: bool,
+    /// How the numbers of packings are chosen.
+    pub search: Search,
     /// How much each column counts, if it was measured.
     pub importance: Option<Arc<ImportanceMatrix>>,
+}
+
+impl Types {
+    /// The one float type for all weights, for targets that hold no packings.
+    ///
+    /// # Errors
+    /// Unsupported for a packed type, and for types of single tensors.
+    pub fn plain(&self) -> Result<Option<DType>> {
+        if !self.by_name.is_empty() || self.output.is_some() || self.embedding.is_some() {
+            let text = "types of single tensors in an ONNX: its operators compute in one type";
+            return Err(Error::unsupported(text));
+        }
+        let Some(Mixture(chosen)) = self.all else { return Ok(None) };
+        match dtype_by_name(chosen.name) {
+            Some(plain) if !plain.is_packed() => Ok(Some(plain)),
+            _ => {
+                let text = format!("type {}: ONNX holds f32, f16 and bf16", chosen.name);
+                Err(Error::unsupported(text))
+            }
+        }
+    }
 }
 
 /// A type as the user names it: a mixture of llama-quantize, of which each plain type is one.
@@ -80,7 +105,39 @@ pub fn apply(
         *tensor = recast(name, tensor, dtype, types).map_err(|error| error.at(name))?;
     }
     importance::note_missing(&model, types, notes);
+    note_unsearched(&model, types, notes);
     Ok(model)
+}
+
+/// The bytes of the weights in each mixture, from names and shapes alone. The names are GGUF's;
+/// no importance is known.
+pub fn sizes(model: &Model) -> Vec<(&'static str, u64)> {
+    let facts = facts(model, false);
+    let shapes: Vec<_> =
+        model.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape().clone())).collect();
+    let size = |policy: &Policy| {
+        let assigned = policy.assign(&facts, &shapes, false);
+        let sizes = model.tensors.values().zip(assigned).map(|(tensor, (dtype, _))| {
+            let dtype = if tensor.dtype().is_weights() { dtype } else { tensor.dtype() };
+            tensor.shape().bytes(dtype).unwrap_or_else(|_| tensor.bytes())
+        });
+        sizes.sum()
+    };
+    policy::POLICIES.iter().map(|policy| (policy.name, size(policy))).collect()
+}
+
+/// A note for each packing that a better search was asked for, and has none.
+fn note_unsearched(model: &Model, types: &Types, notes: &mut Notes) {
+    let mut known: Vec<&str> = Vec::new();
+    for tensor in model.tensors.values() {
+        let Some(Op::Pack { quantizer, .. }) = tensor.op() else { continue };
+        let name = quantizer.block.name;
+        let searched = best_quantizer_for(quantizer.block).is_some();
+        if types.search == Search::Best && !searched && !known.contains(&name) {
+            notes.chosen(name, "packed as by the reference: there is no other search for it");
+            known.push(name);
+        }
+    }
 }
 
 /// As llama-quantize would, or, if no type is asked for, as llama.cpp's converter would.
@@ -129,7 +186,7 @@ fn keep_for_gguf(
         let dtype = match tensor.dtype() {
             kept if from_gguf || !kept.is_float() => kept,
             _ if assigned == DType::F32 => DType::F32,
-            DType::F8E4M3 | DType::F8E5M2 => {
+            small if small.is_small_float() => {
                 notes.chosen(name.as_str(), "GGUF has no 8-bit floats; bf16 holds them exactly");
                 DType::BF16
             }
@@ -261,7 +318,8 @@ fn recast(name: &str, tensor: &Tensor, dtype: DType, types: &Types) -> Result<Te
              start from f16 or f32, or give --allow-requantize"
         )));
     }
-    let quantizer = quantizer_for(block).ok_or_else(|| {
+    let best = (types.search == Search::Best).then(|| best_quantizer_for(block)).flatten();
+    let quantizer = best.or_else(|| quantizer_for(block)).ok_or_else(|| {
         Error::unsupported(format!("{dtype} is carried along, but not made by this version"))
     })?;
     let matrix = types.importance.as_ref();

@@ -5,20 +5,35 @@
 
 use std::array::from_fn;
 
-use super::rows::nearest;
-use super::search::ZERO_MAX;
+use super::rows::{LAST_PLACE_1, byte, levels, nearest};
+use super::search::{self, ZERO_MAX};
 
 /// Weight `i` of each group.
 pub(super) type Lanes<const N: usize, const G: usize> = [[f32; G]; N];
-
-/// The integers from 0 to 2²² are those floats whose last place is 1 after this is added.
-const LAST_PLACE_1: f32 = 12_582_912.0;
 
 /// `G` groups of `N` weights, turned.
 #[inline(always)]
 pub(super) fn turned<const N: usize, const G: usize>(x: &[f32]) -> Lanes<N, G> {
     debug_assert_eq!(x.len(), N * G);
     from_fn(|i| from_fn(|g| x[g * N + i]))
+}
+
+/// Some blocks, and zeros where they are fewer than are searched at once.
+#[inline(always)]
+pub(super) fn filled<const LEN: usize, const COUNT: usize>(
+    blocks: &[[f32; LEN]],
+) -> [[f32; LEN]; COUNT] {
+    let mut all = [[0.0; LEN]; COUNT];
+    all[..blocks.len()].copy_from_slice(blocks);
+    all
+}
+
+/// Some blocks, one in each lane.
+#[inline(always)]
+pub(super) fn side_by_side<const LEN: usize, const G: usize>(
+    blocks: &[[f32; LEN]],
+) -> Lanes<LEN, G> {
+    turned(filled::<LEN, G>(blocks).as_flattened())
 }
 
 /// How much each weight counts, given, for each lane, the mean square by which small weights count
@@ -54,6 +69,13 @@ pub(super) struct Tries {
     pub(super) errors: Errors,
 }
 
+impl Tries {
+    /// Those that ggml makes where importance is known.
+    pub(super) const fn fine(top: f32) -> Self {
+        Self { first: -0.9, step: 0.05, count: 37, top, errors: Errors::Squared }
+    }
+}
+
 /// What is to be small.
 #[derive(Clone, Copy)]
 pub(super) enum Errors {
@@ -73,7 +95,7 @@ impl<const G: usize> Found<G> {
     /// The levels of group `g`, as the search had them.
     #[inline(always)]
     pub(super) fn levels<const N: usize>(&self, g: usize, x: &[f32; N], top: f32) -> [u8; N] {
-        x.map(|x| level(x, self.began[g], self.inverse[g], top) as u8)
+        levels(x, |x| byte(level(x, self.began[g], self.inverse[g], top)))
     }
 }
 
@@ -233,14 +255,87 @@ impl<const G: usize> Fit<G> {
     }
 }
 
+/// What [`symmetric`] finds: x ≈ scale · (level − half) in each lane.
+pub(super) struct Symmetric<const G: usize> {
+    pub(super) scale: [f32; G],
+    inverse: [f32; G],
+    zero: [bool; G],
+}
+
+impl<const G: usize> Symmetric<G> {
+    /// The levels of group `g`, as the search had them.
+    #[inline(always)]
+    pub(super) fn levels<const N: usize>(&self, g: usize, x: &[f32; N], half: f32) -> [u8; N] {
+        let zero = self.zero[g];
+        levels(x, |x| {
+            let level = byte(signed_level(x, self.inverse[g], half) + half);
+            if zero { 0 } else { level }
+        })
+    }
+}
+
+/// A scale for levels `-half..half` of each lane: the one that puts the peak at −half is tried,
+/// and 18 more around it; each is then fitted by least squares. `make_qx_quants` of ggml, with
+/// `rmse_type` 1 and `counts` given.
+#[inline(always)]
+pub(super) fn symmetric<const N: usize, const G: usize>(
+    x: &Lanes<N, G>,
+    counts: &Lanes<N, G>,
+    half: f32,
+) -> Symmetric<G> {
+    let peak = peaks(x);
+    let zero: [bool; G] = from_fn(|g| peak[g].abs() < ZERO_MAX);
+    let mut found = Symmetric { scale: [0.0; G], inverse: [0.0; G], zero };
+    let mut least = [0.0; G];
+    for (t, step) in search::STEPS.into_iter().enumerate() {
+        let inverse: [f32; G] = from_fn(|g| -(half + 0.1 * f32::from(step)) / peak[g]);
+        let (mut xl, mut l2) = ([0.0f32; G], [0.0f32; G]);
+        for i in 0..N {
+            for g in 0..G {
+                let l = signed_level(x[i][g], inverse[g], half);
+                xl[g] += counts[i][g] * x[i][g] * l;
+                l2[g] += counts[i][g] * l * l;
+            }
+        }
+        for g in 0..G {
+            let better = (t == 0) | (l2[g] > 0.0) & (xl[g] * xl[g] > least[g] * l2[g]);
+            let scale = if l2[g] == 0.0 { 0.0 } else { xl[g] / l2[g] };
+            found.scale[g] = if better { scale } else { found.scale[g] };
+            found.inverse[g] = if better { inverse[g] } else { found.inverse[g] };
+            least[g] = if better { scale * xl[g] } else { least[g] };
+        }
+    }
+    found.scale = from_fn(|g| if zero[g] { 0.0 } else { found.scale[g] });
+    found
+}
+
+/// The first weight of the largest magnitude in each lane.
+#[inline(always)]
+pub(super) fn peaks<const N: usize, const G: usize>(x: &Lanes<N, G>) -> [f32; G] {
+    let mut peak = [0.0f32; G];
+    for x in x {
+        for g in 0..G {
+            peak[g] = if x[g].abs() > peak[g].abs() { x[g] } else { peak[g] };
+        }
+    }
+    peak
+}
+
+/// The nearest level from −half to half − 1, as a float.
+///
+/// Within ±half, the float rounded by this sum is as good as the integer of [`nearest`].
+#[inline(always)]
+pub(super) fn signed_level(x: f32, inverse: f32, half: f32) -> f32 {
+    let l = (inverse * x + LAST_PLACE_1) - LAST_PLACE_1;
+    let l = if l > -half { l } else { -half };
+    if l < half - 1.0 { l } else { half - 1.0 }
+}
+
 /// Scales for levels from −4 to 3, and those levels plus 4: the peak is put at −4, then level after
 /// level is moved to where the fit is best, five times round. `make_q3_quants` of ggml.
 #[inline(always)]
 pub(super) fn descend<const N: usize, const G: usize>(x: &Lanes<N, G>) -> ([f32; G], Lanes<N, G>) {
-    let mut peak = [0.0f32; G];
-    for x in x {
-        peak = from_fn(|g| if x[g].abs() > peak[g].abs() { x[g] } else { peak[g] });
-    }
+    let peak = peaks(x);
     let (mut xl, mut l2) = ([0.0; G], [0.0; G]);
     let mut levels = [[0.0; G]; N];
     for i in 0..N {
@@ -280,6 +375,92 @@ pub(super) fn descend<const N: usize, const G: usize>(x: &Lanes<N, G>) -> ([f32;
     (scale, levels.map(|levels| from_fn(|g| if zero[g] { 0.0 } else { levels[g] + 4.0 })))
 }
 
+/// As [`search::positive`], of the groups in all lanes: x ≈ scale · level, levels `0..=top`.
+#[inline(always)]
+pub(super) fn positive<const N: usize, const G: usize>(
+    x: &Lanes<N, G>,
+    counts: &Lanes<N, G>,
+    top: f32,
+) -> [f32; G] {
+    let mut peak = [0.0; G];
+    for x in x {
+        for g in 0..G {
+            peak[g] = if peak[g] > x[g] { peak[g] } else { x[g] };
+        }
+    }
+    let inverse = best_inverse(x, counts, top, &peak);
+    let (mut xl, mut l2, mut levels) = ([0.0; G], [0.0; G], [[0.0; G]; N]);
+    for i in 0..N {
+        for g in 0..G {
+            let l = nearest(inverse[g] * x[i][g]).min(top as i32);
+            // A byte, in ggml: what is below zero wraps.
+            levels[i][g] = (l & 255) as f32;
+            let (l, count) = (l as f32, counts[i][g]);
+            xl[g] += count * x[i][g] * l;
+            l2[g] += count * l * l;
+        }
+    }
+    for _ in 0..5 {
+        let mut changed = 0;
+        for i in 0..N {
+            for g in 0..G {
+                let (x, w, old) = (x[i][g], counts[i][g], levels[i][g]);
+                let (xl_left, l2_left) = (xl[g] - w * x * old, l2[g] - w * old * old);
+                let level = nearest(x * l2_left / xl_left).min(top as i32);
+                let new = level as f32;
+                let (xl_new, l2_new) = (xl_left + w * x * new, l2_left + w * new * new);
+                // `&`, not `&&`: the lanes go one way.
+                let better = (xl_left > 0.0)
+                    & (l2_left > 0.0)
+                    & (new != old)
+                    & (xl_new * xl_new * l2[g] > xl[g] * xl[g] * l2_new);
+                levels[i][g] = if better { (level & 255) as f32 } else { old };
+                xl[g] = if better { xl_new } else { xl[g] };
+                l2[g] = if better { l2_new } else { l2[g] };
+                changed |= u32::from(better);
+            }
+        }
+        if changed == 0 {
+            break;
+        }
+    }
+    let fitted = |g: usize| if l2[g] > 0.0 { xl[g] / l2[g] } else { 0.0 };
+    from_fn(|g| if peak[g] < ZERO_MAX { 0.0 } else { fitted(g) })
+}
+
+/// The levels per unit with the least error, of nine, in each lane.
+#[inline(always)]
+fn best_inverse<const N: usize, const G: usize>(
+    x: &Lanes<N, G>,
+    counts: &Lanes<N, G>,
+    top: f32,
+    peak: &[f32; G],
+) -> [f32; G] {
+    let (mut best, mut least) = ([0.0; G], [0.0; G]);
+    for step in [0, -4, -3, -2, -1, 1, 2, 3, 4] {
+        let (mut inverse, mut scale, mut error) = ([0.0; G], [0.0; G], [0.0; G]);
+        for g in 0..G {
+            inverse[g] = (0.1 * step as f32 + top) / peak[g];
+            scale[g] = 1.0 / inverse[g];
+        }
+        for i in 0..N {
+            for g in 0..G {
+                let l = nearest(inverse[g] * x[i][g]);
+                // The first is not bounded, but a byte.
+                let l = if step == 0 { l & 255 } else { l.min(top as i32) };
+                let off = x[i][g] - scale[g] * l as f32;
+                error[g] += counts[i][g] * off * off;
+            }
+        }
+        for g in 0..G {
+            let better = (step == 0) | (error[g] < least[g]);
+            best[g] = if better { inverse[g] } else { best[g] };
+            least[g] = if better { error[g] } else { least[g] };
+        }
+    }
+    best
+}
+
 /// Small numbers for the groups' scales, and the unit that the greatest is `top` of.
 #[inline(always)]
 pub(super) fn by_peak<const GROUPS: usize>(
@@ -303,5 +484,5 @@ pub(super) fn again<const N: usize>(
     if step == 0.0 {
         return lost();
     }
-    x.map(|x| nearest((x + low) / step).min(top).max(0) as u8)
+    levels(x, |x| nearest((x + low) / step).min(top).max(0) as u8)
 }

@@ -10,7 +10,7 @@
 //!
 //! Bit-exact with `quantize_iq2_s` of ggml, with importance and without.
 
-use super::lattice::{Again, Group, Middle, Plan, Signs};
+use super::lattice::{Again, Group, Plan, Signs};
 use super::rows::Packing;
 use super::simd::dispatch;
 use super::{grids, lattice, rows, search};
@@ -41,14 +41,8 @@ dispatch!(fn decode(bytes: &[u8], weights: &mut [f32]) = rows::decode::<Rows, LE
 dispatch!(fn dot(bytes: &[u8], activations: &[f32]) -> f32 = rows::dot::<Rows, LEN, BYTES>);
 
 /// How groups are searched.
-const PLAN: Plan = Plan {
-    signs: Signs::Free,
-    zero: 1e-8,
-    middle: Middle::Peak,
-    reach: 9,
-    step: 0.1,
-    again: Again::OffGrid,
-};
+const PLAN: Plan =
+    Plan { signs: Signs::Free, zero: 1e-8, reach: 9, step: 0.1, again: Again::OffGrid };
 
 /// The blocks of this file, for the loops that all packings share.
 struct Rows;

@@ -10,7 +10,8 @@
 //!
 //! Bit-exact with `quantize_iq2_xxs` of ggml, which needs importance.
 
-use super::lattice::{Again, Group, Middle, Plan, Signs};
+use super::groups::{positive, turned};
+use super::lattice::{Again, Group, Plan, Signs};
 use super::rows::Packing;
 use super::simd::dispatch;
 use super::{grids, lattice, rows, search};
@@ -40,15 +41,12 @@ dispatch!(
 dispatch!(fn decode(bytes: &[u8], weights: &mut [f32]) = rows::decode::<Rows, LEN, BYTES>);
 dispatch!(fn dot(bytes: &[u8], activations: &[f32]) -> f32 = rows::dot::<Rows, LEN, BYTES>);
 
+/// The greatest level that a fit without a grid may use.
+const TOP: f32 = 4.0;
+
 /// How groups are searched.
-const PLAN: Plan = Plan {
-    signs: Signs::Even,
-    zero: search::ZERO_MAX,
-    middle: Middle::Fitted,
-    reach: 6,
-    step: 0.1,
-    again: Again::All,
-};
+const PLAN: Plan =
+    Plan { signs: Signs::Even, zero: search::ZERO_MAX, reach: 6, step: 0.1, again: Again::All };
 
 /// The blocks of this file, for the loops that all packings share.
 struct Rows;
@@ -85,6 +83,34 @@ impl Packing<LEN, BYTES> for Rows {
     }
 }
 
+/// The points of all groups. The scales that are tried lie around one that is fitted as if there
+/// were no grid.
+#[inline(always)]
+fn choose(
+    weights: &[f32; LEN],
+    counts: impl Fn(usize, &[f32; GROUP]) -> [f32; GROUP],
+) -> [Group<POINTS>; GROUPS] {
+    let mut all = [[0.0; GROUP]; GROUPS];
+    let (mut parts, mut magnitudes) = ([None; GROUPS], [[0.0; GROUP]; GROUPS]);
+    for (i, x) in weights.as_chunks().0.iter().enumerate() {
+        all[i] = counts(i, x);
+        parts[i] = PLAN.split(x, &all[i]);
+        magnitudes[i] = parts[i].map_or([0.0; GROUP], |parts| parts.x);
+    }
+    let x = turned::<GROUP, GROUPS>(magnitudes.as_flattened());
+    let fitted = positive(&x, &turned(all.as_flattened()), TOP);
+    let mut groups = [Group::ZERO; GROUPS];
+    for i in 0..GROUPS {
+        if let Some(parts) = &parts[i] {
+            let around = (fitted[i] * (TOP - 1.0), fitted[i]);
+            let lattice = &lattice::IQ2_XXS;
+            let group = PLAN.choose_around::<8, POINTS, GROUP, 16>(lattice, parts, &all[i], around);
+            groups[i] = group.unwrap_or(Group::ZERO);
+        }
+    }
+    groups
+}
+
 #[inline(always)]
 fn encode_counted(
     weights: &[f32; LEN],
@@ -92,10 +118,7 @@ fn encode_counted(
     out: &mut [u8; BYTES],
 ) {
     out.fill(0);
-    let mut groups = [Group::<POINTS>::ZERO; GROUPS];
-    for (i, (x, group)) in weights.as_chunks().0.iter().zip(&mut groups).enumerate() {
-        *group = PLAN.choose(&lattice::IQ2_XXS, x, &counts(i, x)).unwrap_or(Group::ZERO);
-    }
+    let groups = choose(weights, counts);
     let scales = groups.map(|group| group.scale);
     let Some((d, s)) = lattice::steps(scales, 31.0, 1.0) else {
         return;

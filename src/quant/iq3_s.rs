@@ -10,7 +10,7 @@
 //!
 //! Bit-exact with `quantize_iq3_s` of ggml, with importance and without.
 
-use super::lattice::{Again, Group, Middle, Plan, Signs};
+use super::lattice::{Again, Group, Plan, Signs};
 use super::rows::Packing;
 use super::simd::dispatch;
 use super::{grids, lattice, rows, search};
@@ -44,7 +44,6 @@ dispatch!(fn dot(bytes: &[u8], activations: &[f32]) -> f32 = rows::dot::<Rows, L
 const PLAN: Plan = Plan {
     signs: Signs::Free,
     zero: f32::from_bits(1),
-    middle: Middle::Peak,
     reach: 9,
     step: 0.2,
     again: Again::AllIfAnyOffGrid,

@@ -150,7 +150,16 @@ fn nearest_level(x: f32) -> f32 {
 /// The numbers of the levels nearest to weights times `inverse`.
 #[inline(always)]
 pub(super) fn levels(x: &[f32; LEN], inverse: f32) -> [u8; LEN] {
-    x.map(|x| BORDERS.iter().map(|border| if inverse * x < *border { 0 } else { 1 }).sum())
+    let mut levels = [0; LEN];
+    for (level, x) in levels.iter_mut().zip(x) {
+        let x = inverse * x;
+        let mut number = 0;
+        for border in &BORDERS {
+            number += if x < *border { 0 } else { 1u32 };
+        }
+        *level = number as u8;
+    }
+    levels
 }
 
 /// As [`rows::SEARCH_MAX`]. It lies lower, because these levels may overshoot the peak, which then

@@ -7,7 +7,7 @@
 use std::sync::LazyLock;
 
 use super::grids::{level_bits, tables};
-use super::{rows, search};
+use super::rows;
 
 pub(super) static IQ1: LazyLock<Lattice<8>> = LazyLock::new(|| Lattice::new(&tables::IQ1_S, 3, 3));
 pub(super) static IQ2_XXS: LazyLock<Lattice<8>> =
@@ -23,36 +23,56 @@ pub(super) static IQ3_S: LazyLock<Lattice<4>> =
 
 /// A grid, and for each combination of levels its code or those around it.
 pub(super) struct Lattice<const N: usize> {
-    /// The levels of each code.
-    points: Vec<[u8; N]>,
-    /// By the levels as bits, see [`Self::index`].
+    /// The levels of each code as bits, see [`Self::index`].
+    points: &'static [u16],
+    /// By the levels as bits.
     places: Vec<Place>,
+    /// Codes, and the levels of each as bits.
     around: Vec<u16>,
+    levels_around: Vec<u16>,
     top: i32,
 }
 
 /// Where the codes of a combination of levels are in `around`.
 #[derive(Clone, Copy)]
-struct Place {
+pub(super) struct Place {
     start: u32,
     count: u16,
-    on_grid: bool,
+    pub(super) on_grid: bool,
 }
+
+/// What a point's error is measured by: level `l` stands for (`slope` · l + `first`) scales.
+pub(super) struct Measure<'a, const N: usize> {
+    pub(super) x: &'a [f32; N],
+    /// How much the square of each weight's error counts.
+    pub(super) counts: &'a [f32; N],
+    pub(super) slope: f32,
+    pub(super) first: f32,
+}
+
+/// The code with the least error, and the least error of any other.
+#[derive(Clone, Copy)]
+struct Nearest {
+    code: u16,
+    levels: u16,
+    error: f32,
+    next: f32,
+}
+
+/// Codes that are measured at once.
+const AT_ONCE: usize = 16;
 
 impl<const N: usize> Lattice<N> {
     /// `top` levels; around a combination that is no code are those at the `wanted` least
     /// distances. `iq2xs_init_impl` and `iq3xs_init_impl` of ggml.
-    fn new(codes: &[u16], top: u8, wanted: usize) -> Self {
+    fn new(codes: &'static [u16], top: u8, wanted: usize) -> Self {
         let bits = level_bits(N);
-        let levels = |index: u16| -> [u8; N] {
-            std::array::from_fn(|i| (index >> (bits * i) & ((1 << bits) - 1)) as u8)
-        };
         let points: Vec<[u8; N]> = codes.iter().map(|code| levels(*code)).collect();
         let nowhere = Place { start: 0, count: 0, on_grid: false };
         let mut places = vec![nowhere; 1 << (bits * N)];
         let mut around: Vec<u16> = Vec::new();
         for (index, place) in places.iter_mut().enumerate() {
-            let levels = levels(index as u16);
+            let levels: [u8; N] = levels(index as u16);
             if levels.iter().any(|level| *level >= top) {
                 continue;
             }
@@ -64,8 +84,11 @@ impl<const N: usize> Lattice<N> {
             }
             let count = (around.len() - start) as u16;
             *place = Place { start: start as u32, count, on_grid: code.is_some() };
+            // The codes of a place are measured in whole lots.
+            around.resize(start + (around.len() - start).next_multiple_of(AT_ONCE), 0);
         }
-        Self { points, places, around, top: top.into() }
+        let levels_around = around.iter().map(|code| codes[usize::from(*code)]).collect();
+        Self { points: codes, places, around, levels_around, top: top.into() }
     }
 
     /// The levels as bits, the first in the lowest.
@@ -78,26 +101,110 @@ impl<const N: usize> Lattice<N> {
     /// The levels of a code.
     #[inline(always)]
     pub(super) fn point(&self, code: u16) -> [u8; N] {
-        self.points[usize::from(code)]
+        levels(self.points[usize::from(code)])
     }
 
-    /// The code of some levels, or of those around it the one with the least error.
+    /// What is known about a combination of levels.
     #[inline(always)]
-    pub(super) fn code(&self, levels: &[u8; N], error: impl Fn(&[u8; N]) -> f32) -> (u16, bool) {
-        let place = self.places[Self::index(levels)];
-        let around = &self.around[place.start as usize..][..place.count.into()];
+    pub(super) fn place(&self, index: usize) -> Place {
+        self.places[index]
+    }
+
+    /// The code of a place, or of those around it the first with the least error.
+    #[inline(always)]
+    pub(super) fn code(&self, place: Place, measure: &Measure<'_, N>, scale: f32) -> u16 {
         if place.on_grid {
-            return (around[0], true);
+            return self.around[place.start as usize];
         }
-        let (mut best, mut least) = (around[0], f32::MAX);
-        for code in around {
-            let error = error(&self.points[usize::from(*code)]);
-            if error < least {
-                (best, least) = (*code, error);
+        self.nearest(place, measure, scale).code
+    }
+
+    /// The first code around a place with the least error under a scale; the first of all if none
+    /// has a finite one.
+    #[inline(always)]
+    fn nearest(&self, place: Place, measure: &Measure<'_, N>, scale: f32) -> Nearest {
+        let start = place.start as usize;
+        let lots = self.levels_around[start..].as_chunks::<AT_ONCE>().0;
+        let count = u32::from(place.count);
+        let (mut least, mut next) = ([f32::MAX; AT_ONCE], [f32::MAX; AT_ONCE]);
+        let mut index: [u32; AT_ONCE] = std::array::from_fn(|lane| lane as u32);
+        for (lot, levels) in lots.iter().enumerate().take(place.count.div_ceil(16).into()) {
+            let errors = measure.errors(levels, scale);
+            for lane in 0..AT_ONCE {
+                let i = (lot * AT_ONCE + lane) as u32;
+                let error = if i < count { errors[lane] } else { f32::INFINITY };
+                let less = error < least[lane];
+                let worse = if less { least[lane] } else { error };
+                next[lane] = if worse < next[lane] { worse } else { next[lane] };
+                least[lane] = if less { error } else { least[lane] };
+                index[lane] = if less { i } else { index[lane] };
             }
         }
-        (best, false)
+        let mut bits = [0; AT_ONCE];
+        for lane in 0..AT_ONCE {
+            bits[lane] = least[lane].to_bits();
+        }
+        let error = f32::from_bits(lowest(&bits));
+        for lane in 0..AT_ONCE {
+            bits[lane] = if least[lane] == error { index[lane] } else { u32::MAX };
+        }
+        let first = lowest(&bits);
+        for lane in 0..AT_ONCE {
+            let other = if index[lane] == first { f32::MAX } else { least[lane] };
+            bits[lane] = if next[lane] < other { next[lane] } else { other }.to_bits();
+        }
+        let second = f32::from_bits(lowest(&bits));
+        let at = start + first as usize;
+        Nearest { code: self.around[at], levels: self.levels_around[at], error, next: second }
     }
+}
+
+/// The least of some numbers. The order of floats that are not negative is that of their bits.
+#[inline(always)]
+fn lowest(of: &[u32; AT_ONCE]) -> u32 {
+    // Through memory: what lies in registers is compared number by number.
+    std::hint::black_box(of).iter().fold(u32::MAX, |lowest, x| lowest.min(*x))
+}
+
+impl<const N: usize> Measure<'_, N> {
+    /// The errors of some codes, by their levels.
+    #[inline(always)]
+    fn errors(&self, levels: &[u16; AT_ONCE], scale: f32) -> [f32; AT_ONCE] {
+        let bits = level_bits(N);
+        let mut errors = [0.0; AT_ONCE];
+        for i in 0..N {
+            for lane in 0..AT_ONCE {
+                let level = u32::from(levels[lane]) >> (bits * i) & ((1 << bits) - 1);
+                // Without rounding, as both are small.
+                let level = self.slope * level as i32 as f32 + self.first;
+                let off = scale * level - self.x[i];
+                errors[lane] += self.counts[i] * off * off;
+            }
+        }
+        errors
+    }
+
+    /// Whether what is nearest under two scales is nearest under all between, even as rounded.
+    ///
+    /// The errors of two points differ by s · (a · s + b): if one is less at both ends, it is less
+    /// between. Rounding changes errors by some millionths, if they are not themselves so small.
+    #[inline(always)]
+    fn same_between(&self, (a, b): (&Nearest, &Nearest), greatest: f32) -> bool {
+        let mut all = 0.0;
+        for count in self.counts {
+            all += count;
+        }
+        let least = 1e-4 * greatest * greatest * all;
+        let far = (a.next > least) & (b.next > least);
+        (a.code == b.code) & far & (a.error < 0.9998 * a.next) & (b.error < 0.9998 * b.next)
+    }
+}
+
+/// The levels from their bits.
+#[inline(always)]
+fn levels<const N: usize>(bits: u16) -> [u8; N] {
+    let width = level_bits(N);
+    std::array::from_fn(|i| (bits >> (width * i) & ((1 << width) - 1)) as u8)
 }
 
 /// The codes at the `wanted` least distances, by distance, then by number.
@@ -126,8 +233,6 @@ pub(super) struct Plan {
     pub(super) signs: Signs,
     /// A group whose magnitudes are all below is zero.
     pub(super) zero: f32,
-    /// The scale that all tries lie around.
-    pub(super) middle: Middle,
     /// Tries to either side, and their distance in levels.
     pub(super) reach: i8,
     pub(super) step: f32,
@@ -139,14 +244,6 @@ pub(super) struct Plan {
 pub(super) enum Signs {
     Free,
     Even,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-pub(super) enum Middle {
-    /// That of the largest magnitude.
-    Peak,
-    /// One that is fitted as if there were no grid.
-    Fitted,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -170,6 +267,16 @@ impl<const P: usize> Group<P> {
     pub(super) const ZERO: Self = Self { scale: 0.0, codes: [0; P], signs: [0; 4] };
 }
 
+/// A group as the grid knows it: magnitudes and signs.
+#[derive(Clone, Copy)]
+pub(super) struct Parts<const G: usize> {
+    pub(super) x: [f32; G],
+    signs: [u8; 4],
+}
+
+/// Tries that are made at once: as many as any plan has, but for one.
+const MANY: usize = 32;
+
 impl Plan {
     /// Chooses the points of a group of `G` weights; nothing where all are zero.
     #[inline(always)]
@@ -179,41 +286,68 @@ impl Plan {
         weights: &[f32; G],
         counts: &[f32; G],
     ) -> Option<Group<P>> {
-        let (mut x, mut group) = ([0.0; G], Group::<P>::ZERO);
+        let parts = self.split(weights, counts)?;
+        let peak = parts.peak();
+        let scale = peak / (2.0 * lattice.top as f32 - 1.0);
+        self.choose_around::<N, P, G, MANY>(lattice, &parts, counts, (peak, scale))
+    }
+
+    /// Magnitudes and signs of a group, unless it is zero.
+    #[inline(always)]
+    pub(super) fn split<const G: usize>(
+        &self,
+        weights: &[f32; G],
+        counts: &[f32; G],
+    ) -> Option<Parts<G>> {
+        let mut parts = Parts { x: [0.0; G], signs: [0; 4] };
         let eights = weights.as_chunks::<8>().0.iter().zip(counts.as_chunks().0);
-        let places = x.as_chunks_mut::<8>().0.iter_mut().zip(&mut group.signs);
+        let places = parts.x.as_chunks_mut::<8>().0.iter_mut().zip(&mut parts.signs);
         for ((weights, counts), (x, signs)) in eights.zip(places) {
             (*x, *signs) = split(weights, counts, self.signs);
         }
-        let peak = x.iter().fold(x[0], |peak, x| if peak > *x { peak } else { *x });
-        if peak < self.zero {
-            return None;
-        }
-        let top = lattice.top as f32;
-        let (middle, scale) = match self.middle {
-            Middle::Peak => (peak, peak / (2.0 * top - 1.0)),
-            Middle::Fitted => {
-                let scale = search::positive(&x, counts, lattice.top + 1, &mut [0; G]);
-                (scale * top, scale)
-            }
-        };
+        if parts.peak() < self.zero { None } else { Some(parts) }
+    }
+
+    /// Chooses the points of a group by scales around one that is given, together with what the
+    /// greatest level then stands for.
+    #[inline(always)]
+    pub(super) fn choose_around<const N: usize, const P: usize, const G: usize, const T: usize>(
+        &self,
+        lattice: &Lattice<N>,
+        parts: &Parts<G>,
+        counts: &[f32; G],
+        (middle, scale): (f32, f32),
+    ) -> Option<Group<P>> {
         if middle <= 0.0 {
             return None;
         }
-        let found = Fit {
-            lattice,
-            x: x.as_chunks().0,
-            counts: counts.as_chunks().0,
-            roots: counts.map(f32::sqrt).as_chunks().0,
+        let mut roots = [0.0; G];
+        for i in 0..G {
+            roots[i] = counts[i].sqrt();
         }
-        .best::<P>(self, middle, scale);
-        (group.scale, group.codes) = found;
+        let fit = Fit {
+            lattice,
+            x: parts.x.as_chunks().0,
+            counts: counts.as_chunks().0,
+            roots: roots.as_chunks().0,
+        };
+        let (scale, codes) = fit.best::<P, T>(self, middle, scale);
+        let mut group = Group { scale, codes, signs: parts.signs };
         if group.scale < 0.0 {
             group.scale = -group.scale;
             let kept = if self.signs == Signs::Even { 127 } else { 255 };
-            group.signs = group.signs.map(|signs| !signs & kept);
+            for signs in &mut group.signs {
+                *signs = !*signs & kept;
+            }
         }
         Some(group)
+    }
+}
+
+impl<const G: usize> Parts<G> {
+    #[inline(always)]
+    fn peak(&self) -> f32 {
+        self.x.iter().fold(self.x[0], |peak, x| if peak > *x { peak } else { *x })
     }
 }
 
@@ -226,35 +360,105 @@ struct Fit<'a, const N: usize> {
     roots: &'a [[f32; N]],
 }
 
+/// Scales that are tried, one in each lane, and what each gives for a group of `P` points.
+struct Tried<const P: usize, const T: usize> {
+    count: usize,
+    scale: [f32; T],
+    /// The levels before they are brought onto the grid, and those of the codes, as bits.
+    wanted: [[u32; T]; P],
+    levels: [[u32; T]; P],
+    codes: [[u32; T]; P],
+}
+
+/// As many runs as the points of a group may have: every try of each on its own.
+const RUNS: usize = 8 * MANY;
+
+/// Tries from `first` to `last` under which a point has the same levels, and what is nearest at both.
+#[derive(Clone, Copy)]
+struct Run {
+    k: usize,
+    first: usize,
+    last: usize,
+    place: Place,
+    from: Nearest,
+    to: Nearest,
+}
+
+impl Run {
+    const NONE: Self = {
+        let place = Place { start: 0, count: 0, on_grid: true };
+        let nearest = Nearest { code: 0, levels: 0, error: 0.0, next: 0.0 };
+        Self { k: 0, first: 0, last: 0, place, from: nearest, to: nearest }
+    };
+}
+
+impl<const P: usize, const T: usize> Tried<P, T> {
+    /// The runs of all points.
+    #[inline(always)]
+    fn runs<'a>(&self, runs: &'a mut [Run; RUNS]) -> &'a mut [Run] {
+        let mut found = 0;
+        for k in 0..P {
+            let mut first = 0;
+            for t in 0..self.count {
+                if t + 1 == self.count || self.wanted[k][t + 1] != self.wanted[k][t] {
+                    runs[found] = Run { k, first, last: t, ..Run::NONE };
+                    found += 1;
+                    first = t + 1;
+                }
+            }
+        }
+        &mut runs[..found]
+    }
+
+    /// Point `k` has this code from try `first` on, until another is set.
+    #[inline(always)]
+    fn set(&mut self, k: usize, first: usize, levels: u16, code: u16) {
+        for t in 0..T {
+            let set = t as u32 >= first as u32;
+            self.levels[k][t] = if set { levels.into() } else { self.levels[k][t] };
+            self.codes[k][t] = if set { code.into() } else { self.codes[k][t] };
+        }
+    }
+}
+
 impl<const N: usize> Fit<'_, N> {
     /// The scale and the codes with the least error.
     #[inline(always)]
-    fn best<const P: usize>(&self, plan: &Plan, middle: f32, scale: f32) -> (f32, [u16; P]) {
-        let mut scale = scale;
-        let mut least = 0.0;
-        let mut codes = [0; P];
-        let mut on_grid = [plan.again != Again::AllIfAnyOffGrid; P];
-        let last = (2 * self.lattice.top - 1) as f32;
-        for t in -plan.reach..=plan.reach {
-            let inverse = (last + f32::from(t) * plan.step) / middle;
-            let tried: [(u16, bool); P] =
-                std::array::from_fn(|k| self.code(k, inverse, 1.0 / inverse));
-            let tried_codes = tried.map(|(code, _)| code);
-            let (xl, l2) = self.sums(&tried_codes);
-            if l2 > 0.0 && xl * xl > least * l2 {
-                scale = xl / l2;
-                least = scale * xl;
-                (codes, on_grid) = (tried_codes, tried.map(|(_, on_grid)| on_grid));
+    fn best<const P: usize, const T: usize>(
+        &self,
+        plan: &Plan,
+        middle: f32,
+        mut scale: f32,
+    ) -> (f32, [u16; P]) {
+        let tried = self.tried::<P, T>(plan, middle);
+        let (xl, l2) = self.sums(&tried.levels);
+        let (mut least, mut best) = (0.0, None);
+        for t in 0..tried.count {
+            if l2[t] > 0.0 && xl[t] * xl[t] > least * l2[t] {
+                scale = xl[t] / l2[t];
+                least = scale * xl[t];
+                best = Some(t);
+            }
+        }
+        let (mut codes, mut on_grid) = ([0; P], [plan.again != Again::AllIfAnyOffGrid; P]);
+        if let Some(t) = best {
+            for k in 0..P {
+                codes[k] = tried.codes[k][t] as u16;
+                on_grid[k] = self.lattice.place(tried.wanted[k][t] as usize).on_grid;
             }
         }
         let any_off = on_grid.contains(&false);
         if scale > 0.0 && (any_off || plan.again == Again::All) {
+            let mut levels = [[0; 1]; P];
             for k in 0..P {
                 if plan.again != Again::OffGrid || !on_grid[k] {
-                    codes[k] = self.code(k, 1.0 / scale, scale).0;
+                    let wanted = self.wanted(k, &[1.0 / scale]);
+                    let place = self.lattice.place(wanted[0] as usize);
+                    codes[k] = self.lattice.code(place, &self.measure(k), scale);
                 }
+                levels[k][0] = u32::from(self.lattice.points[usize::from(codes[k])]);
             }
-            let (xl, l2) = self.sums(&codes);
+            let ([xl], [l2]) = self.sums(&levels);
             if l2 > 0.0 {
                 scale = xl / l2;
             }
@@ -262,56 +466,124 @@ impl<const N: usize> Fit<'_, N> {
         (scale, codes)
     }
 
-    /// The code of point `k` under a scale, and whether the grid has its levels.
+    /// The codes of all points under all scales that are tried.
     #[inline(always)]
-    fn code(&self, k: usize, inverse: f32, scale: f32) -> (u16, bool) {
-        let (x, roots, top) = (&self.x[k], &self.roots[k], self.lattice.top - 1);
-        let levels = x.map(|x| rows::nearest(0.5 * (inverse * x - 1.0)).min(top).max(0) as u8);
-        self.lattice.code(&levels, |point| {
-            let mut error = 0.0;
-            for i in 0..N {
-                let off = scale * odd(point[i]) - x[i];
-                error += roots[i] * off * off;
+    fn tried<const P: usize, const T: usize>(&self, plan: &Plan, middle: f32) -> Tried<P, T> {
+        let count = 2 * plan.reach as usize + 1;
+        let last = (2 * self.lattice.top - 1) as f32;
+        let (mut inverse, mut scale) = ([0.0; T], [0.0; T]);
+        for t in 0..T {
+            let step = t as i32 - i32::from(plan.reach);
+            inverse[t] = (last + step as f32 * plan.step) / middle;
+            scale[t] = 1.0 / inverse[t];
+        }
+        let mut tried =
+            Tried { count, scale, wanted: [[0; T]; P], levels: [[0; T]; P], codes: [[0; T]; P] };
+        for k in 0..P {
+            tried.wanted[k] = self.wanted(k, &inverse);
+        }
+        let mut runs = [Run::NONE; RUNS];
+        let runs = tried.runs(&mut runs);
+        // All ends first: none waits for another, so the processor works on several at once.
+        for run in &mut *runs {
+            run.place = self.lattice.place(tried.wanted[run.k][run.first] as usize);
+            if !run.place.on_grid {
+                let measure = self.measure(run.k);
+                run.from = self.lattice.nearest(run.place, &measure, tried.scale[run.first]);
+                run.to = self.lattice.nearest(run.place, &measure, tried.scale[run.last]);
             }
-            error
-        })
+        }
+        for run in runs {
+            self.settle(&mut tried, run, last);
+        }
+        tried
+    }
+
+    /// Sets the codes of a run.
+    #[inline(always)]
+    fn settle<const P: usize, const T: usize>(
+        &self,
+        tried: &mut Tried<P, T>,
+        run: &Run,
+        greatest: f32,
+    ) {
+        if run.place.on_grid {
+            let code = self.lattice.around[run.place.start as usize];
+            tried.set(run.k, run.first, self.lattice.points[usize::from(code)], code);
+            return;
+        }
+        let measure = self.measure(run.k);
+        let (mut from, mut found) = (run.first, run.from);
+        tried.set(run.k, from, found.levels, found.code);
+        while from < run.last {
+            let (mut to, mut there) = (run.last, run.to);
+            let greatest = greatest * tried.scale[from];
+            while to > from + 1 && !measure.same_between((&found, &there), greatest) {
+                to = from.midpoint(to);
+                there = self.lattice.nearest(run.place, &measure, tried.scale[to]);
+            }
+            if there.code != found.code {
+                tried.set(run.k, from + 1, there.levels, there.code);
+            }
+            (from, found) = (to, there);
+        }
+    }
+
+    #[inline(always)]
+    fn measure(&self, k: usize) -> Measure<'_, N> {
+        Measure { x: &self.x[k], counts: &self.roots[k], slope: 2.0, first: 1.0 }
+    }
+
+    /// The levels of point `k` under some scales, as bits.
+    #[inline(always)]
+    fn wanted<const T: usize>(&self, k: usize, inverse: &[f32; T]) -> [u32; T] {
+        let (x, top, bits) = (&self.x[k], self.lattice.top - 1, level_bits(N));
+        let mut wanted = [0; T];
+        for i in 0..N {
+            for t in 0..T {
+                let level = rows::nearest(0.5 * (inverse[t] * x[i] - 1.0)).min(top).max(0);
+                wanted[t] |= (level as u32) << (bits * i);
+            }
+        }
+        wanted
     }
 
     /// Of the products of weights and levels, and of levels and levels, by their counts.
     #[inline(always)]
-    fn sums(&self, codes: &[u16]) -> (f32, f32) {
-        let (mut xl, mut l2) = (0.0, 0.0);
-        for ((code, x), counts) in codes.iter().zip(self.x).zip(self.counts) {
-            let point = self.lattice.point(*code);
+    fn sums<const P: usize, const T: usize>(&self, levels: &[[u32; T]; P]) -> ([f32; T], [f32; T]) {
+        let bits = level_bits(N);
+        let (mut xl, mut l2) = ([0.0; T], [0.0; T]);
+        for k in 0..P {
             for i in 0..N {
-                let level = odd(point[i]);
-                xl += counts[i] * x[i] * level;
-                l2 += counts[i] * level * level;
+                let (x, count) = (self.x[k][i], self.counts[k][i]);
+                let counted = count * x;
+                for t in 0..T {
+                    let level = levels[k][t] >> (bits * i) & ((1 << bits) - 1);
+                    let level = (2 * level + 1) as i32 as f32;
+                    xl[t] += counted * level;
+                    l2[t] += count * level * level;
+                }
             }
         }
         (xl, l2)
     }
 }
 
-/// Levels stand for the odd numbers.
-#[inline(always)]
-fn odd(level: u8) -> f32 {
-    f32::from(2 * level + 1)
-}
-
 /// Magnitudes, and a bit for each minus. If their number must be even and is not, the weight that
 /// counts least gets the wrong sign.
 #[inline(always)]
 fn split(weights: &[f32; 8], counts: &[f32; 8], kind: Signs) -> ([f32; 8], u8) {
-    let mut x = weights.map(|x| if x >= 0.0 { x } else { -x });
-    let minus = |(i, x): (usize, &f32)| if *x >= 0.0 { 0 } else { 1 << i };
-    let mut signs: u8 = weights.iter().enumerate().map(minus).sum();
+    let (mut x, mut signs, mut cost) = ([0.0; 8], 0u8, [0.0; 8]);
+    for i in 0..8 {
+        x[i] = if weights[i] >= 0.0 { weights[i] } else { -weights[i] };
+        signs |= if weights[i] >= 0.0 { 0 } else { 1 << i };
+        cost[i] = counts[i] * weights[i] * weights[i];
+    }
     if kind == Signs::Free {
         return (x, signs);
     }
     if signs.count_ones() % 2 == 1 {
-        let cost = |i: usize| counts[i] * weights[i] * weights[i];
-        let least = (1..8).fold(0, |least, i| if cost(i) < cost(least) { i } else { least });
+        let least = (1..8).fold(0, |least, i| if cost[i] < cost[least] { i } else { least });
         x[least] = -x[least];
         signs ^= 1 << least;
     }
@@ -348,5 +620,9 @@ pub(super) fn nearest_steps<const COUNT: usize>(
 /// The sum of the squares of a block, added one after the other as in ggml.
 #[inline(always)]
 pub(super) fn square_sum(block: &[f32]) -> f32 {
-    block.iter().fold(0.0, |sum, x| sum + x * x)
+    let mut sum = 0.0;
+    for x in block {
+        sum += x * x;
+    }
+    sum
 }

@@ -5,6 +5,7 @@
 //! along. Those with a codec are decoded, and multiplied; those in [`QUANTIZERS`] are written.
 
 mod apply;
+mod best;
 mod fp4;
 mod grids;
 mod groups;
@@ -51,7 +52,8 @@ mod tq1_0;
 mod tq2_0;
 mod trits;
 
-pub use apply::{Mixture, Types, apply, dtype_by_name};
+pub use apply::{Mixture, Types, apply, dtype_by_name, sizes};
+pub use best::QUANTIZERS as BEST_QUANTIZERS;
 pub use importance::{ImportanceMatrix, require_importance};
 pub use order::words_of;
 
@@ -130,9 +132,24 @@ pub fn block_by_name(name: &str) -> Option<&'static Block> {
     BLOCKS.iter().copied().find(|block| block.name.eq_ignore_ascii_case(name))
 }
 
-/// The quantizer that fills a packing, if this version has one.
+/// How the numbers of a packing are chosen, where there is a choice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Search {
+    /// As ggml does, byte for byte.
+    #[default]
+    Reference,
+    /// With the least squared error, counted by importance, that a search of like length finds.
+    Best,
+}
+
+/// The quantizer that fills a packing as the reference does, if this version has one.
 pub fn quantizer_for(block: &Block) -> Option<&'static Quantizer> {
     QUANTIZERS.iter().copied().find(|quantizer| quantizer.block == block)
+}
+
+/// The quantizer that fills a packing with less error than the reference's, if this version has one.
+pub fn best_quantizer_for(block: &Block) -> Option<&'static Quantizer> {
+    BEST_QUANTIZERS.iter().copied().find(|quantizer| quantizer.block == block)
 }
 
 /// Multiplies weights, as they lie in a file, with as many activations.

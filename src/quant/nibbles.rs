@@ -27,8 +27,11 @@ pub(super) fn get(bytes: &[u8; 16]) -> [u8; 32] {
 /// The fifth bit of each level.
 #[inline(always)]
 pub(super) fn put_fifth(levels: &[u8; 32]) -> [u8; 4] {
-    let bits = levels.iter().enumerate();
-    bits.fold(0, |bits, (i, level)| bits | u32::from(level >> 4 & 1) << i).to_le_bytes()
+    let mut bits = 0;
+    for (i, level) in levels.iter().enumerate() {
+        bits |= u32::from(level >> 4 & 1) << i;
+    }
+    bits.to_le_bytes()
 }
 
 /// The five-bit levels.

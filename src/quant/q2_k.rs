@@ -11,16 +11,19 @@
 //!
 //! Bit-exact with `quantize_row_q2_K_ref` of ggml, and by importance with `quantize_row_q2_K_impl`.
 
-use super::groups::{self, Errors, Found, Tries, affine, again, by_peak, turned};
+use super::groups::{self, Errors, Tries, affine, again, by_peak, turned};
 use super::rows::{self, Packing};
 use super::simd::dispatch;
 use super::{pairs, search};
 use crate::ir::{Block, Codec, Quantizer};
 
-const LEN: usize = 256;
-const GROUP: usize = 16;
-const GROUPS: usize = LEN / GROUP;
-const BYTES: usize = GROUPS + LEN / 4 + 2 + 2;
+pub(super) const LEN: usize = 256;
+pub(super) const GROUP: usize = 16;
+pub(super) const GROUPS: usize = LEN / GROUP;
+pub(super) const BYTES: usize = GROUPS + LEN / 4 + 2 + 2;
+
+/// The scales that are tried where importance is known.
+const FINE: Tries = Tries::fine(TOP);
 
 /// The greatest level.
 const TOP: f32 = 3.0;
@@ -57,22 +60,20 @@ impl Packing<LEN, BYTES> for Rows {
         let found = affine(&x, &x.map(|x| x.map(f32::abs)), &TRIES);
         let (d, scales) = by_peak(&found.scale, 15.0);
         let (m, lows) = by_peak(&found.low.map(|low| -low), 15.0);
-        put(weights, &found, (d, m), (&scales, &lows), out);
+        put(weights, |g, x| found.levels(g, x, TOP), (d, m), (&scales, &lows), out);
     }
 
     #[inline(always)]
     fn search(weights: &[f32; LEN], importance: &[f32; LEN], _: f32, out: &mut [u8; BYTES]) {
-        const TRIES: Tries =
-            Tries { first: -0.9, step: 0.05, count: 37, top: TOP, errors: Errors::Squared };
         let square = groups::squares(weights) / LEN as f32;
         let x = turned::<GROUP, GROUPS>(weights);
         let counts = groups::counts(&x, &turned(importance), &[square; GROUPS]);
-        let found = affine(&x, &counts, &TRIES);
+        let found = affine(&x, &counts, &FINE);
         let sums = groups::sums(&counts);
         let (mut scales, mut lows) = ([0; GROUPS], [0; GROUPS]);
         let d = search::positive(&found.scale, &sums, 15, &mut scales);
         let m = search::positive(&found.low.map(|low| -low), &sums, 15, &mut lows);
-        put(weights, &found, (d, m), (&scales, &lows), out);
+        put(weights, |g, x| found.levels(g, x, TOP), (d, m), (&scales, &lows), out);
     }
 
     #[inline(always)]
@@ -93,9 +94,9 @@ impl Packing<LEN, BYTES> for Rows {
 }
 
 #[inline(always)]
-fn put(
+pub(super) fn put(
     weights: &[f32; LEN],
-    found: &Found<GROUPS>,
+    lost: impl Fn(usize, &[f32; GROUP]) -> [u8; GROUP],
     (d, m): (f32, f32),
     (scales, lows): (&[u8; GROUPS], &[u8; GROUPS]),
     out: &mut [u8; BYTES],
@@ -111,7 +112,7 @@ fn put(
     {
         head[g] = scales[g] | lows[g] << 4;
         let step = (d * f32::from(head[g] & 15), m * f32::from(head[g] >> 4));
-        *levels = again(x, step, 3, || found.levels(g, x, TOP));
+        *levels = again(x, step, 3, || lost(g, x));
     }
     pairs::put(&levels, q);
 }

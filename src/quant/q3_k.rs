@@ -13,16 +13,16 @@
 //!
 //! Bit-exact with `quantize_row_q3_K_ref` of ggml, and by importance with `quantize_row_q3_K_impl`.
 
-use super::groups::{self, descend, turned};
+use super::groups::{self, descend, filled, symmetric, turned};
 use super::rows::{self, Packing};
 use super::simd::dispatch;
 use super::{pairs, search};
 use crate::ir::{Block, Codec, Quantizer};
 
-const LEN: usize = 256;
-const GROUP: usize = 16;
-const GROUPS: usize = LEN / GROUP;
-const BYTES: usize = LEN / 8 + LEN / 4 + 12 + 2;
+pub(super) const LEN: usize = 256;
+pub(super) const GROUP: usize = 16;
+pub(super) const GROUPS: usize = LEN / GROUP;
+pub(super) const BYTES: usize = LEN / 8 + LEN / 4 + 12 + 2;
 
 pub(super) static BLOCK: Block = Block {
     name: "q3_k",
@@ -48,34 +48,38 @@ struct Rows;
 impl Packing<LEN, BYTES> for Rows {
     const LOOKS_AT_MEAN: bool = false;
 
+    // What a weight becomes waits for the weight before it: other blocks fill the time.
+    const AT_ONCE: usize = 4;
+
     #[inline(always)]
-    fn encode(weights: &[f32; LEN], out: &mut [u8; BYTES]) {
-        let (scales, turned) = descend(&turned::<GROUP, GROUPS>(weights));
-        let levels = std::array::from_fn(|i| turned[i % GROUP][i / GROUP] as u8);
-        // A scale is NaN where squares of weights overflow; that is no peak, to ggml either.
-        let peak = |peak: f32, s: &f32| if s.abs() > peak.abs() { *s } else { peak };
-        let peak = scales.iter().fold(0.0, peak);
-        if peak == 0.0 {
-            put(weights, levels, [0; GROUPS], 0.0, out);
-            return;
+    fn encode_some(weights: &[[f32; LEN]], out: &mut [[u8; BYTES]]) {
+        let x = filled::<LEN, { Self::AT_ONCE }>(weights);
+        let (scales, turned) =
+            descend(&turned::<GROUP, { Self::AT_ONCE * GROUPS }>(x.as_flattened()));
+        for (block, (weights, out)) in weights.iter().zip(out).enumerate() {
+            let first = block * GROUPS;
+            let mut levels = [0; LEN];
+            for i in 0..LEN {
+                levels[i] = rows::byte(turned[i % GROUP][first + i / GROUP]);
+            }
+            let mut own = [0.0; GROUPS];
+            own.copy_from_slice(&scales[first..][..GROUPS]);
+            put_by_peak(weights, levels, own, out);
         }
-        let inverse = -32.0 / peak;
-        let scales = scales
-            .map(|s| (rows::nearest(inverse * s) as i8).clamp(-32, 31).wrapping_add(32) as u8);
-        put(weights, levels, scales, 1.0 / inverse, out);
     }
 
     #[inline(always)]
     fn search(weights: &[f32; LEN], importance: &[f32; LEN], _: f32, out: &mut [u8; BYTES]) {
         let square = 2.0 * groups::squares(weights) / LEN as f32;
-        let counts = search::counts(weights, importance, square);
-        let (mut levels, mut scales, mut sums) = ([0; LEN], [0.0f32; GROUPS], [0.0; GROUPS]);
-        let groups = weights.as_chunks::<GROUP>().0.iter().zip(counts.as_chunks().0);
-        let places = levels.as_chunks_mut().0.iter_mut().zip(scales.iter_mut().zip(&mut sums));
-        for ((x, counts), (levels, (scale, sum))) in groups.zip(places) {
-            *scale = search::symmetric(x, counts, 4.0, levels);
-            *sum = counts.iter().fold(0.0, |sum, count| sum + count);
+        let x = turned::<GROUP, GROUPS>(weights);
+        let counts = groups::counts(&x, &turned(importance), &[square; GROUPS]);
+        let found = symmetric(&x, &counts, 4.0);
+        let mut levels = [0; LEN];
+        let groups = weights.as_chunks::<GROUP>().0.iter().zip(levels.as_chunks_mut().0);
+        for (g, (x, levels)) in groups.enumerate() {
+            *levels = found.levels(g, x, 4.0);
         }
+        let (scales, sums) = (found.scale, groups::sums(&counts));
         // Where squares of weights overflow, a scale is NaN: ggml passes over it.
         let scales = scales.map(|s| if s.is_nan() { 0.0 } else { s });
         let mut small = [0; GROUPS];
@@ -103,7 +107,28 @@ impl Packing<LEN, BYTES> for Rows {
 }
 
 #[inline(always)]
-fn put(
+fn put_by_peak(
+    weights: &[f32; LEN],
+    levels: [u8; LEN],
+    scales: [f32; GROUPS],
+    out: &mut [u8; BYTES],
+) {
+    // A scale is NaN where squares of weights overflow; that is no peak, to ggml either.
+    let peak = |peak: f32, s: &f32| if s.abs() > peak.abs() { *s } else { peak };
+    let peak = scales.iter().fold(0.0, peak);
+    if peak == 0.0 {
+        put(weights, levels, [0; GROUPS], 0.0, out);
+        return;
+    }
+    let inverse = -32.0 / peak;
+    let scales = rows::levels(&scales, |s| {
+        (rows::nearest(inverse * s) as i8).clamp(-32, 31).wrapping_add(32) as u8
+    });
+    put(weights, levels, scales, 1.0 / inverse, out);
+}
+
+#[inline(always)]
+pub(super) fn put(
     weights: &[f32; LEN],
     mut levels: [u8; LEN],
     scales: [u8; GROUPS],
@@ -121,7 +146,7 @@ fn put(
         let step = rows::get_f16(d) * (f32::from(scale) - 32.0);
         // A group whose scale is lost keeps its levels, as in ggml.
         if step != 0.0 {
-            *levels = x.map(|x| (rows::nearest(x / step).clamp(-4, 3) + 4) as u8);
+            *levels = rows::levels(x, |x| (rows::nearest(x / step).clamp(-4, 3) + 4) as u8);
         }
     }
     high.fill(0);

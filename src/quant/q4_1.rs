@@ -10,14 +10,17 @@
 //!
 //! Bit-exact with `quantize_row_q4_1_ref` of ggml, and by importance with `quantize_row_q4_1_impl`.
 
+use super::groups::{self, Tries, affine, side_by_side};
 use super::rows::Packing;
-use super::search::{self, Affine};
 use super::simd::dispatch;
 use super::{nibbles, rows};
 use crate::ir::{Block, Codec, Quantizer};
 
-const LEN: usize = 32;
-const BYTES: usize = 4 + LEN / 2;
+pub(super) const LEN: usize = 32;
+pub(super) const BYTES: usize = 4 + LEN / 2;
+
+/// The scales that are tried where importance is known.
+const FINE: Tries = Tries::fine(15.0);
 
 pub(super) static BLOCK: Block = Block {
     name: "q4_1",
@@ -41,21 +44,30 @@ dispatch!(fn dot(bytes: &[u8], activations: &[f32]) -> f32 = rows::dot::<Rows, L
 struct Rows;
 
 impl Packing<LEN, BYTES> for Rows {
+    const AT_ONCE: usize = 16;
+
     #[inline(always)]
     fn encode(weights: &[f32; LEN], out: &mut [u8; BYTES]) {
         let (low, high) = rows::range(weights);
         let scale = (high - low) / 15.0;
         let per_unit = rows::reciprocal(scale);
         let level = |x: f32| (rows::low_byte((x - low) * per_unit + 0.5) as i8).min(15) as u8;
-        put(Affine { scale, low }, weights.map(level), out);
+        put((scale, low), rows::levels(weights, level), out);
     }
 
     #[inline(always)]
-    fn search(weights: &[f32; LEN], importance: &[f32; LEN], mean: f32, out: &mut [u8; BYTES]) {
-        let counts = search::counts(weights, importance, mean);
-        let mut levels = [0; LEN];
-        let found = search::affine(weights, &counts, 15, &mut levels);
-        put(found, levels, out);
+    fn search_some(
+        weights: &[[f32; LEN]],
+        importance: &[[f32; LEN]],
+        mean: f32,
+        out: &mut [[u8; BYTES]],
+    ) {
+        let x = side_by_side(weights);
+        let counts = groups::counts(&x, &side_by_side(importance), &[mean; Self::AT_ONCE]);
+        let found = affine(&x, &counts, &FINE);
+        for (i, (weights, out)) in weights.iter().zip(out).enumerate() {
+            put((found.scale[i], found.low[i]), found.levels(i, weights, 15.0), out);
+        }
     }
 
     #[inline(always)]
@@ -70,7 +82,7 @@ impl Packing<LEN, BYTES> for Rows {
 }
 
 #[inline(always)]
-fn put(Affine { scale, low }: Affine, levels: [u8; LEN], out: &mut [u8; BYTES]) {
+pub(super) fn put((scale, low): (f32, f32), levels: [u8; LEN], out: &mut [u8; BYTES]) {
     let [d0, d1, m0, m1, q @ ..] = out;
     [*d0, *d1] = rows::put_f16(scale);
     [*m0, *m1] = rows::put_f16(low);

@@ -10,13 +10,14 @@
 //!
 //! Bit-exact with `quantize_row_q5_0_ref` of ggml, and by importance with `quantize_row_q5_0_impl`.
 
+use super::groups::{self, side_by_side, symmetric};
 use super::rows::Packing;
 use super::simd::dispatch;
-use super::{nibbles, rows, search};
+use super::{nibbles, rows};
 use crate::ir::{Block, Codec, Quantizer};
 
-const LEN: usize = 32;
-const BYTES: usize = 2 + 4 + LEN / 2;
+pub(super) const LEN: usize = 32;
+pub(super) const BYTES: usize = 2 + 4 + LEN / 2;
 
 pub(super) static BLOCK: Block = Block {
     name: "q5_0",
@@ -40,21 +41,30 @@ dispatch!(fn dot(bytes: &[u8], activations: &[f32]) -> f32 = rows::dot::<Rows, L
 struct Rows;
 
 impl Packing<LEN, BYTES> for Rows {
+    const AT_ONCE: usize = 16;
+
     #[inline(always)]
     fn encode(weights: &[f32; LEN], out: &mut [u8; BYTES]) {
         let d = rows::signed_peak(weights) / -16.0;
         let per_unit = rows::reciprocal(d);
         // Cut off after a half is added, as ggml does: the level −16 is always there, +16 never.
         let level = |x: f32| (rows::low_byte(x * per_unit + 16.5) as i8).min(31) as u8;
-        put(d, weights.map(level), out);
+        put(d, rows::levels(weights, level), out);
     }
 
     #[inline(always)]
-    fn search(weights: &[f32; LEN], importance: &[f32; LEN], mean: f32, out: &mut [u8; BYTES]) {
-        let counts = search::counts(weights, importance, mean);
-        let mut levels = [0; LEN];
-        let d = search::symmetric(weights, &counts, 16.0, &mut levels);
-        put(d, levels, out);
+    fn search_some(
+        weights: &[[f32; LEN]],
+        importance: &[[f32; LEN]],
+        mean: f32,
+        out: &mut [[u8; BYTES]],
+    ) {
+        let x = side_by_side(weights);
+        let counts = groups::counts(&x, &side_by_side(importance), &[mean; Self::AT_ONCE]);
+        let found = symmetric(&x, &counts, 16.0);
+        for (i, (weights, out)) in weights.iter().zip(out).enumerate() {
+            put(found.scale[i], found.levels(i, weights, 16.0), out);
+        }
     }
 
     #[inline(always)]
@@ -69,7 +79,7 @@ impl Packing<LEN, BYTES> for Rows {
 }
 
 #[inline(always)]
-fn put(d: f32, levels: [u8; LEN], out: &mut [u8; BYTES]) {
+pub(super) fn put(d: f32, levels: [u8; LEN], out: &mut [u8; BYTES]) {
     let [d0, d1, h0, h1, h2, h3, q @ ..] = out;
     [*d0, *d1] = rows::put_f16(d);
     [*h0, *h1, *h2, *h3] = nibbles::put_fifth(&levels);

@@ -18,7 +18,7 @@ use super::simd::dispatch;
 use super::super_block::{self, Chosen, GROUP, LEN};
 use crate::ir::{Block, Codec, Quantizer};
 
-const BYTES: usize = 16 + LEN / 8 + LEN / 2;
+pub(super) const BYTES: usize = 16 + LEN / 8 + LEN / 2;
 
 pub(super) static BLOCK: Block = Block {
     name: "q5_k",
@@ -43,17 +43,10 @@ struct Rows;
 
 impl Packing<LEN, BYTES> for Rows {
     const LOOKS_AT_MEAN: bool = false;
-    const IN_PAIRS: bool = true;
+    const AT_ONCE: usize = super_block::AT_ONCE;
 
     #[inline(always)]
-    fn encode(weights: &[f32; LEN], out: &mut [u8; BYTES]) {
-        let mut both = [[0; BYTES]; 2];
-        Self::encode_two(&[*weights; 2], &mut both);
-        *out = both[0];
-    }
-
-    #[inline(always)]
-    fn encode_two(weights: &[[f32; LEN]; 2], out: &mut [[u8; BYTES]; 2]) {
+    fn encode_some(weights: &[[f32; LEN]], out: &mut [[u8; BYTES]]) {
         const TRIES: Tries =
             Tries { first: -0.5, step: 0.1, count: 16, top: 31.0, errors: Errors::Squared };
         let chosen = super_block::by_size(weights, &TRIES);
@@ -61,20 +54,14 @@ impl Packing<LEN, BYTES> for Rows {
     }
 
     #[inline(always)]
-    fn search(weights: &[f32; LEN], importance: &[f32; LEN], _: f32, out: &mut [u8; BYTES]) {
-        let mut both = [[0; BYTES]; 2];
-        Self::search_two(&[*weights; 2], &[*importance; 2], 0.0, &mut both);
-        *out = both[0];
-    }
-
-    #[inline(always)]
-    fn search_two(
-        weights: &[[f32; LEN]; 2],
-        importance: &[[f32; LEN]; 2],
+    fn search_some(
+        weights: &[[f32; LEN]],
+        importance: &[[f32; LEN]],
         _: f32,
-        out: &mut [[u8; BYTES]; 2],
+        out: &mut [[u8; BYTES]],
     ) {
-        let chosen = super_block::by_importance(weights, importance, 31.0);
+        const TRIES: Tries = Tries::fine(31.0);
+        let chosen = super_block::by_importance(weights, importance, &TRIES);
         out.iter_mut().zip(&chosen).for_each(|(out, chosen)| put(chosen, out));
     }
 
@@ -96,7 +83,7 @@ impl Packing<LEN, BYTES> for Rows {
 }
 
 #[inline(always)]
-fn put(chosen: &Chosen, out: &mut [u8; BYTES]) {
+pub(super) fn put(chosen: &Chosen, out: &mut [u8; BYTES]) {
     let (head, rest) = out.split_at_mut(16);
     head.copy_from_slice(&chosen.head);
     let (high, q) = rest.split_at_mut(GROUP);

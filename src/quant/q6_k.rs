@@ -14,15 +14,18 @@
 //!
 //! Bit-exact with `quantize_row_q6_K_ref` of ggml, and by importance with `quantize_row_q6_K_impl`.
 
+use super::groups::{symmetric, turned};
 use super::rows::Packing;
 use super::simd::dispatch;
 use super::{rows, search};
 use crate::ir::{Block, Codec, Quantizer};
 
-const LEN: usize = 256;
-const GROUP: usize = 16;
-const GROUPS: usize = LEN / GROUP;
-const BYTES: usize = 128 + 64 + GROUPS + 2;
+pub(super) const LEN: usize = 256;
+pub(super) const GROUP: usize = 16;
+pub(super) const GROUPS: usize = LEN / GROUP;
+/// Levels lie from −32 to 31.
+const HALF: f32 = 32.0;
+pub(super) const BYTES: usize = 128 + 64 + GROUPS + 2;
 
 pub(super) static BLOCK: Block = Block {
     name: "q6_k",
@@ -86,12 +89,8 @@ impl Packing<LEN, BYTES> for Rows {
 
 #[inline(always)]
 fn encode_counted(weights: &[f32; LEN], counts: &[f32; LEN], out: &mut [u8; BYTES]) {
-    let (mut levels, mut scales) = ([0u8; LEN], [0.0f32; GROUPS]);
-    let groups = weights.as_chunks::<GROUP>().0.iter().zip(counts.as_chunks().0);
-    let places = levels.as_chunks_mut().0.iter_mut().zip(&mut scales);
-    for ((weights, counts), (levels, scale)) in groups.zip(places) {
-        *scale = search::symmetric(weights, counts, 32.0, levels);
-    }
+    let found = symmetric(&turned::<GROUP, GROUPS>(weights), &turned(counts), HALF);
+    let scales = found.scale;
     // A scale is NaN where squares of weights overflow; that is no peak, to ggml either.
     let peak = scales.iter().fold(0.0f32, |peak, s| if s.abs() > peak.abs() { *s } else { peak });
     if peak.abs() < search::ZERO_MAX {
@@ -101,20 +100,22 @@ fn encode_counted(weights: &[f32; LEN], counts: &[f32; LEN], out: &mut [u8; BYTE
     let inverse = -128.0 / peak;
     let d = rows::put_f16(1.0 / inverse);
     let scales = scales.map(|scale| rows::nearest(inverse * scale).min(127) as i8);
-    for ((weights, levels), scale) in
-        weights.as_chunks::<GROUP>().0.iter().zip(levels.as_chunks_mut::<GROUP>().0).zip(scales)
-    {
-        let step = rows::get_f16(d) * f32::from(scale);
+    let mut levels = [0; LEN];
+    let groups = weights.as_chunks::<GROUP>().0.iter().zip(levels.as_chunks_mut().0);
+    for (g, (x, levels)) in groups.enumerate() {
+        let step = rows::get_f16(d) * f32::from(scales[g]);
         // A group whose scale is lost keeps its levels, as in ggml.
-        if step != 0.0 {
-            *levels = weights.map(|x| (rows::nearest(x / step).clamp(-32, 31) + 32) as u8);
-        }
+        *levels = if step == 0.0 {
+            found.levels(g, x, HALF)
+        } else {
+            rows::levels(x, |x| (rows::nearest(x / step).clamp(-32, 31) + 32) as u8)
+        };
     }
     put(&levels, &scales, d, out);
 }
 
 #[inline(always)]
-fn put(levels: &[u8; LEN], scales: &[i8; GROUPS], d: [u8; 2], out: &mut [u8; BYTES]) {
+pub(super) fn put(levels: &[u8; LEN], scales: &[i8; GROUPS], d: [u8; 2], out: &mut [u8; BYTES]) {
     let (low, rest) = out.split_at_mut(128);
     let (high, rest) = rest.split_at_mut(64);
     let halves = low.chunks_exact_mut(64).zip(high.chunks_exact_mut(32));

@@ -14,8 +14,8 @@ use super::rows::Packing;
 use super::simd::dispatch;
 use crate::ir::{Block, Codec, Quantizer};
 
-const LEN: usize = 32;
-const BYTES: usize = 2 + LEN;
+pub(super) const LEN: usize = 32;
+pub(super) const BYTES: usize = 2 + LEN;
 
 pub(super) static BLOCK: Block = Block {
     name: "q8_0",
@@ -45,12 +45,8 @@ impl Packing<LEN, BYTES> for Rows {
     fn encode(weights: &[f32; LEN], out: &mut [u8; BYTES]) {
         let d = rows::peak(weights) / 127.0;
         let per_unit = rows::reciprocal(d);
-        let [d0, d1, q @ ..] = out;
-        [*d0, *d1] = rows::put_f16(d);
-        for (q, x) in q.iter_mut().zip(weights) {
-            // ggml rounds halves away from zero, before `d` loses bits to f16.
-            *q = rows::low_byte((x * per_unit).round());
-        }
+        // ggml rounds halves away from zero, before `d` loses bits to f16.
+        put(d, rows::levels(weights, |x| rows::low_byte_of_nearest(x * per_unit)), out);
     }
 
     #[inline(always)]
@@ -66,6 +62,13 @@ impl Packing<LEN, BYTES> for Rows {
             *x = d * f32::from(*q as i8);
         }
     }
+}
+
+#[inline(always)]
+pub(super) fn put(d: f32, levels: [u8; LEN], out: &mut [u8; BYTES]) {
+    let [d0, d1, q @ ..] = out;
+    [*d0, *d1] = rows::put_f16(d);
+    *q = levels;
 }
 
 /// Half a step by rounding, and up to 127 steps, each off by what d lost to f16, 2⁻¹¹ of it: 0.57

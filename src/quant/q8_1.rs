@@ -49,7 +49,7 @@ fn pack_blocks(weights: &[f32], _: usize, _: Option<&[f32]>, out: &mut [u8]) {
 fn encode(weights: &[f32; LEN], out: &mut [u8; BYTES]) {
     let d = rows::peak(weights) / 127.0;
     let per_unit = rows::reciprocal(d);
-    let levels = weights.map(|x| rows::low_byte((x * per_unit).round()) as i8);
+    let levels = weights.map(|x| rows::low_byte_of_nearest(x * per_unit) as i8);
     let sum: i32 = levels.iter().copied().map(i32::from).sum();
     let [d0, d1, s0, s1, q @ ..] = out;
     [*d0, *d1] = rows::put_f16(d);

@@ -1,6 +1,6 @@
 //! The loops that all packings share: blocks decoded, multiplied, rounded.
 
-use half::f16;
+use std::slice::{from_mut, from_ref};
 
 /// The partial sums of a dot product: product `i` goes to sum `i % LANES`, whatever the machine.
 pub(crate) const LANES: usize = 32;
@@ -32,31 +32,41 @@ pub(super) trait Packing<const LEN: usize, const BYTES: usize> {
     /// Whether [`search`](Self::search) needs the mean square, which takes as long as a short search.
     const LOOKS_AT_MEAN: bool = true;
 
-    /// Chooses scale and levels from the weights alone.
-    fn encode(weights: &[f32; LEN], out: &mut [u8; BYTES]);
+    /// Blocks that are taken together, where several fill the registers better than one.
+    const AT_ONCE: usize = 1;
 
-    /// Chooses them by the importance of the weights' columns; `mean` is the mean square of the row.
-    fn search(weights: &[f32; LEN], importance: &[f32; LEN], mean: f32, out: &mut [u8; BYTES]);
-
-    /// Whether blocks are to be taken by twos: those of few groups fill the registers only together.
-    const IN_PAIRS: bool = false;
-
-    /// As [`encode`](Self::encode), of two blocks.
+    /// Chooses scale and levels from the weights alone. A packing has this or
+    /// [`encode_some`](Self::encode_some).
     #[inline(always)]
-    fn encode_two(weights: &[[f32; LEN]; 2], out: &mut [[u8; BYTES]; 2]) {
-        weights.iter().zip(out).for_each(|(weights, out)| Self::encode(weights, out));
+    fn encode(weights: &[f32; LEN], out: &mut [u8; BYTES]) {
+        Self::encode_some(from_ref(weights), from_mut(out));
     }
 
-    /// As [`search`](Self::search), of two blocks of a row.
+    /// Chooses them by the importance of the weights' columns; `mean` is the mean square of the row.
+    /// A packing has this or [`search_some`](Self::search_some).
     #[inline(always)]
-    fn search_two(
-        weights: &[[f32; LEN]; 2],
-        importance: &[[f32; LEN]; 2],
+    fn search(weights: &[f32; LEN], importance: &[f32; LEN], mean: f32, out: &mut [u8; BYTES]) {
+        Self::search_some(from_ref(weights), from_ref(importance), mean, from_mut(out));
+    }
+
+    /// As [`encode`](Self::encode), of up to [`AT_ONCE`](Self::AT_ONCE) blocks.
+    #[inline(always)]
+    fn encode_some(weights: &[[f32; LEN]], out: &mut [[u8; BYTES]]) {
+        for (weights, out) in weights.iter().zip(out) {
+            Self::encode(weights, out);
+        }
+    }
+
+    /// As [`search`](Self::search), of up to [`AT_ONCE`](Self::AT_ONCE) blocks of a row.
+    #[inline(always)]
+    fn search_some(
+        weights: &[[f32; LEN]],
+        importance: &[[f32; LEN]],
         mean: f32,
-        out: &mut [[u8; BYTES]; 2],
+        out: &mut [[u8; BYTES]],
     ) {
-        for (i, out) in out.iter_mut().enumerate() {
-            Self::search(&weights[i], &importance[i], mean, out);
+        for ((weights, importance), out) in weights.iter().zip(importance).zip(out) {
+            Self::search(weights, importance, mean, out);
         }
     }
 
@@ -74,13 +84,9 @@ pub(super) fn pack<P: Packing<LEN, BYTES>, const LEN: usize, const BYTES: usize>
 ) {
     debug_assert_eq!(weights.len() / LEN * BYTES, out.len());
     let Some(importance) = importance else {
-        let (pairs, last) = in_pairs::<P, LEN, BYTES>(weights.as_chunks().0);
-        let (out_pairs, out_last) = in_pairs_mut::<P, LEN, BYTES>(out.as_chunks_mut().0);
-        for (weights, out) in pairs.iter().zip(out_pairs) {
-            P::encode_two(weights, out);
-        }
-        for (weights, out) in last.iter().zip(out_last) {
-            P::encode(weights, out);
+        let blocks = weights.as_chunks().0.chunks(P::AT_ONCE);
+        for (weights, out) in blocks.zip(out.as_chunks_mut().0.chunks_mut(P::AT_ONCE)) {
+            P::encode_some(weights, out);
         }
         return;
     };
@@ -88,37 +94,18 @@ pub(super) fn pack<P: Packing<LEN, BYTES>, const LEN: usize, const BYTES: usize>
     if columns < LEN {
         return;
     }
-    let (importance_pairs, importance_last) = in_pairs::<P, LEN, BYTES>(importance.as_chunks().0);
     let rows = weights.chunks_exact(columns).zip(out.chunks_exact_mut(columns / LEN * BYTES));
     for (row, out) in rows {
         // One after the other, as ggml adds: the sum must have the same bits.
         let square = |row: &[f32]| row.iter().fold(0.0, |sum: f32, x| sum + x * x);
         let mean_square = if P::LOOKS_AT_MEAN { square(row) / columns as f32 } else { 0.0 };
-        let (pairs, last) = in_pairs::<P, LEN, BYTES>(row.as_chunks().0);
-        let (out_pairs, out_last) = in_pairs_mut::<P, LEN, BYTES>(out.as_chunks_mut().0);
-        for ((weights, importance), out) in pairs.iter().zip(importance_pairs).zip(out_pairs) {
-            P::search_two(weights, importance, mean_square, out);
-        }
-        for ((weights, importance), out) in last.iter().zip(importance_last).zip(out_last) {
-            P::search(weights, importance, mean_square, out);
+        let blocks = row.as_chunks().0.chunks(P::AT_ONCE);
+        let blocks = blocks.zip(importance.as_chunks().0.chunks(P::AT_ONCE));
+        for ((weights, importance), out) in blocks.zip(out.as_chunks_mut().0.chunks_mut(P::AT_ONCE))
+        {
+            P::search_some(weights, importance, mean_square, out);
         }
     }
-}
-
-/// The blocks that are taken by twos, and those that are taken alone.
-#[inline(always)]
-fn in_pairs<P: Packing<LEN, BYTES>, const LEN: usize, const BYTES: usize>(
-    blocks: &[[f32; LEN]],
-) -> (&[[[f32; LEN]; 2]], &[[f32; LEN]]) {
-    if P::IN_PAIRS { blocks.as_chunks() } else { (&[], blocks) }
-}
-
-/// The bytes of the same.
-#[inline(always)]
-fn in_pairs_mut<P: Packing<LEN, BYTES>, const LEN: usize, const BYTES: usize>(
-    blocks: &mut [[u8; BYTES]],
-) -> (&mut [[[u8; BYTES]; 2]], &mut [[u8; BYTES]]) {
-    if P::IN_PAIRS { blocks.as_chunks_mut() } else { (&mut [], blocks) }
 }
 
 /// Decodes whole blocks.
@@ -218,7 +205,19 @@ pub(super) fn get_f16(bytes: [u8; 2]) -> f32 {
 /// Rounded to binary16, to nearest, ties to even, little-endian.
 #[inline(always)]
 pub(super) fn put_f16(x: f32) -> [u8; 2] {
-    f16::from_f32(x).to_le_bytes()
+    const LEAST_NORMAL: u32 = (127 - 14) << 23;
+    const INFINITY: u32 = 0x7c00;
+    let bits = x.to_bits();
+    let (sign, magnitude) = (bits >> 16 & 0x8000, bits & 0x7fff_ffff);
+    // The last place of one half is that of the subnormal binary16s: adding it rounds to them.
+    let subnormal = (f32::from_bits(magnitude) + 0.5).to_bits() & 0xffff;
+    let even = magnitude >> 13 & 1;
+    let normal =
+        (magnitude.wrapping_sub(112 << 23).wrapping_add(0x0fff + even) >> 13).min(INFINITY);
+    let half = if magnitude < LEAST_NORMAL { subnormal } else { normal };
+    let half =
+        if magnitude > 0xff << 23 { INFINITY | 0x0200 | magnitude >> 13 & 0x03ff } else { half };
+    ((sign | half) as u16).to_le_bytes()
 }
 
 /// The largest magnitude; 0 if all are zero. The order of magnitudes is that of their bits.
@@ -230,9 +229,27 @@ pub(super) fn peak(weights: &[f32]) -> f32 {
 /// The first weight of the largest magnitude, with its sign; +0 if all are zero.
 #[inline(always)]
 pub(super) fn signed_peak(weights: &[f32]) -> f32 {
-    let peak = peak(weights);
-    let first = weights.iter().find(|x| x.abs() == peak);
-    if peak == 0.0 { 0.0 } else { first.copied().unwrap_or(peak) }
+    const SIGN: i32 = i32::MIN;
+    let (mut above, mut below) = ([0; 16], [0; 16]);
+    let (lanes, left) = weights.as_chunks::<16>();
+    for x in lanes {
+        for i in 0..16 {
+            let bits = x[i].to_bits() as i32;
+            above[i] = above[i].max(bits);
+            below[i] = below[i].max(bits ^ SIGN);
+        }
+    }
+    for (i, x) in left.iter().enumerate() {
+        above[i] = above[i].max(x.to_bits() as i32);
+        below[i] = below[i].max(x.to_bits() as i32 ^ SIGN);
+    }
+    let most = |lanes: [i32; 16]| lanes.into_iter().fold(0, i32::max);
+    let (above, below) = (most(above), most(below));
+    if above == below && above != 0 {
+        let first = weights.iter().find(|x| x.to_bits() as i32 & !SIGN == above);
+        return first.copied().unwrap_or(f32::NAN);
+    }
+    f32::from_bits(if above < below { below ^ SIGN } else { above } as u32)
 }
 
 /// The least and the greatest weight; of zeros of both signs, the first.
@@ -262,23 +279,59 @@ pub(super) fn reciprocal(d: f32) -> f32 {
     if d == 0.0 { 0.0 } else { 1.0 / d }
 }
 
-/// The low byte of a float cut to an integer. What does not fit in 32 bits gives 0, the low byte
-/// of the 0x80000000 that x86 answers: ggml's bytes for weights near the end of the range.
+/// The level of each weight. Not `map`, which is compiled for what every processor has.
+#[inline(always)]
+pub(super) fn levels<const N: usize>(x: &[f32; N], level: impl Fn(f32) -> u8) -> [u8; N] {
+    let mut levels = [0; N];
+    for i in 0..N {
+        levels[i] = level(x[i]);
+    }
+    levels
+}
+
+/// The last place of numbers from 2²³ on is 1: adding this rounds what is below 2²² to an integer,
+/// ties to even, which then lies in the last bits.
+pub(super) const LAST_PLACE_1: f32 = 12_582_912.0;
+
+/// The low byte of an integer that is written as a float, within ±2²².
+///
+/// Not `as`: what saturates is computed number by number on x86.
+#[inline(always)]
+pub(super) fn byte(x: f32) -> u8 {
+    (x + LAST_PLACE_1).to_bits() as u8
+}
+
+/// A number of no less than zero cut to an integer: its low byte. Levels lie below 2²²; what does
+/// not is infinite, and gives 0, the low byte of the 0x80000000 that x86 answers: ggml's bytes for
+/// weights near the end of the range.
 #[inline(always)]
 pub(super) fn low_byte(x: f32) -> u8 {
-    if x < 2_147_483_648.0 { x as i32 as u8 } else { 0 }
+    let nearest = (x + LAST_PLACE_1) - LAST_PLACE_1;
+    let floor = if nearest > x { nearest - 1.0 } else { nearest };
+    if x < 4_194_304.0 { byte(floor) } else { 0 }
+}
+
+/// As [`low_byte`], of the nearest integer, halves away from zero.
+#[inline(always)]
+pub(super) fn low_byte_of_nearest(x: f32) -> u8 {
+    let nearest = (x + LAST_PLACE_1) - LAST_PLACE_1;
+    let left = x - nearest;
+    let away = if x > 0.0 && left == 0.5 { 1.0 } else { 0.0 };
+    let away = if x < 0.0 && left == -0.5 { -1.0 } else { away };
+    if x.abs() < 4_194_304.0 { byte(nearest + away) } else { 0 }
 }
 
 /// The nearest integer, ties to even, by the bits of a sum whose last place is 1: ggml's way,
 /// which differs from `round_ties_even` in what it makes of values beyond ±2²².
 #[inline(always)]
 pub(super) fn nearest(x: f32) -> i32 {
-    const LAST_PLACE_1: f32 = 12_582_912.0;
     ((x + LAST_PLACE_1).to_bits() & 0x007f_ffff) as i32 - 0x0040_0000
 }
 
 #[cfg(test)]
 mod tests {
+    use half::f16;
+
     use super::*;
 
     #[test]
@@ -294,6 +347,35 @@ mod tests {
     fn integers_are_nearest_and_ties_even() {
         let rounded = [-2.5, -1.5, -0.5, 0.4, 0.5, 1.5, 2.5001].map(nearest);
         assert_eq!(rounded, [-2, -2, 0, 0, 0, 2, 3]);
+    }
+
+    #[test]
+    fn levels_are_cut_as_integers_are() {
+        for i in 0..4096u16 {
+            let x = f32::from(i) / 16.0;
+            assert_eq!(low_byte(x), x as i32 as u8, "{x}");
+            for x in [x, -x, x.next_down(), -x.next_up()] {
+                assert_eq!(low_byte_of_nearest(x), x.round() as i32 as u8, "{x}");
+            }
+        }
+        for x in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert_eq!((low_byte(x), low_byte_of_nearest(x)), (0, 0), "{x}");
+        }
+    }
+
+    #[test]
+    fn binary16s_are_rounded_as_by_half() {
+        for half in 0..=u16::MAX {
+            let near = f16::from_bits(half).to_f32().to_bits();
+            for bits in [0, 1, 0x0fff, 0x1000, 0x1001, 0x1fff].map(|more| near.wrapping_add(more)) {
+                let x = f32::from_bits(bits);
+                assert_eq!(put_f16(x), f16::from_f32_const(x).to_le_bytes(), "{x} {bits:#x}");
+            }
+        }
+        for i in 0..1u32 << 16 {
+            let x = f32::from_bits(i << 16 | i.wrapping_mul(40503) & 0xffff);
+            assert_eq!(put_f16(x), f16::from_f32_const(x).to_le_bytes(), "{x}");
+        }
     }
 
     #[test]
@@ -314,5 +396,8 @@ mod tests {
         assert_eq!(signs(0.0, -0.0), (false, false));
         assert_eq!(signed_peak(&[-0.0]).to_bits(), 0);
         assert_eq!(signed_peak(&[1.0, -2.0, 2.0]), -2.0);
+        assert_eq!(signed_peak(&[1.0, 2.0, -2.0]), 2.0);
+        assert_eq!(signed_peak(&[3.0, 2.0, -2.0]), 3.0);
+        assert_eq!(signed_peak(&[1.0, 2.0, -3.0]), -3.0);
     }
 }

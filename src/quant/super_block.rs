@@ -12,7 +12,7 @@
 
 use std::array::from_fn;
 
-use super::groups::{self, Tries, affine, again, by_peak, turned};
+use super::groups::{self, Tries, affine, again, by_peak, filled, turned};
 use super::{rows, search};
 
 pub(super) const LEN: usize = 256;
@@ -26,17 +26,14 @@ pub(super) struct Chosen {
     pub(super) levels: [u8; LEN],
 }
 
-/// The scales that are tried where importance is known.
-const fn fine(top: f32) -> Tries {
-    Tries { first: -0.9, step: 0.05, count: 37, top, errors: groups::Errors::Squared }
-}
-
-/// Groups that are searched at once: those of two blocks, for the sake of wide registers.
-const LANES: usize = 2 * GROUPS;
+/// Blocks that are searched at once, for the sake of wide registers.
+pub(super) const AT_ONCE: usize = 2;
+const LANES: usize = AT_ONCE * GROUPS;
 
 /// Chooses by the weights alone; large ones count for more.
 #[inline(always)]
-pub(super) fn by_size(weights: &[[f32; LEN]; 2], tries: &Tries) -> [Chosen; 2] {
+pub(super) fn by_size(weights: &[[f32; LEN]], tries: &Tries) -> [Chosen; AT_ONCE] {
+    let weights = &filled(weights);
     let x = turned::<GROUP, LANES>(weights.as_flattened());
     let squares =
         x.iter().fold([0.0; LANES], |sums: [f32; LANES], x| from_fn(|g| sums[g] + x[g] * x[g]));
@@ -54,15 +51,16 @@ pub(super) fn by_size(weights: &[[f32; LEN]; 2], tries: &Tries) -> [Chosen; 2] {
 /// Chooses by the importance of the weights' columns.
 #[inline(always)]
 pub(super) fn by_importance(
-    weights: &[[f32; LEN]; 2],
-    importance: &[[f32; LEN]; 2],
-    top: f32,
-) -> [Chosen; 2] {
+    weights: &[[f32; LEN]],
+    importance: &[[f32; LEN]],
+    tries: &Tries,
+) -> [Chosen; AT_ONCE] {
+    let (weights, importance) = (&filled(weights), filled::<LEN, AT_ONCE>(importance));
     let squares = weights.each_ref().map(|x| 2.0 * groups::squares(x) / LEN as f32);
     let x = turned::<GROUP, LANES>(weights.as_flattened());
     let importance = turned(importance.as_flattened());
     let counts = groups::counts(&x, &importance, &from_fn(|g| squares[g / GROUPS]));
-    let found = affine(&x, &counts, &fine(top));
+    let found = affine(&x, &counts, tries);
     let sums = groups::sums(&counts);
     from_fn(|block| {
         let (mut scales, mut lows) = ([0; GROUPS], [0; GROUPS]);
@@ -70,7 +68,7 @@ pub(super) fn by_importance(
         let sums = half(&sums, block);
         let d = search::positive(&scale, &sums, 63, &mut scales);
         let m = search::positive(&low.map(|low| -low), &sums, 63, &mut lows);
-        finish(weights, block, &found, head(d, m, &scales, &lows), top)
+        finish(weights, block, &found, head(d, m, &scales, &lows), tries.top)
     })
 }
 
@@ -82,7 +80,7 @@ fn half(of: &[f32; LANES], block: usize) -> [f32; GROUPS] {
 
 #[inline(always)]
 fn finish(
-    weights: &[[f32; LEN]; 2],
+    weights: &[[f32; LEN]; AT_ONCE],
     block: usize,
     found: &groups::Found<LANES>,
     head: [u8; HEAD],
@@ -98,7 +96,7 @@ fn finish(
 }
 
 #[inline(always)]
-fn head(d: f32, m: f32, scales: &[u8; GROUPS], lows: &[u8; GROUPS]) -> [u8; HEAD] {
+pub(super) fn head(d: f32, m: f32, scales: &[u8; GROUPS], lows: &[u8; GROUPS]) -> [u8; HEAD] {
     let mut head = [0; HEAD];
     let [d0, d1, m0, m1, packed @ ..] = &mut head;
     [*d0, *d1] = rows::put_f16(d);

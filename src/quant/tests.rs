@@ -15,13 +15,18 @@ fn floats(path: &Path) -> Vec<f32> {
     bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
 }
 
-fn pack(of: &Quantizer, weights: &[f32], columns: usize, importance: Option<&[f32]>) -> Vec<u8> {
+pub(super) fn pack(
+    of: &Quantizer,
+    weights: &[f32],
+    columns: usize,
+    importance: Option<&[f32]>,
+) -> Vec<u8> {
     let mut out = vec![0xee; weights.len() / of.block.len * of.block.bytes];
     (of.pack)(weights, columns, importance, &mut out);
     out
 }
 
-fn decode(block: &Block, bytes: &[u8]) -> Vec<f32> {
+pub(super) fn decode(block: &Block, bytes: &[u8]) -> Vec<f32> {
     let mut weights = vec![f32::NAN; bytes.len() / block.bytes * block.len];
     (codec(block).decode)(bytes, &mut weights);
     weights
@@ -32,7 +37,7 @@ fn codec(block: &Block) -> Codec {
 }
 
 /// A Gaussian row, from a generator that is the same everywhere.
-fn gaussian(len: usize, mut seed: u64) -> Vec<f32> {
+pub(super) fn gaussian(len: usize, mut seed: u64) -> Vec<f32> {
     let mut uniform = || {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (seed >> 40) as f32 / (1 << 24) as f32
@@ -241,7 +246,7 @@ fn plain_dot_products_agree_on_every_instruction_set() {
 fn what_is_no_number_does_not_panic() {
     let weird = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN_POSITIVE, -0.0];
     let weights: Vec<f32> = weird.iter().copied().cycle().take(512).collect();
-    for quantizer in QUANTIZERS {
+    for quantizer in QUANTIZERS.iter().chain(BEST_QUANTIZERS) {
         let packed = pack(quantizer, &weights, 256, None);
         assert_eq!(decode(quantizer.block, &packed).len(), 512);
         let packed = pack(quantizer, &weights, 256, Some(&weights[..256]));
@@ -253,7 +258,7 @@ fn what_is_no_number_does_not_panic() {
 }
 
 /// The largest error in each block as a part of what the packing may have.
-fn parts_of_bound(block: &Block, weights: &[f32], decoded: &[f32]) -> Vec<f32> {
+pub(super) fn parts_of_bound(block: &Block, weights: &[f32], decoded: &[f32]) -> Vec<f32> {
     let blocks = weights.chunks(block.len).zip(decoded.chunks(block.len));
     let part = |(weights, decoded): (&[f32], &[f32])| {
         let errors = weights.iter().zip(decoded).map(|(w, x)| (w - x).abs());
@@ -264,7 +269,7 @@ fn parts_of_bound(block: &Block, weights: &[f32], decoded: &[f32]) -> Vec<f32> {
 
 #[test]
 fn encodings_keep_their_error_bound() {
-    for quantizer in QUANTIZERS {
+    for quantizer in QUANTIZERS.iter().chain(BEST_QUANTIZERS) {
         let block = quantizer.block;
         for seed in 0..60 {
             let spread = (seed % 4) as f32 / 2.0;

@@ -4,6 +4,7 @@
 pub mod gguf;
 pub mod hub;
 pub mod imatrix;
+pub mod onnx;
 pub mod safetensors;
 pub mod tokenizer;
 mod tokenizer_beside;
@@ -77,6 +78,10 @@ pub(crate) fn unknown(source: &dyn Source) -> Result<&'static Format> {
     let extension = name.rsplit_once('.').map(|(_, extension)| extension);
     let claimed = extension.and_then(|e| FORMATS.iter().find(|f| f.extensions.contains(&e)));
     let head = head(&*source.open(name)?)?;
+    // Many formats are zip archives: the one that the name claims says what is missing in it.
+    if let Some(format) = claimed.filter(|_| head.starts_with(b"PK")) {
+        return Ok(format);
+    }
     let foreign =
         FOREIGN.iter().find(|(at, bytes, _)| head.get(*at..).is_some_and(|h| h.starts_with(bytes)));
     if let Some((_, _, what)) = foreign {
@@ -86,10 +91,7 @@ pub(crate) fn unknown(source: &dyn Source) -> Result<&'static Format> {
     if let Some((_, what)) = MISTAKEN.iter().find(|(bytes, _)| head.starts_with(bytes)) {
         return Err(Error::malformed(format!("this is {what}")).at(source.label()));
     }
-    if matches!(
-        extension,
-        Some("onnx" | "pb" | "tflite" | "keras" | "h5" | "npz" | "npy" | "index")
-    ) {
+    if matches!(extension, Some("pb" | "tflite" | "keras" | "h5" | "npz" | "npy" | "index")) {
         let text = format!("a .{} file: not read by this version", extension.unwrap_or_default());
         return Err(Error::unsupported(text).at(source.label()));
     }

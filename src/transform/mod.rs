@@ -1,5 +1,8 @@
-//! Model → Model: what the user asks to leave out and to keep.
+//! Model → Model: what the user asks to leave out and to keep, and graphs of operators: their
+//! types, and the weights that they hold.
 
+mod graph;
 mod select;
 
+pub use graph::{Constants, Narrow, narrow, weights};
 pub use select::{Selection, select};

@@ -138,6 +138,7 @@ impl<'a> Work<'a> {
         match part {
             Part::Bytes(bytes) => Self::Bytes(bytes),
             Part::Copy(blob) => Self::span(blob, 0, blob.size()),
+            Part::Slice(blob, at) => Self::span(blob, at.start, at.end - at.start),
             // Known when all else is written: see `Run::state_sums`.
             Part::Sum { .. } => Self::Bytes(&[]),
             Part::Tensor { tensor, .. } => match tensor.place() {
@@ -222,7 +223,7 @@ impl<'a> Run<'a> {
             for (offset, part) in &plan.parts {
                 let name = match part {
                     Part::Tensor { name, .. } => Some(name.as_str()),
-                    Part::Bytes(_) | Part::Copy(_) | Part::Sum { .. } => None,
+                    Part::Bytes(_) | Part::Copy(_) | Part::Slice(..) | Part::Sum { .. } => None,
                 };
                 let summed = sums.contains(offset);
                 let work = Work::of(part, chunk_bytes);
@@ -334,7 +335,7 @@ impl<'a> Run<'a> {
 fn summed_from((_, part): &(u64, Part)) -> Option<u64> {
     match part {
         Part::Sum { of, .. } => Some(of.start),
-        Part::Bytes(_) | Part::Tensor { .. } | Part::Copy(_) => None,
+        Part::Bytes(_) | Part::Tensor { .. } | Part::Copy(_) | Part::Slice(..) => None,
     }
 }
 

@@ -45,6 +45,8 @@ pub enum Part {
     },
     /// A whole file of the input, as it is.
     Copy(Arc<Blob>),
+    /// A piece of a file of the input, as it is.
+    Slice(Arc<Blob>, Range<u64>),
     /// A checksum of what another part writes, little-endian; known when all else is written.
     Sum {
         /// The bytes of the file that are summed: those of one other part.
@@ -99,7 +101,7 @@ impl Layout {
         let blobs = parts.flat_map(|(_, part)| match part {
             Part::Bytes(_) | Part::Sum { .. } => Vec::new(),
             Part::Tensor { tensor, .. } => tensor.blobs(),
-            Part::Copy(blob) => vec![blob],
+            Part::Copy(blob) | Part::Slice(blob, _) => vec![blob],
         });
         blobs.filter(|blob| seen.insert(Arc::as_ptr(blob))).cloned().collect()
     }
@@ -168,6 +170,11 @@ impl FilePlan {
                     fields["kind"] = "copy".into();
                     fields["source"] = blob.name().into();
                 }
+                Part::Slice(blob, range) => {
+                    fields["kind"] = "copy".into();
+                    fields["source"] = blob.name().into();
+                    fields["of"] = json!([range.start, range.end]);
+                }
                 Part::Sum { of, .. } => {
                     fields["kind"] = "checksum".into();
                     fields["of"] = json!([of.start, of.end]);
@@ -194,6 +201,7 @@ impl Part {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::Tensor { tensor, .. } => tensor.bytes(),
             Self::Copy(blob) => blob.size(),
+            Self::Slice(_, range) => range.end - range.start,
             Self::Sum { kind, .. } => kind.bytes(),
         }
     }
@@ -208,7 +216,7 @@ impl Part {
         match self {
             Self::Bytes(bytes) => format!("a header of {} bytes", bytes.len()),
             Self::Tensor { name, .. } => format!("tensor '{name}'"),
-            Self::Copy(blob) => format!("a copy of {}", blob.name()),
+            Self::Copy(blob) | Self::Slice(blob, _) => format!("a copy of {}", blob.name()),
             Self::Sum { of, .. } => format!("the checksum of {:#x}..{:#x}", of.start, of.end),
         }
     }
@@ -223,6 +231,7 @@ impl fmt::Display for Layout {
                 let line = match part {
                     Part::Bytes(_) => "header".to_owned(),
                     Part::Copy(blob) => format!("copy of {}", blob.name()),
+                    Part::Slice(blob, at) => format!("copy of {}@{:#x}", blob.name(), at.start),
                     Part::Sum { of, .. } => format!("checksum of {:#x}..{:#x}", of.start, of.end),
                     Part::Tensor { name, tensor: t } => {
                         format!("{name} {} {} = {}", t.dtype(), t.shape(), recipe(t))

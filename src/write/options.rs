@@ -22,6 +22,8 @@ pub struct WriteOptions {
     pub edits: Edits,
     /// Everything but the tensors.
     pub vocab_only: bool,
+    /// Weights in a file beside the model, for formats that have both ways.
+    pub external_data: bool,
 }
 
 impl WriteOptions {

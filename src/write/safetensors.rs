@@ -52,6 +52,11 @@ fn dtype(dtype: DType) -> Result<Dtype> {
         DType::BF16 => Dtype::Bf16,
         DType::F8E4M3 => Dtype::F8E4M3,
         DType::F8E5M2 => Dtype::F8E5M2,
+        DType::F8E4M3Fnuz => Dtype::F8E4M3Fnuz,
+        DType::F8E5M2Fnuz => Dtype::F8E5M2Fnuz,
+        DType::F8E8M0 => Dtype::F8E8M0,
+        DType::F4E2M1 => Dtype::F4,
+        DType::C64 => Dtype::C64,
         DType::I64 => Dtype::I64,
         DType::I32 => Dtype::I32,
         DType::I16 => Dtype::I16,
@@ -65,5 +70,11 @@ fn dtype(dtype: DType) -> Result<Dtype> {
             let text = format!("safetensors has no packing {}; give --type", block.name);
             return Err(Error::unsupported(text));
         }
+        DType::C128 | DType::F6E2M3 | DType::F6E3M2 => return Err(lacks(dtype)),
+        DType::I4 | DType::U4 | DType::I2 | DType::U2 => return Err(lacks(dtype)),
     })
+}
+
+fn lacks(dtype: DType) -> Error {
+    Error::unsupported(format!("safetensors has no type {dtype}; --exclude the tensor"))
 }

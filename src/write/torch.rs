@@ -85,6 +85,9 @@ fn dtype(dtype: DType) -> Result<Dtype> {
         DType::BF16 => Dtype::Bf16,
         DType::F8E4M3 => Dtype::F8E4M3Fn,
         DType::F8E5M2 => Dtype::F8E5M2,
+        DType::F8E4M3Fnuz => Dtype::F8E4M3Fnuz,
+        DType::F8E5M2Fnuz => Dtype::F8E5M2Fnuz,
+        DType::F8E8M0 => Dtype::F8E8M0Fnu,
         DType::I64 => Dtype::I64,
         DType::I32 => Dtype::I32,
         DType::I16 => Dtype::I16,
@@ -96,6 +99,10 @@ fn dtype(dtype: DType) -> Result<Dtype> {
         DType::Bool => Dtype::Bool,
         DType::Packed(block) => {
             let text = format!("PyTorch has no packing {}; give --type", block.name);
+            return Err(Error::unsupported(text));
+        }
+        lacking => {
+            let text = format!("PyTorch files have no {lacking}; --exclude the tensor");
             return Err(Error::unsupported(text));
         }
     })

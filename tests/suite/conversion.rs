@@ -3,11 +3,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use half::bf16;
 
 use crate::edit::{Gguf, Safetensors, Tensors};
-use crate::program::{Dir, architectures, fixture, json, read, remold, tiny};
+use crate::program::{BINARY, Dir, architectures, finish, fixture, json, read, remold, tiny};
 
 #[rustfmt::skip]
 pub(crate) const TYPES: &[&str] = &[
@@ -313,4 +314,32 @@ fn there_and_back() {
         assert!(json(back.join("config.json"))["num_hidden_layers"].is_u64());
         fs::remove_dir_all(back).expect("removed");
     }
+}
+
+/// The same by other ways: in parts, aligned to more, by a directory of shards.
+#[test]
+fn there_and_back_by_other_ways() {
+    let ways: [&[&str]; 3] = [
+        &[],
+        &["--split-max-tensors", "5", "--set", "general.alignment=256"],
+        &["--split-max-size", "40K"],
+    ];
+    let mut shards = 0;
+    for model in architectures() {
+        for way in ways {
+            let dir = Dir::new();
+            let command = |args: &[&std::ffi::OsStr], more: &[&str]| {
+                let mut command = Command::new(BINARY);
+                finish(command.arg("convert").args(args).args(more).arg("--quiet")).ends(0);
+            };
+            command(&[model.as_os_str(), dir.join("there.gguf").as_os_str()], way);
+            let part = dir.join(dir.names().last().expect("a part"));
+            let back = dir.join("back");
+            let cut = &way[..way.len().min(2)];
+            command(&[part.as_os_str(), back.as_os_str()], cut);
+            remold!("diff", model, back).ends(0);
+            shards += crate::program::names(&back).len();
+        }
+    }
+    assert!(shards > 6 * 15, "{shards}");
 }

@@ -22,7 +22,7 @@ fn scaled(dir: &Dir, numbers: &Json) -> PathBuf {
 fn states_numbers(gguf: &Path) -> bool {
     let ran = remold!("inspect", gguf, "--json").ends(0);
     let metadata = ran.json()["metadata"].clone();
-    let stated = |key: &&String| key.starts_with("llama.rope.scaling.");
+    let stated = |key: &&String| key.starts_with("remold.rope_llama3.");
     let keys = metadata.as_object().expect("metadata").keys().filter(stated).count();
     assert!([0, 4].contains(&keys), "{metadata}");
     keys > 0

@@ -8,13 +8,12 @@
 //!                     5 escape_whitespaces
 //! ```
 //!
-//! A field is a varint `number << 3 | kind`, then a varint (kind 0), 8 bytes (1), a varint length and
-//! as many bytes (2), or 4 bytes (5). What is absent has the default of the specification, which
-//! is `true` for three of the normalizer's flags.
+//! Fields are those of protocol buffers. What is absent has the default of the specification,
+//! which is `true` for three of the normalizer's flags.
 //!
 //! Specification: `src/sentencepiece_model.proto` of <https://github.com/google/sentencepiece>,
 //! version 0.2. Unknown fields are left out; of a field that comes twice the last counts, and two
-//! messages are merged, as in every reader of protocol buffers. Refused: groups, numbers that do
+//! messages are merged, as in every reader of protocol buffers. Refused: numbers that do
 //! not fit their type, pieces that are not UTF-8, a file without pieces.
 //!
 //! This crate reads and writes the container; it cuts no text.
@@ -24,7 +23,6 @@
 #![deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
-mod fields;
 mod model;
 mod read;
 mod write;

@@ -1,8 +1,8 @@
 //! Bytes → model.
 
+use protobuf::{Field, Message, Reader};
 use wire::{Error, Result};
 
-use crate::fields::{Field, Fields};
 use crate::model::{Kind, Model, Normalizer, Piece, Trainer, Type};
 
 const TYPES: &[(u64, Type)] = &[
@@ -22,18 +22,22 @@ pub fn probe(head: &[u8]) -> bool {
     matches!(head, [0x0a, _, 0x0a, ..])
 }
 
+/// Most bytes of a field: more than any precompiled map of characters.
+const FIELD_MAX: u64 = 1 << 30;
+
 /// Reads a model. Memory is in proportion to its bytes.
 ///
 /// # Errors
 /// With the offset and the field at fault.
 pub fn read(bytes: &[u8]) -> Result<Model> {
     let mut model = Model::default();
-    let mut fields = Fields::new(bytes, 0);
-    while let Some(field) = fields.next()? {
+    let mut reader = Reader::new(&bytes);
+    let mut message = reader.whole();
+    while let Some(field) = reader.next(&mut message)? {
         match field.number {
-            1 => model.pieces.push(piece(&field)?),
-            2 => trainer(&field, &mut model.trainer)?,
-            3 => normalizer(&field, &mut model.normalizer)?,
+            1 => model.pieces.push(piece(&mut reader, &message, &field)?),
+            2 => trainer(&mut reader, &message, &field, &mut model.trainer)?,
+            3 => normalizer(&mut reader, &message, &field, &mut model.normalizer)?,
             _ => {}
         }
     }
@@ -43,12 +47,12 @@ pub fn read(bytes: &[u8]) -> Result<Model> {
     Ok(model)
 }
 
-fn piece(field: &Field<'_>) -> Result<Piece> {
+fn piece(reader: &mut Reader<'_>, of: &Message, field: &Field) -> Result<Piece> {
     let mut piece = Piece { text: String::new(), score: 0.0, kind: Type::Normal };
-    let mut fields = Fields::new(field.bytes("pieces")?, field.inside);
-    while let Some(field) = fields.next()? {
+    let mut message = reader.inside(of, field, "pieces")?;
+    while let Some(field) = reader.next(&mut message)? {
         match field.number {
-            1 => piece.text = field.text("piece")?,
+            1 => piece.text = reader.text(&field, FIELD_MAX, "piece")?,
             2 => piece.score = field.float("score")?,
             3 => piece.kind = field.one_of("type", TYPES)?,
             _ => {}
@@ -57,9 +61,14 @@ fn piece(field: &Field<'_>) -> Result<Piece> {
     Ok(piece)
 }
 
-fn trainer(field: &Field<'_>, trainer: &mut Trainer) -> Result<()> {
-    let mut fields = Fields::new(field.bytes("trainer_spec")?, field.inside);
-    while let Some(field) = fields.next()? {
+fn trainer(
+    reader: &mut Reader<'_>,
+    of: &Message,
+    field: &Field,
+    trainer: &mut Trainer,
+) -> Result<()> {
+    let mut message = reader.inside(of, field, "trainer_spec")?;
+    while let Some(field) = reader.next(&mut message)? {
         match field.number {
             3 => trainer.kind = field.one_of("model_type", KINDS)?,
             24 => trainer.space_as_suffix = field.truth("treat_whitespace_as_suffix")?,
@@ -74,12 +83,20 @@ fn trainer(field: &Field<'_>, trainer: &mut Trainer) -> Result<()> {
     Ok(())
 }
 
-fn normalizer(field: &Field<'_>, normalizer: &mut Normalizer) -> Result<()> {
-    let mut fields = Fields::new(field.bytes("normalizer_spec")?, field.inside);
-    while let Some(field) = fields.next()? {
+fn normalizer(
+    reader: &mut Reader<'_>,
+    of: &Message,
+    field: &Field,
+    normalizer: &mut Normalizer,
+) -> Result<()> {
+    let mut message = reader.inside(of, field, "normalizer_spec")?;
+    while let Some(field) = reader.next(&mut message)? {
         match field.number {
-            1 => normalizer.name = field.text("name")?,
-            2 => normalizer.precompiled_charsmap = field.bytes("precompiled_charsmap")?.to_vec(),
+            1 => normalizer.name = reader.text(&field, FIELD_MAX, "name")?,
+            2 => {
+                let map = reader.bytes(&field, FIELD_MAX, "precompiled_charsmap")?;
+                normalizer.precompiled_charsmap = map;
+            }
             3 => normalizer.add_dummy_prefix = field.truth("add_dummy_prefix")?,
             4 => normalizer.remove_extra_whitespaces = field.truth("remove_extra_whitespaces")?,
             5 => normalizer.escape_whitespaces = field.truth("escape_whitespaces")?,

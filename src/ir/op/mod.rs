@@ -30,6 +30,11 @@ pub enum Op {
         /// A tensor of a plain dtype, as another machine wrote it.
         input: Tensor,
     },
+    /// Integers of less than a byte, a byte each: i8.
+    Widen {
+        /// A tensor of such integers.
+        input: Tensor,
+    },
     /// The same blocks, the bytes of each of their numbers in the opposite order.
     SwapWords {
         /// A tensor of blocks, as another machine wrote it.
@@ -69,6 +74,13 @@ pub enum Op {
         input: Tensor,
         /// What is added.
         value: f32,
+    },
+    /// −eˣ of each element x, as binary32, or back: ln(−x).
+    NegativeExp {
+        /// Weights of any dtype that can be decoded.
+        input: Tensor,
+        /// Whether it is undone.
+        inverse: bool,
     },
     /// Some rows of each group of rows: a part of what was fused.
     Pick {
@@ -119,6 +131,7 @@ impl fmt::Display for Op {
             Self::Cast { to, .. } => write!(f, "cast {to}"),
             Self::Clamp { limit, .. } => write!(f, "clamp {limit:e}"),
             Self::SwapBytes { .. } => f.write_str("swap bytes"),
+            Self::Widen { .. } => f.write_str("widen i8"),
             Self::SwapWords { .. } => f.write_str("swap words of blocks"),
             Self::Pack { quantizer, importance, .. } => {
                 let with = if importance.is_some() { " by importance" } else { "" };
@@ -131,6 +144,8 @@ impl fmt::Display for Op {
                 write!(f, "deinterleave {heads} heads")
             }
             Self::Add { value, .. } => write!(f, "add {value:?}"),
+            Self::NegativeExp { inverse: false, .. } => f.write_str("negative exp"),
+            Self::NegativeExp { inverse: true, .. } => f.write_str("log of negative"),
             Self::Pick { picked: Picked { axis, groups, from, len }, .. } => {
                 write!(f, "pick {from}+{len} of each of {groups} groups of dimension {axis}")
             }
@@ -151,10 +166,12 @@ impl Op {
             Self::Cast { input, .. }
             | Self::Clamp { input, .. }
             | Self::SwapBytes { input }
+            | Self::Widen { input }
             | Self::SwapWords { input, .. }
             | Self::Pack { input, .. }
             | Self::Interleave { input, .. }
             | Self::Add { input, .. }
+            | Self::NegativeExp { input, .. }
             | Self::Pick { input, .. }
             | Self::Transpose { input }
             | Self::Reshape { input, .. } => vec![input],
@@ -182,8 +199,8 @@ impl Op {
     /// The dtype and shape that the step makes.
     ///
     /// # Errors
-    /// Malformed if parts do not fit, or a head is not a whole, even number of rows; Bug if a cast aims
-    /// at a packing, or bytes are swapped that are no plain elements.
+    /// Malformed if parts do not fit, or a head is not a whole, even number of rows; Bug if a cast
+    /// aims at a packing, or bytes are swapped that are no plain elements.
     pub fn result(&self) -> Result<(DType, Shape)> {
         match self {
             Self::Cast { input, to } if to.is_float() => Ok((*to, input.shape().clone())),
@@ -195,6 +212,10 @@ impl Op {
             Self::SwapBytes { input } | Self::SwapWords { input, .. } => {
                 Ok((input.dtype(), input.shape().clone()))
             }
+            Self::Widen { input } => match bits_of(input.dtype()) {
+                Some(_) => Ok((DType::I8, input.shape().clone())),
+                None => Err(Error::bug(format!("widening {}", input.dtype()))),
+            },
             Self::Pack { input, quantizer, importance } => {
                 let counted = importance.as_ref().map_or(1, |all| all.len() as u64);
                 let matrices = matrices(input.shape(), importance.as_deref());
@@ -216,7 +237,9 @@ impl Op {
                 }
                 Ok((input.dtype(), input.shape().clone()))
             }
-            Self::Add { input, .. } => Ok((DType::F32, input.shape().clone())),
+            Self::Add { input, .. } | Self::NegativeExp { input, .. } => {
+                Ok((DType::F32, input.shape().clone()))
+            }
             Self::Pick { input, picked } => Ok((input.dtype(), picked.shape(input)?)),
             Self::Merge { inputs, axis, groups } => {
                 let shape = arrange::merged_shape(inputs, *axis, *groups)?;
@@ -238,8 +261,10 @@ impl Op {
             Self::Cast { input, .. }
             | Self::Clamp { input, .. }
             | Self::SwapBytes { input }
+            | Self::Widen { input }
             | Self::SwapWords { input, .. }
             | Self::Add { input, .. }
+            | Self::NegativeExp { input, .. }
             | Self::Reshape { input, .. } => input.granule(),
             Self::Pick { input, picked } => picked.granule(input),
             Self::Merge { inputs, axis, groups } => arrange::merged_granule(inputs, *axis, *groups),
@@ -287,6 +312,10 @@ impl Op {
                 out.chunks_exact_mut(width).for_each(<[u8]>::reverse);
                 Ok(())
             }
+            Self::Widen { input } => with_bytes(input, elements, scratch, |bytes, _| {
+                widen(input.dtype(), bytes, out);
+                Ok(())
+            }),
             Self::SwapWords { input, words } => {
                 input.read(elements, out, scratch)?;
                 for block in out.chunks_exact_mut(input.dtype().block_bytes() as usize) {
@@ -317,6 +346,16 @@ impl Op {
                 }
                 Ok(())
             }),
+            Self::NegativeExp { input, inverse } => {
+                with_floats(input, elements, scratch, |values, _| {
+                    for (place, x) in out.as_chunks_mut::<4>().0.iter_mut().zip(values) {
+                        let x = f64::from(*x);
+                        let y = if *inverse { libm::log(-x) } else { -libm::exp(x) };
+                        *place = (y as f32).to_le_bytes();
+                    }
+                    Ok(())
+                })
+            }
             Self::Pick { input, picked } => picked.make(input, elements, out, scratch),
             Self::Merge { inputs, axis, groups } => {
                 arrange::merge(inputs, (*axis, *groups), elements, out, scratch)
@@ -324,6 +363,29 @@ impl Op {
             Self::Transpose { input } => arrange::transpose(input, elements, out, scratch),
             Self::Reshape { input, .. } => input.read(elements, out, scratch),
         }
+    }
+}
+
+/// Bits of an integer of less than a byte, and whether it has a sign.
+fn bits_of(dtype: DType) -> Option<(usize, bool)> {
+    match dtype {
+        DType::I4 => Some((4, true)),
+        DType::U4 => Some((4, false)),
+        DType::I2 => Some((2, true)),
+        DType::U2 => Some((2, false)),
+        _ => None,
+    }
+}
+
+/// Elements side by side, from the lowest bit up, to a byte each.
+fn widen(dtype: DType, bytes: &[u8], out: &mut [u8]) {
+    let Some((bits, signed)) = bits_of(dtype) else { return };
+    for (i, place) in out.iter_mut().enumerate() {
+        // At the top of the byte, so that the way down fills up with the sign.
+        let above = bytes[i * bits / 8] << (8 - bits - i * bits % 8);
+        let shift = 8 - bits;
+        *place =
+            if signed { (above.cast_signed() >> shift).cast_unsigned() } else { above >> shift };
     }
 }
 

@@ -1,5 +1,6 @@
 //! Weights into the blocks of a packing, and what that loses.
 
+use crate::ir::float::all_within;
 use crate::ir::{Quantizer, Result, Scratch, Shape};
 
 /// Whole rows of a tensor, from element `start` on.
@@ -61,7 +62,7 @@ pub(super) fn count_overflow(
     scratch: &mut Scratch,
 ) -> Result<()> {
     let Some(codec) = quantizer.block.codec else { return Ok(()) };
-    if weights.iter().all(|x| x.abs() <= 65504.0) {
+    if all_within(weights, 65504.0) {
         return Ok(());
     }
     let mut decoded = scratch.take_floats(weights.len())?;

@@ -45,9 +45,10 @@ impl Latent {
         };
         let query_down = Linear::find_optional(parts, Role::QueryDown, Some(layer))?;
         let query_down = query_down.map(|down| Ok::<_, Error>((down, norm(Role::QueryDownNorm)?)));
+        let query = if query_down.is_some() { Role::QueryUp } else { Role::Query };
         Ok(Self {
             query_down: query_down.transpose()?,
-            query: linear(Role::Query)?,
+            query: linear(query)?,
             down: linear(Role::KeyValueDown)?,
             norm: norm(Role::KeyValueDownNorm)?,
             key_up: linear(Role::KeyUp)?,

@@ -69,7 +69,7 @@ fn outliers_may_be_clipped() {
         let sign = |i: u64| if i.is_multiple_of(2) { 0.02 } else { -0.02 };
         let values: Vec<f32> = (0..count).map(|i| (sign(i) * spread(1.0)) as f32).collect();
         let weights = super::model::tensor(DType::F32, vec![64, columns], &values);
-        for quantizer in quant::QUANTIZERS {
+        for quantizer in quant::QUANTIZERS.iter().chain(quant::BEST_QUANTIZERS) {
             if !columns.is_multiple_of(quantizer.block.len as u64) {
                 continue;
             }

@@ -74,6 +74,7 @@ fn expected(file: &FilePlan) -> Vec<u8> {
         match part {
             Part::Bytes(header) => place.copy_from_slice(header),
             Part::Copy(blob) => blob.read(0, place).unwrap(),
+            Part::Slice(blob, at) => blob.read(at.start, place).unwrap(),
             // Of bytes that are not all made yet.
             Part::Sum { .. } => continue,
             Part::Tensor { tensor, .. } => {
@@ -124,6 +125,8 @@ fn everything(dir: &std::path::Path) -> Layout {
             part("made", wide(span(&map, &[77, 211], 9))),
             Part::Bytes((0..99).collect()),
             Part::Copy(Arc::clone(&map)),
+            Part::Slice(Arc::clone(&read), 3..4_000_000),
+            Part::Slice(Arc::clone(&map), 5..5),
             part("nothing", span(&map, &[0], 5)),
         ],
     );

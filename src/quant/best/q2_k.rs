@@ -1,0 +1,42 @@
+//! Q2_K: scales and offsets for the groups of a block.
+
+use super::fit::{self, Spans};
+use super::super_block::{Units, multiples, unit};
+use super::{Choose, pack as pack_rows};
+use crate::ir::Quantizer;
+use crate::quant::groups::turned;
+use crate::quant::q2_k as packing;
+use crate::quant::simd::dispatch;
+
+use packing::{BYTES, GROUP, GROUPS, LEN};
+
+pub(super) static QUANTIZER: Quantizer = Quantizer { block: &packing::BLOCK, pack };
+
+dispatch!(
+    fn pack(weights: &[f32], columns: usize, importance: Option<&[f32]>, out: &mut [u8])
+        = pack_rows::<Best, LEN, BYTES>
+);
+
+const SPANS: Spans = Spans { top: 3.0, first: -2.0, step: 0.5, count: 7, above_zero: false };
+
+/// The greatest multiple.
+const TOP: f32 = 15.0;
+
+struct Best;
+
+impl Choose<LEN, BYTES> for Best {
+    const AT_ONCE: usize = 1;
+
+    #[inline(always)]
+    fn choose(weights: &[[f32; LEN]], counts: &[[f32; LEN]], out: &mut [[u8; BYTES]]) {
+        for ((weights, counts), out) in weights.iter().zip(counts).zip(out) {
+            let x = turned::<GROUP, GROUPS>(weights);
+            let counts = turned(counts);
+            let found = fit::affine(&x, &counts, &SPANS);
+            let (d, m) = unit(&found.scale, &found.low, TOP);
+            let units = Units { scale: [d; GROUPS], low: [m; GROUPS] };
+            let (scales, lows) = multiples(&x, &counts, &found, &units, (&SPANS, TOP));
+            packing::put(weights, |_, _| [0; GROUP], (d, m), (&scales, &lows), out);
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Q4_1: a scale and an offset for 32 weights.
+
+use super::fit::{self, Spans};
+use super::{Choose, pack as pack_rows};
+use crate::ir::Quantizer;
+use crate::quant::groups::side_by_side;
+use crate::quant::simd::dispatch;
+use crate::quant::{q4_1 as packing, rows};
+
+use packing::{BYTES, LEN};
+
+pub(super) static QUANTIZER: Quantizer = Quantizer { block: &packing::BLOCK, pack };
+
+dispatch!(
+    fn pack(weights: &[f32], columns: usize, importance: Option<&[f32]>, out: &mut [u8])
+        = pack_rows::<Best, LEN, BYTES>
+);
+
+const SPANS: Spans = Spans { top: 15.0, first: -2.5, step: 0.35, count: 11, above_zero: true };
+
+struct Best;
+
+impl Choose<LEN, BYTES> for Best {
+    const AT_ONCE: usize = 16;
+
+    #[inline(always)]
+    fn choose(weights: &[[f32; LEN]], counts: &[[f32; LEN]], out: &mut [[u8; BYTES]]) {
+        let x = side_by_side::<LEN, { Self::AT_ONCE }>(weights);
+        let found = fit::affine(&x, &side_by_side(counts), &SPANS);
+        for (i, (weights, out)) in weights.iter().zip(out).enumerate() {
+            let (scale, per_unit) = fit::rounded(found.scale[i]);
+            let (low, _) = fit::rounded(found.low[i]);
+            let level = |x| rows::byte(SPANS.level((x - low) * per_unit));
+            packing::put((scale, low), rows::levels(weights, level), out);
+        }
+    }
+}
