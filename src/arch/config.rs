@@ -149,9 +149,7 @@ pub(super) fn to_gguf(
     }
     scaling::to_gguf(arch, hyper, &mut entries, notes);
     (arch.hooks.to_gguf)(hyper, &mut entries);
-    if let Some(pooling) = super::pooling::from_modules(model)? {
-        entries.insert(format!("{}.pooling_type", arch.gguf), Value::U32(pooling.pool.gguf()));
-    }
+    super::pooling::to_gguf(arch.gguf, model, &mut entries)?;
     if !arch.in_llama_cpp {
         let text = "llama.cpp knows no such architecture: the file is for remold";
         notes.lost(arch.gguf, text);
@@ -171,7 +169,9 @@ pub(super) fn to_gguf(
 fn note_unknown(parts: &super::Parts<'_>, notes: &mut Notes) -> Result<()> {
     let mut names = Vec::new();
     for role in parts.arch.unknown {
-        names.extend(parts.get(*role, Part::Weight, None)?.map(|named| named.name));
+        let homes = parts.arch.row(*role).map(|row| row.gguf).unwrap_or_default();
+        let layer = homes.iter().any(|home| home.stem.contains("{i}")).then_some(0);
+        names.extend(parts.get(*role, Part::Weight, layer)?.map(|named| named.name));
     }
     if !names.is_empty() {
         let text = "llama.cpp has no such tensors with this architecture, and refuses the file; \
@@ -222,7 +222,7 @@ const NONE: &str = "none";
 
 /// The name under which metadata has what GGUF has no key for.
 fn ours(field: Field) -> String {
-    format!("remold.{}", field.text().replace([' ', '-'], "_").replace('\'', ""))
+    format!("remold.{}", field.text().replace([' ', '-'], "_").to_lowercase())
 }
 
 fn said_by_us(arch: &Arch, model: &Model, hyper: &mut Hyper) -> Result<()> {

@@ -1,6 +1,6 @@
 //! docs/families.md, made of the table.
 
-use super::{ARCHS, Arch};
+use super::{ARCHS, Arch, Plan};
 
 /// The document of all families.
 fn document() -> String {
@@ -19,7 +19,10 @@ fn document() -> String {
 }
 
 fn oracles(arch: &Arch) -> &'static str {
-    if arch.in_llama_cpp { "transformers, llama.cpp" } else { "transformers" }
+    match (arch.in_llama_cpp, arch.block.plan) {
+        (true, Plan::Decoder) => "transformers, llama.cpp",
+        _ => "transformers",
+    }
 }
 
 const HEAD: &str = "\
@@ -30,7 +33,7 @@ Made from the table in `src/arch`; `BLESS=1 cargo test --lib arch::document` rew
 - **both**: Hugging Face to GGUF and GGUF to Hugging Face, by the same rows.
 - **runs**: `logits`, `run`, `verify`, `bench`, from either side, each by its own conventions.
 - **transformers**: logits of 5.23.0 in f32, NMSE ≤ 1e-10, whole prompt and token by token, from both sides.
-- **llama.cpp**: loads the f32 GGUF and agrees with transformers to NMSE ≤ 1e-5, where it computes the configuration; what it does not is a note.
+- **llama.cpp**: of decoders, loads the f32 GGUF and agrees with transformers to NMSE ≤ 1e-5, where it computes the configuration; what it does not is a note.
 
 | config.json's `model_type` | class names | GGUF architecture | directions | runs | verified against |
 |---|---|---|---|---|---|

@@ -74,7 +74,12 @@ fn map(source: &Parts<'_>, naming: Naming, notes: &mut Notes) -> Result<(Model, 
         Naming::Gguf => {
             for (role, factors) in super::rope::factors(hyper)? {
                 let homes = arch.row(role).map(|row| row.gguf).unwrap_or_default();
-                let home = homes.first().ok_or_else(|| Error::bug("factors of no tensor"))?;
+                let home = homes.first().ok_or_else(|| {
+                    Error::unsupported(format!(
+                        "a {} with this rope scaling: GGUF has no tensor for it",
+                        arch.gguf
+                    ))
+                })?;
                 let name = home.name(Part::Weight, Place::default());
                 let tensor = floats(&name, &factors)?;
                 tensors.insert(name, tensor);

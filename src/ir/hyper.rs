@@ -226,7 +226,7 @@ fields! {
     windowed       Windowed      layers "layers with the sliding window";
     local_theta    LocalTheta    real  "rope theta of layers with the sliding window";
     unrotated      Unrotated     layers "layers without rotary positions";
-    alibi          Alibi         real  "ALiBi's greatest bias";
+    alibi          Alibi         real  "ALiBi bias";
     activation     Activation    activation "activation";
     parallel       Parallel      flag  "attention and feed-forward side by side";
     post_norm      PostNorm      flag  "norms after the sums";
