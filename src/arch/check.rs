@@ -3,24 +3,24 @@
 use super::names::{Found, Place, locate};
 use super::parts::siblings;
 use super::{Arch, Bias, Fix, Form, Home, Need, Part, Parts, Row, is_tied};
-use crate::ir::{Config, Error, Hyper, Model, Naming, Result, Tensor, Value};
+use crate::ir::{Config, Error, Hyper, Model, Naming, Result, Scalar, Tensor, Value};
 
 /// Whether the model has every tensor that the family needs, in the shape that `hyper` gives it.
 ///
 /// # Errors
 /// Malformed, naming the tensor that is missing or has another shape.
 pub fn check(arch: &'static Arch, model: &Model, hyper: &Hyper) -> Result<()> {
-    let layers = hyper.layers.unwrap_or(0);
     // A count from a file: more layers than tensors cannot be.
-    if layers > model.tensors.len() as u64 {
-        let tensors = model.tensors.len();
+    let (layers, tensors) = (hyper.layers.max(hyper.decoder_layers), model.tensors.len());
+    if let Some(layers) = layers.filter(|layers| *layers > tensors as u64) {
         return Err(Error::malformed(format!("{layers} layers, but only {tensors} tensors")));
     }
     shapes(arch, model, hyper)?;
     let parts = Parts { arch, model, hyper };
     for row in arch.rows() {
-        let Some(home) = row.homes(model.naming).first() else { continue };
+        let Some(home) = row.home(model.naming, hyper) else { continue };
         let in_layers = home.stem.contains("{i}");
+        let layers = super::parts::count(hyper, row.role.layers()).unwrap_or(0);
         for layer in 0..if in_layers { layers } else { 1 } {
             for part in Part::BOTH {
                 if is_needed(arch, &parts, row, part, layer) {
@@ -69,6 +69,8 @@ fn is_needed(arch: &Arch, parts: &Parts<'_>, row: &Row, part: Part, layer: u64) 
         Need::If(key, usual) => by_json && said(key).unwrap_or(usual),
         Need::Dense => !hyper.is_sparse(layer),
         Need::Sparse => hyper.is_sparse(layer),
+        Need::AfterFirst => layer > 0,
+        Need::Where(flag) => hyper.get(flag) == Some(Scalar::Flag(true)),
         Need::LowRank => hyper.query_rank.is_some(),
         Need::FullRank => hyper.query_rank.is_none(),
         Need::Serial => hyper.parallel.is_none(),

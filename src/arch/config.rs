@@ -2,7 +2,9 @@
 
 use super::json::{Said, scalar};
 use super::{Arch, Default, Entries, Key, Part, Role, find, rope, scaling, tensor};
-use crate::ir::{Config, Error, Field, Hyper, Model, Naming, Notes, Result, Scalar, Value};
+use crate::ir::{
+    Config, Error, Field, Hyper, Model, Naming, Notes, Result, Scalar, ScalarKind, Value,
+};
 
 /// What decides a model's computation, from its configuration and, where GGUF keeps it there,
 /// from its tensors.
@@ -68,6 +70,8 @@ fn is_optional(field: Field) -> bool {
         LocalTheta,
         GateLimit,
         AttentionScale,
+        DecoderStart,
+        FirstPosition,
     ];
     optional.contains(&field)
 }
@@ -127,7 +131,8 @@ fn is_neutral(field: Field, x: f32) -> bool {
     }
 }
 
-/// GGUF's metadata for a model, but for what depends on the types chosen.
+/// GGUF's metadata for a model that has GGUF's tensors already, but for what depends on the types
+/// chosen.
 pub(super) fn to_gguf(
     arch: &'static Arch,
     model: &Model,
@@ -136,12 +141,15 @@ pub(super) fn to_gguf(
 ) -> Result<Entries> {
     let mut entries = general(arch.gguf, model);
     for key in arch.keys().filter(|key| !key.gguf.is_empty()) {
-        if let Some(value) = hyper.get(key.field) {
+        // A flag that is off is said all the same: some readers demand it.
+        let off = (key.field.kind() == ScalarKind::Flag).then_some(Scalar::Flag(false));
+        if let Some(value) = hyper.get(key.field).or(off) {
             entries.insert(format!("{}.{}", arch.gguf, key.gguf), to_value(key.field, value)?);
         }
     }
     scaling::to_gguf(arch, hyper, &mut entries, notes);
     (arch.hooks.to_gguf)(hyper, &mut entries);
+    super::pooling::to_gguf(arch.gguf, model, &mut entries)?;
     if !arch.in_llama_cpp {
         let text = "llama.cpp knows no such architecture: the file is for remold";
         notes.lost(arch.gguf, text);
@@ -152,8 +160,25 @@ pub(super) fn to_gguf(
         let more = if *field == Field::SlidingWindow { " beyond the window" } else { "" };
         notes.lost(field.text(), format!("{text}{more}"));
     }
+    note_unknown(&super::Parts { arch, model, hyper }, notes)?;
     add_ours(arch, model, hyper, &mut entries, notes)?;
     Ok(entries)
+}
+
+/// Says which tensors llama.cpp does not know.
+fn note_unknown(parts: &super::Parts<'_>, notes: &mut Notes) -> Result<()> {
+    let mut names = Vec::new();
+    for role in parts.arch.unknown {
+        let homes = parts.arch.row(*role).map(|row| row.gguf).unwrap_or_default();
+        let layer = homes.iter().any(|home| home.stem.contains("{i}")).then_some(0);
+        names.extend(parts.get(*role, Part::Weight, layer)?.map(|named| named.name));
+    }
+    if !names.is_empty() {
+        let text = "llama.cpp has no such tensors with this architecture, and refuses the file; \
+                    for llama.cpp, leave them out of the source with --exclude";
+        notes.lost(names.join(", "), text);
+    }
+    Ok(())
 }
 
 /// Whether a field changes what the model computes: a window as long as the context does not.
@@ -164,7 +189,7 @@ fn differs(hyper: &Hyper, field: Field) -> bool {
     }
 }
 
-/// What readers of the metadata would not know is added under names of our own.
+/// What readers of the file as it is written would not know is added under names of our own.
 fn add_ours(
     arch: &'static Arch,
     model: &Model,
@@ -172,12 +197,7 @@ fn add_ours(
     entries: &mut Entries,
     notes: &mut Notes,
 ) -> Result<()> {
-    let written = Model {
-        naming: Naming::Gguf,
-        config: Config { entries: entries.clone() },
-        tensors: indexmap::IndexMap::new(),
-        ..model.clone()
-    };
+    let written = Model { config: Config { entries: entries.clone() }, ..model.clone() };
     let read = self::hyper(find(&written).unwrap_or(arch), &written)?;
     for &field in Field::ALL {
         let (meant, implied) = (hyper.get(field), read.get(field));
@@ -202,7 +222,7 @@ const NONE: &str = "none";
 
 /// The name under which metadata has what GGUF has no key for.
 fn ours(field: Field) -> String {
-    format!("remold.{}", field.text().replace([' ', '-'], "_").replace('\'', ""))
+    format!("remold.{}", field.text().replace([' ', '-'], "_").to_lowercase())
 }
 
 fn said_by_us(arch: &Arch, model: &Model, hyper: &mut Hyper) -> Result<()> {
@@ -318,7 +338,8 @@ fn check(hyper: &Hyper) -> Result<()> {
         rotary.is_multiple_of(2) && rotary <= size,
         format!("rotary dimensions {rotary} must be even and no more than the head size {size}"),
     )?;
-    rule(size > 0, format!("head size {size} must be at least 1"))?;
+    let attends = hyper.heads.is_some();
+    rule(size > 0 || !attends, format!("head size {size} must be at least 1"))?;
     let (experts, used) = (hyper.experts.unwrap_or(0), hyper.experts_used.unwrap_or(0));
     rule(
         used <= experts && (experts == 0 || used > 0),

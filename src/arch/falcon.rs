@@ -16,6 +16,7 @@ use crate::ir::{Activation, Config, Field, Hyper, Model, Naming, Result, Scalar,
 pub(super) static FALCON_NEW: Arch = Arch {
     when: has_two_norms,
     rows: &[FALCON_ROWS, TWO_NORMS],
+    unknown: &[],
     hooks: Hooks { from_json, from_gguf, to_json: new_to_json, ..Hooks::NONE },
     ..FALCON
 };
@@ -29,6 +30,7 @@ pub(super) static FALCON: Arch = Arch {
     hooks: Hooks { from_json, from_gguf, to_json, ..Hooks::NONE },
     tied: true,
     optional_prefix: "transformer.",
+    unknown: &[Role::FeedForwardNorm],
     rows: &[FALCON_ROWS],
     drops: &[],
     block: BlockShape { norm: Norm::Layer, alibi: Alibi::Rounded, ..BlockShape::USUAL },

@@ -5,7 +5,7 @@
 
 use super::llama::{HALVES, KEYS, LLAMA, ROWS};
 use super::table::{
-    Arch, Bias, BlockShape, Default, Fix, Hooks, Key, Need, Role, Row, at, key, row,
+    Arch, Bias, BlockShape, Default, Expected, Fix, Hooks, Key, Need, Role, Row, at, key, row,
 };
 use crate::ir::{Activation, Config, Field, Hyper, Result, Scalar, Value};
 
@@ -16,6 +16,7 @@ pub(super) static GEMMA: Arch = Arch {
     model_type: "gemma",
     keys: &[KEYS, GEMMA_KEYS],
     hooks: Hooks { from_json: activation, ..Hooks::NONE },
+    expects: &[("use_bidirectional_attention", Expected::Flag(false))],
     tied: true,
     rows: &[ROWS, HALVES, NORMS],
     block: BlockShape { hf_norm_lacks: 1.0, ..BlockShape::USUAL },

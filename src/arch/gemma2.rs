@@ -7,9 +7,7 @@
 use super::gemma::{GEMMA, GEMMA_KEYS, root_of_hidden};
 use super::layers;
 use super::llama::{HALVES, KEYS, ROWS};
-use super::table::{
-    Arch, Bias, Default, Entries, Expected, Fix, Hooks, Key, Need, Role, Row, at, key, row,
-};
+use super::table::{Arch, Bias, Default, Entries, Fix, Hooks, Key, Need, Role, Row, at, key, row};
 use crate::ir::{Activation, Config, Field, Hyper, Model, Result, Scalar, Value};
 
 /// `Gemma2ForCausalLM`.
@@ -24,7 +22,6 @@ pub(super) static GEMMA2: Arch = Arch {
         from_gguf: gemma2_from_gguf,
         ..Hooks::NONE
     },
-    expects: &[("use_bidirectional_attention", Expected::Flag(false))],
     rows: &[ROWS, HALVES, NORMS],
     ..GEMMA
 };

@@ -129,7 +129,15 @@ pub(super) fn scalar(key: &Key, name: &str, value: &Value, whose: &str) -> Resul
 /// Counts of what a model may have none of.
 fn may_be_zero(field: Field) -> bool {
     use Field::*;
-    let may = [Experts, ExpertsUsed, SharedFeedForward, RouteGroups, RouteGroupsUsed, RopeDims];
+    let may = [
+        Experts,
+        ExpertsUsed,
+        SharedFeedForward,
+        RouteGroups,
+        RouteGroupsUsed,
+        RopeDims,
+        DecoderStart,
+    ];
     may.contains(&field)
 }
 

@@ -21,10 +21,12 @@ pub(super) static LLAMA: Arch = Arch {
     hooks: Hooks::NONE,
     expects: &[],
     ignored: &[],
+    unknown: &[],
     tied: false,
     optional_prefix: "model.",
     rows: &[ROWS],
     drops: DROPS,
+    forgets: &[],
     block: BlockShape { gguf_pairing: Pairing::Pairs, ..BlockShape::USUAL },
 };
 

@@ -5,11 +5,14 @@
 //! model and a GGUF spell the same thing; conversion reads it in one direction, the runner asks
 //! it where a layer's weights are, and `verify` asks it what must be equal.
 
+mod bert;
 mod bloom;
 mod check;
 mod cohere;
 mod config;
 mod deepseek;
+#[cfg(test)]
+mod document;
 mod falcon;
 mod gemma;
 mod gemma2;
@@ -19,12 +22,15 @@ mod gptoss;
 mod json;
 mod layers;
 mod llama;
+mod mamba;
 mod mixtral;
+mod modernbert;
 mod names;
 mod olmo;
 mod opt;
 mod parts;
 mod phi;
+mod pooling;
 mod qwen2;
 mod qwen3;
 mod qwen_moe;
@@ -33,17 +39,19 @@ mod rope;
 mod scaling;
 mod shapes;
 mod stablelm;
+mod t5;
 mod table;
 
 pub use check::check;
 pub use config::{hyper, untranslated};
 pub use names::tensor;
 pub use parts::{Named, Parts};
+pub use pooling::{Pool, Pooling, pooling};
 pub use rename::{Fate, Ledger, rename, rename_part};
 pub use rope::frequencies;
 pub use table::{
     Alibi, Arch, Bias, BlockShape, Default, Ends, Entries, Expected, Fix, Form, Groups, Home,
-    Hooks, Key, Need, Norm, Pairing, Part, QueryNorm, Role, Row,
+    Hooks, Key, Need, Norm, Pairing, Part, Plan, QueryNorm, Role, Row,
 };
 
 use crate::ir::{Error, Model, Naming, Result, Value};
@@ -83,6 +91,17 @@ pub static ARCHS: &[&Arch] = &[
     &deepseek::DEEPSEEK2,
     &deepseek::DEEPSEEK3,
     &gptoss::GPT_OSS,
+    &mamba::MAMBA,
+    &bert::BERT,
+    &bert::BERT_MODEL,
+    &bert::ROBERTA,
+    &bert::ROBERTA_MODEL,
+    &bert::DISTILBERT,
+    &bert::DISTILBERT_MODEL,
+    &modernbert::MODERNBERT,
+    &modernbert::MODERNBERT_MODEL,
+    &t5::T5,
+    &t5::T5_ENCODER,
 ];
 
 /// The family of a model, from its configuration alone; nothing if it has none that is known.
@@ -114,7 +133,7 @@ pub fn find(model: &Model) -> Option<&'static Arch> {
 }
 
 /// Of the families that share an architecture's name, the first that has a word for all that the
-/// metadata says in the words of any of them.
+/// metadata says in the words of any of them, and whose tensors are there.
 fn of_gguf(name: &str, model: &Model) -> Option<&'static Arch> {
     let says = |key: &Key| {
         let value = model.config.get(&format!("{name}.{}", key.gguf));
@@ -124,12 +143,25 @@ fn of_gguf(name: &str, model: &Model) -> Option<&'static Arch> {
     let said: Vec<&str> =
         family().flat_map(Arch::keys).filter(|key| says(key)).map(|key| key.gguf).collect();
     let knows = |arch: &&Arch| said.iter().all(|said| arch.keys().any(|key| key.gguf == *said));
-    family().find(knows).or_else(|| family().next())
+    let fits = |arch: &&Arch| model.tensors.is_empty() || has_tensors(arch, model);
+    let fitting = family().find(|arch| knows(arch) && fits(arch));
+    fitting.or_else(|| family().find(knows)).or_else(|| family().next())
 }
 
-/// Whether the output matrix is the embedding: config.json says so, a GGUF leaves it out.
+/// Whether a GGUF has every tensor that each model of the family has outside of its layers.
+fn has_tensors(arch: &Arch, model: &Model) -> bool {
+    let needed = arch.rows().filter(|row| row.need == Need::Always);
+    let outside = needed.filter(|row| row.gguf.iter().all(|home| !home.stem.contains("{i}")));
+    let has = |row: &Row| tensor(arch, model, row.role, Part::Weight, None).is_some();
+    outside.into_iter().all(has)
+}
+
+/// Whether the output matrix is the embedding: config.json says so, a GGUF leaves it out, and so
+/// does either side of a family that may do without.
 pub fn is_tied(arch: &Arch, model: &Model) -> bool {
+    let may_lack = arch.row(Role::Output).is_some_and(|row| row.need == Need::Optional);
     match model.naming {
+        _ if may_lack => tensor(arch, model, Role::Output, Part::Weight, None).is_none(),
         Naming::HuggingFace => {
             let said = model.config.get("tie_word_embeddings").and_then(Value::as_bool);
             said.unwrap_or(arch.tied)

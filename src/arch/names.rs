@@ -78,11 +78,20 @@ pub(super) fn locate(arch: &Arch, naming: Naming, name: &str) -> Option<Found> {
 
 /// Why a Hugging Face tensor is not carried over, if the table says so.
 pub(super) fn dropped(arch: &Arch, name: &str) -> Option<&'static str> {
+    listed(arch, arch.drops, name)
+}
+
+/// What a Hugging Face tensor is for that the target has no place for, if the table says so.
+pub(super) fn forgotten(arch: &Arch, name: &str) -> Option<&'static str> {
+    listed(arch, arch.forgets, name)
+}
+
+fn listed(arch: &Arch, list: &[(&str, &'static str)], name: &str) -> Option<&'static str> {
     let is = |template: &str| {
         let bare = template.strip_prefix(arch.optional_prefix);
         place_in(template, name).or_else(|| place_in(bare?, name)).is_some()
     };
-    arch.drops.iter().find(|(template, _)| is(template)).map(|(_, reason)| *reason)
+    list.iter().find(|(template, _)| is(template)).map(|(_, text)| *text)
 }
 
 /// The tensor of a role that stands alone, under whichever of its names the model has.

@@ -3,10 +3,14 @@
 //! What comes out has the shape that [`Role::shape`] says, and the conventions of the side that
 //! the file is of: no [`Fix`](super::Fix) is applied.
 
+use std::sync::Arc;
+
 use super::names::Place;
 use super::{Arch, Fix, Form, Groups, Home, Part, Role, Row};
 use crate::ir::op::Picked;
-use crate::ir::{DType, Error, Field, Hyper, Model, Naming, Op, Result, Scalar, Shape, Tensor};
+use crate::ir::{
+    Blob, DType, Error, Field, Hyper, Model, Naming, Op, Result, Scalar, Shape, Tensor,
+};
 
 /// The tensors of a model by their roles.
 #[derive(Clone, Copy)]
@@ -315,6 +319,35 @@ pub(super) fn unpacked(tensor: Tensor) -> Result<Tensor> {
         true => Tensor::of(Op::Cast { input: tensor, to: DType::F32 }),
         false => Ok(tensor),
     }
+}
+
+/// A convolution's weights with or without the dimension of one element.
+pub(super) fn middle(tensor: Tensor, naming: Naming) -> Result<Tensor> {
+    let dims = match (naming, tensor.shape().dims()) {
+        (Naming::Gguf, [channels, 1, taps]) => vec![*channels, *taps],
+        (Naming::HuggingFace, [channels, taps]) => vec![*channels, 1, *taps],
+        _ => return Err(too_flat(&tensor)),
+    };
+    reshaped(tensor, dims)
+}
+
+/// A table without its first rows, or with zeros in their place.
+pub(super) fn skip(tensor: Tensor, rows: u64, naming: Naming) -> Result<Tensor> {
+    let mut dims = tensor.shape().dims().to_vec();
+    let Some(all) = dims.first_mut().filter(|_| rows > 0) else { return Ok(tensor) };
+    if naming == Naming::Gguf {
+        let len = all.checked_sub(rows).filter(|len| *len > 0).ok_or_else(|| {
+            Error::malformed(format!("{all} rows, of which {rows} would be before the first"))
+        })?;
+        let picked = Picked { axis: 0, groups: 1, from: rows, len };
+        return Tensor::of(Op::Pick { input: tensor, picked });
+    }
+    *all = rows;
+    let (shape, tensor) = (Shape::new(dims)?, unpacked(tensor)?);
+    let len = shape.bytes(tensor.dtype())?;
+    let blob = Blob::memory("zeros", vec![0; len as usize]);
+    let zeros = Tensor::span(tensor.dtype(), shape, Arc::new(blob), 0)?;
+    merge(vec![zeros, tensor], 0, 1)
 }
 
 fn reshaped(input: Tensor, dims: Vec<u64>) -> Result<Tensor> {

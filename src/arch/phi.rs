@@ -16,6 +16,7 @@ pub(super) static PHI: Arch = Arch {
     hf: &["PhiForCausalLM"],
     model_type: "phi",
     keys: &[KEYS, PHI_KEYS],
+    unknown: &[Role::QueryNorm, Role::KeyNorm],
     rows: &[ROWS, HALVES, PHI_ROWS],
     block: BlockShape { norm: Norm::Layer, ..BlockShape::USUAL },
     ..LLAMA

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::check::{self, has_bias};
-use super::names::{Found, Place, dropped, locate};
+use super::names::{Found, Place, dropped, forgotten, locate};
 use super::parts::{self, Named, Parts, siblings, unpacked};
 use super::{Arch, Fix, Form, Need, Part, Role, Row, config, hyper, is_tied, tensor};
-use crate::ir::op::Order;
+use crate::ir::op::{Order, Picked};
 use crate::ir::{
     Blob, Config, DType, Error, Field, Model, Naming, Notes, Op, Result, Shape, Tensor,
 };
@@ -74,12 +74,18 @@ fn map(source: &Parts<'_>, naming: Naming, notes: &mut Notes) -> Result<(Model, 
         Naming::Gguf => {
             for (role, factors) in super::rope::factors(hyper)? {
                 let homes = arch.row(role).map(|row| row.gguf).unwrap_or_default();
-                let home = homes.first().ok_or_else(|| Error::bug("factors of no tensor"))?;
+                let home = homes.first().ok_or_else(|| {
+                    Error::unsupported(format!(
+                        "a {} with this rope scaling: GGUF has no tensor for it",
+                        arch.gguf
+                    ))
+                })?;
                 let name = home.name(Part::Weight, Place::default());
                 let tensor = floats(&name, &factors)?;
                 tensors.insert(name, tensor);
             }
-            Config { entries: config::to_gguf(arch, model, hyper, notes)? }
+            let written = Model { naming, tensors: tensors.clone(), ..model.clone() };
+            Config { entries: config::to_gguf(arch, &written, hyper, notes)? }
         }
         Naming::HuggingFace => Config { entries: config::to_json(arch, model, hyper)? },
     };
@@ -116,6 +122,10 @@ impl Renaming<'_> {
         if let Some(reason) = dropped(arch, name) {
             return Ok(Fate::Dropped(reason.into()));
         }
+        if let Some(what) = forgotten(arch, name) {
+            notes.lost(name, format!("{what}: it has no place in the target, and is left out"));
+            return Ok(Fate::Dropped(what.into()));
+        }
         let Some(found) = locate(arch, model.naming, name) else {
             return Err(Error::loss(format!(
                 "no tensor of a {} has this name, so it has no place in the target; \
@@ -129,8 +139,11 @@ impl Renaming<'_> {
                  leave it out with --exclude"
             )))
         };
-        if found.place.layer.is_some_and(|layer| Some(layer) >= hyper.layers) {
-            return beyond("layers", hyper.layers.unwrap_or(0));
+        if let Some(layer) = found.place.layer {
+            let layers = parts::count(hyper, found.row.role.layers()).unwrap_or(0);
+            if layer >= layers {
+                return beyond("layers", layers);
+            }
         }
         if let (Form::Each(field), Some(piece)) = (found.home.form, found.place.piece) {
             let count = parts::count(hyper, field)?;
@@ -149,7 +162,48 @@ impl Renaming<'_> {
         if found.row.fix == Fix::FromScaling {
             return Ok(Fate::Fused("the configuration's rope scaling".into()));
         }
-        self.becomes(&found)
+        if let (Fix::Skip(field), Naming::Gguf) = (found.row.fix, self.naming) {
+            self.note_padding(name, parts::count(hyper, field).unwrap_or(0), notes)?;
+        }
+        match self.stands_for(name, &found)? {
+            Some(other) => self.spare(name, &other, notes),
+            None => self.becomes(&found),
+        }
+    }
+
+    /// The row before the first position is that of padding: it is lost, unless it is zero.
+    fn note_padding(&self, name: &str, rows: u64, notes: &mut Notes) -> Result<()> {
+        let table = self.source.model.tensors.get(name).filter(|_| rows > 0);
+        let Some(table) = table else { return Ok(()) };
+        let picked = Picked { axis: 0, groups: 1, from: rows - 1, len: 1 };
+        let row = Tensor::of(Op::Pick { input: table.clone(), picked })?;
+        if row.to_floats()?.iter().any(|x| *x != 0.0) {
+            let text = "the row of padding has no place in the target, and is not zero: texts \
+                        that hold padding have other hidden states";
+            notes.lost(name, text);
+        }
+        Ok(())
+    }
+
+    /// The tensor that is used in place of this one, of the same role under another name.
+    fn stands_for(&self, name: &str, found: &Found) -> Result<Option<Named>> {
+        if found.home.form != Form::Whole {
+            return Ok(None);
+        }
+        let used = self.source.of_row(found.row, found.part, found.place.layer)?;
+        Ok(used.filter(|used| used.name != name))
+    }
+
+    /// Of two tensors of one role, one is used: the other is its copy, or is lost.
+    fn spare(&self, name: &str, used: &Named, notes: &mut Notes) -> Result<Fate> {
+        let spare = self.source.model.tensors.get(name);
+        let spare = spare.ok_or_else(|| Error::bug("a tensor of no name"))?;
+        if same_bytes(spare, &used.tensor)? {
+            return Ok(Fate::Tied(used.name.clone()));
+        }
+        let text = format!("{} is used in its place, and differs", used.name);
+        notes.lost(name, text.as_str());
+        Ok(Fate::Dropped(text))
     }
 
     /// A head that config.json calls tied is left out only if it is what it is tied to.
@@ -169,7 +223,7 @@ impl Renaming<'_> {
 
     /// The tensors of the target that this one is, or is a part of.
     fn becomes(&self, found: &Found) -> Result<Fate> {
-        let Parts { arch, model, .. } = *self.source;
+        let Parts { arch, model, hyper } = *self.source;
         let rows = match found.home.form {
             Form::Part(..) => siblings(arch, model.naming, found.home),
             _ => vec![found.row],
@@ -177,7 +231,7 @@ impl Renaming<'_> {
         let mut names: Vec<String> = Vec::new();
         let mut whole = matches!(found.home.form, Form::Whole | Form::Part(..));
         for row in &rows {
-            let home = row.homes(self.naming).first().ok_or_else(|| {
+            let home = row.home(self.naming, hyper).ok_or_else(|| {
                 Error::loss("the target has no such tensor; leave it out with --exclude")
             })?;
             whole &= match home.form {
@@ -206,8 +260,12 @@ impl Renaming<'_> {
         let (before, rest) = rows.split_at(first);
         let (layered, after): (Vec<_>, Vec<_>) = rest.iter().partition(|row| in_layers(row));
         self.rows(before, None)?;
-        for layer in 0..hyper.layers.unwrap_or(0) {
-            self.rows(&layered, Some(layer))?;
+        for field in [Field::Layers, Field::DecoderLayers] {
+            let rows: Vec<_> =
+                layered.iter().copied().filter(|row: &&Row| row.role.layers() == field).collect();
+            for layer in 0..parts::count(hyper, field).unwrap_or(0) {
+                self.rows(&rows, Some(layer))?;
+            }
         }
         self.rows(&after, None)
     }
@@ -250,7 +308,7 @@ impl Renaming<'_> {
         named: Named,
         fused: &mut IndexMap<String, Fused>,
     ) -> Result<()> {
-        let Some(home) = row.homes(self.naming).first() else {
+        let Some(home) = row.home(self.naming, self.source.hyper) else {
             let text = "the target has no such tensor; leave it out with --exclude";
             return Err(Error::loss(text).at(&named.name));
         };
@@ -310,6 +368,16 @@ impl Renaming<'_> {
             Fix::ByHead(_) | Fix::ByHeadTransposed(_) if self.naming == Naming::Gguf => {
                 parts::by_head(fix, tensor, self.source.hyper, self.naming)
             }
+            Fix::NegativeExp if part == Part::Weight => {
+                let inverse = self.naming == Naming::HuggingFace;
+                Tensor::of(Op::NegativeExp { input: tensor, inverse })
+            }
+            Fix::WithoutMiddle if part == Part::Weight => parts::middle(tensor, self.naming),
+            Fix::Skip(field) => {
+                let rows = parts::count(self.source.hyper, field).unwrap_or(0);
+                parts::skip(tensor, rows, self.naming)
+            }
+            Fix::NegativeExp | Fix::WithoutMiddle => Ok(tensor),
             Fix::Flat if self.naming == Naming::Gguf => parts::flat(tensor),
             Fix::Add(_) | Fix::ByHead(_) | Fix::ByHeadTransposed(_) | Fix::Flat => Ok(tensor),
         }

@@ -213,6 +213,7 @@ pub(super) fn to_gguf(
         }
         // Their divisors are tensors.
         Scaling::Long { original, attention_factor, .. } => {
+            put("type", Value::Text("longrope".into()));
             put("attn_factor", Value::F32(attention_factor));
             put("original_context_length", Value::U32(original.try_into().unwrap_or(u32::MAX)));
         }

@@ -1,9 +1,31 @@
 //! The shape of each role's tensor, from the hyper-parameters.
 
 use super::{Part, QueryNorm, Role};
-use crate::ir::Hyper;
+use crate::ir::{Field, Hyper};
 
 impl Role {
+    /// Which hyper-parameter counts the layers that have such a tensor, if it is of layers.
+    pub(super) fn layers(self) -> Field {
+        use Role::*;
+        let of_decoder = [
+            DecoderAttentionNorm,
+            DecoderQuery,
+            DecoderKey,
+            DecoderValue,
+            DecoderAttentionOutput,
+            CrossNorm,
+            CrossQuery,
+            CrossKey,
+            CrossValue,
+            CrossOutput,
+            DecoderFeedForwardNorm,
+            DecoderGate,
+            DecoderUp,
+            DecoderDown,
+        ];
+        if of_decoder.contains(&self) { Field::DecoderLayers } else { Field::Layers }
+    }
+
     /// The shape of the tensor, outermost dimension first, as Hugging Face has it where it stands
     /// alone; nothing if the hyper-parameters do not decide it.
     pub fn shape(self, hyper: &Hyper, part: Part, query_norm: QueryNorm) -> Option<Vec<u64>> {
@@ -37,15 +59,32 @@ impl Role {
             | Self::AttentionNorm
             | Self::AttentionPostNorm
             | Self::FeedForwardNorm
-            | Self::FeedForwardPostNorm => vec![hidden],
+            | Self::FeedForwardPostNorm
+            | Self::HeadNorm
+            | Self::DecoderAttentionNorm
+            | Self::CrossNorm
+            | Self::DecoderFeedForwardNorm
+            | Self::DecoderOutputNorm => vec![hidden],
+            Self::TokenTypes => vec![hyper.token_types?, hidden],
+            Self::HeadDense => vec![hidden, hidden],
+            Self::OutputBias => vec![hyper.vocab?],
+            Self::DistanceBias | Self::DecoderDistanceBias => {
+                vec![hyper.distance_buckets?, heads?]
+            }
             Self::ProjectIn => vec![hidden, hyper.embedding_size()?],
             Self::ProjectOut => vec![hyper.embedding_size()?, hidden],
             // Some families have rows before the first position.
             Self::Positions => return None,
-            Self::Query => vec![of_heads(heads, hyper.key_dim)?, hidden],
+            Self::Query | Self::DecoderQuery | Self::CrossQuery => {
+                vec![of_heads(heads, hyper.key_dim)?, hidden]
+            }
             Self::QueryUp => vec![of_heads(heads, hyper.key_dim)?, hyper.query_rank?],
-            Self::Key => vec![of_heads(hyper.kv_heads, hyper.key_dim)?, hidden],
-            Self::Value => vec![of_heads(hyper.kv_heads, hyper.value_dim)?, hidden],
+            Self::Key | Self::DecoderKey | Self::CrossKey => {
+                vec![of_heads(hyper.kv_heads, hyper.key_dim)?, hidden]
+            }
+            Self::Value | Self::DecoderValue | Self::CrossValue => {
+                vec![of_heads(hyper.kv_heads, hyper.value_dim)?, hidden]
+            }
             Self::QueryNorm => norm(heads)?,
             Self::KeyNorm => norm(hyper.kv_heads)?,
             Self::QueryDown => vec![hyper.query_rank?, hidden],
@@ -55,9 +94,13 @@ impl Role {
             Self::KeyUp => vec![of_heads(heads, plain_keys())?, hyper.key_value_rank?],
             Self::ValueUp => vec![of_heads(heads, hyper.value_dim)?, hyper.key_value_rank?],
             Self::Sinks => vec![heads?],
-            Self::AttentionOutput => vec![hidden, of_heads(heads, hyper.value_dim)?],
-            Self::Gate | Self::Up => vec![hyper.feed_forward?, hidden],
-            Self::Down => vec![hidden, hyper.feed_forward?],
+            Self::AttentionOutput | Self::DecoderAttentionOutput | Self::CrossOutput => {
+                vec![hidden, of_heads(heads, hyper.value_dim)?]
+            }
+            Self::Gate | Self::Up | Self::DecoderGate | Self::DecoderUp => {
+                vec![hyper.feed_forward?, hidden]
+            }
+            Self::Down | Self::DecoderDown => vec![hidden, hyper.feed_forward?],
             Self::Router => vec![hyper.experts?, hidden],
             Self::RouterBias => vec![hyper.experts?],
             Self::ExpertGate | Self::ExpertUp => expert().map(|(e, ff)| vec![e, ff, hidden])?,
@@ -65,6 +108,14 @@ impl Role {
             Self::SharedGate | Self::SharedUp => vec![hyper.shared_feed_forward?, hidden],
             Self::SharedDown => vec![hidden, hyper.shared_feed_forward?],
             Self::SharedRouter => vec![1, hidden],
+            Self::MixerIn => vec![2 * hyper.channels?, hidden],
+            // GGUF leaves the middle dimension out.
+            Self::Convolution => return None,
+            Self::Selection => vec![hyper.step_rank? + 2 * hyper.state_size?, hyper.channels?],
+            Self::Step => vec![hyper.channels?, hyper.step_rank?],
+            Self::Decay => vec![hyper.channels?, hyper.state_size?],
+            Self::Skip => vec![hyper.channels?],
+            Self::MixerOut => vec![hidden, hyper.channels?],
             Self::RopeFactors | Self::RopeLong | Self::RopeShort => vec![hyper.rope_dims? / 2],
         })
     }

@@ -27,6 +27,8 @@ pub struct Arch {
     pub expects: &'static [(&'static str, Expected)],
     /// Hyper-parameters that a GGUF states and llama.cpp does not apply.
     pub ignored: &'static [Field],
+    /// Tensors whose names in a GGUF are our own: llama.cpp refuses a file that has them.
+    pub unknown: &'static [Role],
     /// Whether the output matrix is the embedding where config.json does not say.
     pub tied: bool,
     /// A prefix of Hugging Face names that files of the bare model leave out.
@@ -36,6 +38,8 @@ pub struct Arch {
     pub rows: &'static [&'static [Row]],
     /// Hugging Face tensors that are not carried over, and why.
     pub drops: &'static [(&'static str, &'static str)],
+    /// Hugging Face tensors that the target has no place for, and what they are for.
+    pub forgets: &'static [(&'static str, &'static str)],
     /// What a layer computes.
     pub block: BlockShape,
 }
@@ -147,6 +151,8 @@ pub enum Expected {
 pub enum Role {
     Embedding,
     EmbeddingNorm,
+    /// A vector for each of the texts that a sequence may be joined of.
+    TokenTypes,
     /// A learned vector for each position.
     Positions,
     /// From the width of the embedding to that of the layers.
@@ -154,7 +160,12 @@ pub enum Role {
     /// And back.
     ProjectOut,
     OutputNorm,
+    /// Before the output matrix of a head for masked words: a linear layer, its norm.
+    HeadDense,
+    HeadNorm,
     Output,
+    /// What is added to the product with the output matrix, which may be another role's.
+    OutputBias,
     AttentionNorm,
     Query,
     Key,
@@ -193,6 +204,37 @@ pub enum Role {
     SharedDown,
     /// How much of the shared expert is used.
     SharedRouter,
+    /// A bias of attention for each bucket of distances.
+    DistanceBias,
+    DecoderDistanceBias,
+    DecoderAttentionNorm,
+    DecoderQuery,
+    DecoderKey,
+    DecoderValue,
+    DecoderAttentionOutput,
+    /// Attention of a decoder to what its encoder has made.
+    CrossNorm,
+    CrossQuery,
+    CrossKey,
+    CrossValue,
+    CrossOutput,
+    DecoderFeedForwardNorm,
+    DecoderGate,
+    DecoderUp,
+    DecoderDown,
+    DecoderOutputNorm,
+    /// Of a state space: from the stream to its channels, and to their gates.
+    MixerIn,
+    /// Over time, of each channel by itself.
+    Convolution,
+    /// From the channels to the narrow step, and to what goes into the state and comes out.
+    Selection,
+    /// From the narrow step to that of each channel.
+    Step,
+    Decay,
+    /// How much of a channel goes past the state.
+    Skip,
+    MixerOut,
     /// Divisors of the rotary frequencies, one for each pair of dimensions.
     RopeFactors,
     /// The same for texts beyond the context of the pretraining.
@@ -232,6 +274,11 @@ pub struct Row {
 }
 
 impl Row {
+    /// Where a file of one side is given it.
+    pub(super) fn home(&self, naming: Naming, hyper: &Hyper) -> Option<&'static Home> {
+        self.homes(naming).iter().find(|home| home.is_of(hyper))
+    }
+
     /// Where files of one side have it.
     pub fn homes(&self, naming: Naming) -> &'static [Home] {
         match naming {
@@ -254,6 +301,8 @@ pub struct Home {
     pub ends: Ends,
     /// Whether matrices are stored with their columns for rows.
     pub transposed: bool,
+    /// A flag of the hyper-parameters that models with this home have, or have not.
+    pub only: Option<(Field, bool)>,
 }
 
 /// How names end for the weight and the bias of a linear layer or norm.
@@ -265,6 +314,8 @@ pub enum Ends {
     Bare,
     /// `x_weight`, `x_bias`.
     Underlined,
+    /// `x.gamma`, `x.beta`.
+    Greek,
 }
 
 /// Whether a file has a tensor alone, or with others.
@@ -291,7 +342,7 @@ pub enum Groups {
 
 /// A tensor of its own.
 pub(super) const fn at(stem: &'static str) -> Home {
-    Home { stem, form: Form::Whole, ends: Ends::Dotted, transposed: false }
+    Home { stem, form: Form::Whole, ends: Ends::Dotted, transposed: false, only: None }
 }
 
 /// A part of a tensor.
@@ -317,6 +368,23 @@ impl Home {
         Self { transposed: true, ..self }
     }
 
+    /// With names that end in `.gamma` and `.beta`.
+    #[must_use]
+    pub const fn greek(self) -> Self {
+        Self { ends: Ends::Greek, ..self }
+    }
+
+    /// Only in models of which the flag is so.
+    #[must_use]
+    pub const fn only(self, field: Field, is: bool) -> Self {
+        Self { only: Some((field, is)), ..self }
+    }
+
+    /// Whether a model with these hyper-parameters is written with this home.
+    pub fn is_of(&self, hyper: &Hyper) -> bool {
+        self.only.is_none_or(|(field, is)| (hyper.get(field) == Some(Scalar::Flag(true))) == is)
+    }
+
     /// The end of the name.
     pub fn suffix(&self, part: Part) -> &'static str {
         match (self.ends, part) {
@@ -324,6 +392,8 @@ impl Home {
             (Ends::Dotted, Part::Bias) => ".bias",
             (Ends::Bare, Part::Weight) => "",
             (Ends::Underlined, Part::Weight) => "_weight",
+            (Ends::Greek, Part::Weight) => ".gamma",
+            (Ends::Greek, Part::Bias) => ".beta",
             (Ends::Bare | Ends::Underlined, Part::Bias) => "_bias",
         }
     }
@@ -342,6 +412,12 @@ pub enum Fix {
     ByHead(Field),
     /// The same, its rows for its columns.
     ByHeadTransposed(Field),
+    /// GGUF has −eˣ of each weight x. Rounding makes it inexact.
+    NegativeExp,
+    /// Hugging Face has a dimension of one element before the last.
+    WithoutMiddle,
+    /// Hugging Face has rows before the first that is used; the field counts them.
+    Skip(Field),
     /// GGUF has the one row as a vector.
     Flat,
     /// GGUF stores as a tensor what config.json says in numbers.
@@ -351,7 +427,7 @@ pub enum Fix {
 impl Fix {
     /// Whether there and back gives the same bits.
     pub fn is_exact(self) -> bool {
-        !matches!(self, Self::Add(_))
+        !matches!(self, Self::Add(_) | Self::NegativeExp)
     }
 }
 
@@ -368,6 +444,10 @@ pub enum Need {
     Dense,
     /// In layers with experts.
     Sparse,
+    /// In all layers but the first.
+    AfterFirst,
+    /// In models of which the flag is set.
+    Where(Field),
     /// Where queries are made of a narrow vector.
     LowRank,
     /// Where they are not.
@@ -397,6 +477,8 @@ pub enum Bias {
 /// hyper-parameters.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BlockShape {
+    /// What the layers are parts of.
+    pub plan: Plan,
     /// How activations are normalised.
     pub norm: Norm,
     /// What Hugging Face's scales of norms lack: they are used with 1 added.
@@ -416,6 +498,7 @@ pub struct BlockShape {
 impl BlockShape {
     /// Norms by root mean square, rotation of halves: what most families have.
     pub const USUAL: Self = Self {
+        plan: Plan::Decoder,
         norm: Norm::Rms,
         hf_norm_lacks: 0.0,
         hf_pairing: Pairing::Halves,
@@ -440,6 +523,17 @@ impl BlockShape {
             Naming::HuggingFace => self.hf_norm_lacks,
         }
     }
+}
+
+/// What a model's layers are parts of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plan {
+    /// Each position sees those before it: the model writes text.
+    Decoder,
+    /// Each position sees all: the model reads text.
+    Encoder,
+    /// An encoder, and a decoder that attends to what it has made.
+    EncoderDecoder,
 }
 
 /// How activations are normalised.

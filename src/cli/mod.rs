@@ -1,10 +1,13 @@
 //! The command line: what was typed becomes a job, and its outcome an exit code.
 
 mod args;
+mod arrays;
 mod bench;
 mod convert;
 mod diff;
 mod docs;
+mod embed;
+mod feed;
 mod imatrix;
 mod inspect;
 mod logits;
@@ -52,6 +55,7 @@ enum Command {
     Run(run::Args),
     Tokenize(tokenize::Args),
     Bench(bench::Args),
+    Embed(embed::Args),
     Perplexity(perplexity::Args),
     Imatrix(imatrix::Args),
     Completions(docs::CompletionsArgs),
@@ -102,6 +106,7 @@ fn run(cli: Cli) -> Result<Outcome> {
         Command::Run(args) => args.run(),
         Command::Tokenize(args) => args.run(),
         Command::Bench(args) => args.run(),
+        Command::Embed(args) => args.run(),
         Command::Perplexity(args) => args.run(),
         Command::Imatrix(args) => args.run(),
         Command::Completions(args) => args.run(),

@@ -226,7 +226,7 @@ fields! {
     windowed       Windowed      layers "layers with the sliding window";
     local_theta    LocalTheta    real  "rope theta of layers with the sliding window";
     unrotated      Unrotated     layers "layers without rotary positions";
-    alibi          Alibi         real  "ALiBi's greatest bias";
+    alibi          Alibi         real  "ALiBi bias";
     activation     Activation    activation "activation";
     parallel       Parallel      flag  "attention and feed-forward side by side";
     post_norm      PostNorm      flag  "norms after the sums";
@@ -251,6 +251,18 @@ fields! {
     route_groups_used RouteGroupsUsed count "expert groups used for a token";
     query_rank     QueryRank     count "rank of queries";
     key_value_rank KeyValueRank  count "rank of keys and values";
+    token_types    TokenTypes    count "token type count";
+    first_position FirstPosition count "rows before the first position";
+    head_activation HeadActivation activation "activation of the head";
+    gated          Gated         flag  "gated feed-forward";
+    decoder_layers DecoderLayers count "decoder layer count";
+    decoder_start  DecoderStart  count "token that a decoder begins with";
+    distance_buckets DistanceBuckets count "buckets of distances";
+    max_distance   MaxDistance   count "distance of the last bucket";
+    channels       Channels      count "channels of a state space";
+    state_size     StateSize     count "state size of a channel";
+    taps           Taps          count "taps of a channel's convolution";
+    step_rank      StepRank      count "rank of a state space's step";
     gate_limit     GateLimit     real  "bound of gated activations";
     gate_alpha     GateAlpha     real  "slope of gated activations";
     embedding_width EmbeddingWidth count "embedding width";

@@ -109,6 +109,23 @@ pub fn apply(
     Ok(model)
 }
 
+/// The bytes of the weights in each mixture, from names and shapes alone. The names are GGUF's;
+/// no importance is known.
+pub fn sizes(model: &Model) -> Vec<(&'static str, u64)> {
+    let facts = facts(model, false);
+    let shapes: Vec<_> =
+        model.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape().clone())).collect();
+    let size = |policy: &Policy| {
+        let assigned = policy.assign(&facts, &shapes, false);
+        let sizes = model.tensors.values().zip(assigned).map(|(tensor, (dtype, _))| {
+            let dtype = if tensor.dtype().is_weights() { dtype } else { tensor.dtype() };
+            tensor.shape().bytes(dtype).unwrap_or_else(|_| tensor.bytes())
+        });
+        sizes.sum()
+    };
+    policy::POLICIES.iter().map(|policy| (policy.name, size(policy))).collect()
+}
+
 /// A note for each packing that a better search was asked for, and has none.
 fn note_unsearched(model: &Model, types: &Types, notes: &mut Notes) {
     let mut known: Vec<&str> = Vec::new();

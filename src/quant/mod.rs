@@ -52,7 +52,7 @@ mod tq1_0;
 mod tq2_0;
 mod trits;
 
-pub use apply::{Mixture, Types, apply, dtype_by_name};
+pub use apply::{Mixture, Types, apply, dtype_by_name, sizes};
 pub use best::QUANTIZERS as BEST_QUANTIZERS;
 pub use importance::{ImportanceMatrix, require_importance};
 pub use order::words_of;

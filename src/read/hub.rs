@@ -30,6 +30,10 @@ const SIDE_FILES: &[&str] = &[
     "merges.txt",
     "vocab.txt",
     "preprocessor_config.json",
+    "modules.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    "1_Pooling/config.json",
     "LICENSE",
     "README.md",
 ];

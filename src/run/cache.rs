@@ -3,14 +3,22 @@
 use rayon::prelude::*;
 
 use super::batch::{Batch, grow};
+use super::state_space::State;
 use crate::ir::{Error, Result};
 
 /// The keys and values of the tokens seen so far: a conversation. It grows as tokens come, up to
 /// its capacity; a sliding window masks old positions, but does not free them.
 pub struct Cache {
-    pub(super) layers: Vec<Vec<Head>>,
+    pub(super) layers: Vec<Kept>,
     len: usize,
     capacity: usize,
+}
+
+/// What one layer remembers: keys and values, or a state.
+#[derive(Clone, Default)]
+pub(super) struct Kept {
+    pub(super) heads: Vec<Head>,
+    pub(super) state: State,
 }
 
 /// What one key and value head remembers in one layer: `[position][dimension]`.
@@ -22,7 +30,8 @@ pub(super) struct Head {
 
 impl Cache {
     pub(super) fn new(layers: usize, heads: usize, capacity: usize) -> Self {
-        Self { layers: vec![vec![Head::default(); heads]; layers], len: 0, capacity }
+        let kept = Kept { heads: vec![Head::default(); heads], state: State::default() };
+        Self { layers: vec![kept; layers], len: 0, capacity }
     }
 
     /// The number of tokens seen so far.
@@ -42,7 +51,10 @@ impl Cache {
 
     /// Forgets all tokens.
     pub fn clear(&mut self) {
-        self.layers.iter_mut().flatten().for_each(|head| *head = Head::default());
+        for kept in &mut self.layers {
+            kept.heads.iter_mut().for_each(|head| *head = Head::default());
+            kept.state = State::default();
+        }
         self.len = 0;
     }
 
@@ -60,6 +72,7 @@ impl Cache {
 
     /// Counts tokens whose keys and values every layer has.
     pub(super) fn advance(&mut self, tokens: usize) {
+        self.layers.iter_mut().for_each(|kept| kept.state.advance());
         self.len += tokens;
     }
 }

@@ -44,6 +44,12 @@ pub fn silu(x: f32) -> f32 {
     x / (1.0 + exp(-x))
 }
 
+/// ln(1 + eˣ).
+pub fn softplus(x: f32) -> f32 {
+    // As torch has it: beyond this, the two are the same in binary32.
+    if x > 20.0 { x } else { libm::log1p(libm::exp(f64::from(x))) as f32 }
+}
+
 /// 1 / (1 + e⁻ˣ).
 #[inline(always)]
 pub fn sigmoid(x: f32) -> f32 {

@@ -20,11 +20,18 @@ mod bench;
 mod cache;
 pub mod chat;
 mod decoder;
+mod encoder;
+pub mod graph;
 mod inputs;
 pub mod kernels;
+mod machine;
 pub mod math;
+mod pool;
+mod relative;
 mod rope;
 pub mod sample;
+mod seq2seq;
+mod state_space;
 pub mod tokens;
 mod weight;
 
@@ -34,7 +41,11 @@ mod tests;
 pub use bench::{Speeds, bench};
 pub use cache::Cache;
 pub use decoder::Decoder;
+pub use encoder::Encoder;
 pub use inputs::{Inputs, Sums};
+pub use machine::Machine;
+pub use pool::pooled;
+pub use seq2seq::{Conversation, Seq2Seq};
 
 use crate::ir::{Error, Result};
 

@@ -139,6 +139,25 @@ fn logits_are_those_of_transformers() {
     }
 }
 
+/// Each family, by Hugging Face's conventions and by GGUF's.
+#[test]
+fn families_give_the_logits_of_transformers() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/families");
+    let entries = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<String> = entries.map(|name| name.into_string().unwrap()).collect();
+    names.sort();
+    assert_eq!(names.len(), 33, "fixtures are missing: this test would prove less");
+    for name in names {
+        let case = load(&format!("../families/{name}"), Access::Map);
+        check(&name, &case, &case.model);
+        let family = arch::require(&case.model).unwrap();
+        let notes = &mut Notes::default();
+        let (model, ledger) = arch::rename(family, &case.model, Naming::Gguf, notes).unwrap();
+        assert_eq!(ledger.len(), case.model.tensors.len(), "{name}: all tensors accounted for");
+        check(&format!("{name} as GGUF"), &case, &model);
+    }
+}
+
 #[test]
 fn a_gguf_by_its_own_conventions_gives_the_same_logits() {
     for name in CASES {

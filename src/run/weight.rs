@@ -222,6 +222,12 @@ impl Linear {
         Ok(Self { weight: Weight::new(weight)?, bias })
     }
 
+    /// The same with another bias, if there is one.
+    pub(super) fn plus(mut self, bias: Option<Vec<f32>>) -> Self {
+        self.bias = bias.or(self.bias);
+        self
+    }
+
     /// Has what goes into this layer counted, as the inputs of one of several matrices of the
     /// tensor.
     pub(super) fn watch(&mut self, inputs: &Arc<Inputs>, (matrix, matrices): (usize, usize)) {

@@ -16,6 +16,7 @@
 pub mod chunks;
 mod diff;
 mod gates;
+mod graph;
 mod html;
 mod json;
 mod junit;
@@ -37,7 +38,8 @@ mod tests;
 pub use chunks::Chunk;
 pub use diff::{Diff, Difference, Unlike, diff};
 pub use gates::asked::Asked;
-pub use gates::logits::{Open, Runner, decoder};
+pub use gates::logits::{Open, Runner, decoder, machine};
+pub use graph::{Feed, GraphOptions, compare_graphs};
 pub use metrics::{Gather, Metrics, OnText};
 pub use own::QuantizerFor;
 pub use report::{Bound, Finding, Gate, Kind, Report, TensorReport};
@@ -80,7 +82,7 @@ impl Default for Options<'_> {
             on: On::Drawn,
             special: Vec::new(),
             asked: Asked::default(),
-            open: Some(&decoder),
+            open: Some(&machine),
             quantizer_for: crate::quant::quantizer_for,
         }
     }

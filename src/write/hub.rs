@@ -91,6 +91,10 @@ fn side_files(model: &Model, options: &WriteOptions, notes: &mut Notes) -> Resul
         files.push(whole("config.json", pretty(&text)?));
     }
     for (name, blob) in &model.side_files {
+        if name.contains('/') {
+            notes.lost(name, "directories within the directory are not written; copy it by hand");
+            continue;
+        }
         let parts = vec![(0, Part::Copy(Arc::clone(blob)))];
         files.push(FilePlan { name: name.clone(), len: blob.size(), parts });
     }

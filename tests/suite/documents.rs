@@ -52,6 +52,12 @@ fn inspect() {
                 ("context_class", Json::is_string),
                 ("file_bytes", Json::is_u64),
                 ("bits_per_weight", Json::is_f64),
+                ("family", Json::is_string),
+                ("tuning", Json::is_string),
+                ("license", text_or_null),
+                ("dtypes", Json::is_array),
+                ("kv_cache_bytes_per_token", Json::is_u64),
+                ("memory", Json::is_object),
                 ("tokenizer", Json::is_object),
                 ("metadata", Json::is_object),
                 ("tensors", Json::is_array),
@@ -88,6 +94,49 @@ fn inspect() {
             ("nonfinite", Json::is_u64),
         ],
     );
+}
+
+/// What runs in how much memory: sizes from llama.cpp's types and gguf-py's blocks, the cache from
+/// config.json: 3 layers × 2 heads × (64 + 64) × 2 bytes.
+#[test]
+fn inspect_knows_the_memory_of_each_type() {
+    let dir = Dir::new();
+    let sizes = json(tiny().join("sizes.json"));
+    let expected = sizes.as_object().expect("types");
+    let gguf = dir.converted(&tiny(), "x.gguf", "q4_k_m");
+    for model in [tiny(), gguf] {
+        let found = remold!("inspect", model, "--json").ends(0).json();
+        assert_eq!(found["kv_cache_bytes_per_token"], 1536);
+        let memory = &found["memory"];
+        assert_eq!((&memory["tokens"], &memory["kv_cache_bytes"]), (&512.into(), &786_432.into()));
+        let types = memory["types"].as_array().expect("types");
+        let checked = types.iter().filter(|entry| {
+            let name = entry["type"].as_str().expect("a name").to_lowercase();
+            let Some(bytes) = expected.get(&name).and_then(Json::as_u64) else { return false };
+            assert_eq!(entry["weight_bytes"], bytes, "{name}");
+            assert_eq!(entry["bytes"], bytes + 786_432, "{name}");
+            true
+        });
+        assert_eq!((checked.count(), expected.len()), (17, 17));
+    }
+}
+
+/// Licence and tuning are what the files beside the weights say.
+#[test]
+fn inspect_reads_names_and_model_cards() {
+    let dir = Dir::new();
+    let model = dir.copied(&tiny(), "tiny-instruct");
+    let says = |key: &str| remold!("inspect", model, "--json").ends(0).json()[key].clone();
+    assert_eq!(says("license"), Json::Null);
+    let text = "Permission is hereby granted, free of charge, to any person";
+    std::fs::write(model.join("LICENSE"), text).expect("written");
+    assert_eq!((says("license"), says("license_from")), ("mit".into(), "LICENSE".into()));
+    let card = "---\nlanguage: en\nlicense: apache-2.0\n---\n# Tiny\n";
+    std::fs::write(model.join("README.md"), card).expect("written");
+    assert_eq!((says("license"), says("license_from")), ("apache-2.0".into(), "README.md".into()));
+    assert_eq!((says("tuning"), says("tuning_from")), ("instruct".into(), "name".into()));
+    let shown = remold!("inspect", model).ends(0).stdout;
+    assert!(shown.contains("\nlicence          apache-2.0 (by README.md)\n"), "{shown}");
 }
 
 /// A file without tensors has bytes nevertheless.
@@ -290,6 +339,7 @@ const COMMANDS: &[&str] = &[
     "run",
     "tokenize",
     "bench",
+    "embed",
     "completions",
     "man",
 ];

@@ -10,17 +10,17 @@ use crate::edit::{Gguf, Safetensors, Stored, Tensors};
 use crate::program::{Dir, fixture, json, remold, tiny};
 
 /// The types of candidates: every float, and a packing with and without room to spare.
-const TYPES: &[&str] = &["f32", "f16", "bf16", "q8_0", "q4_0"];
-const FLOATS: &[&str] = &["f32", "f16", "bf16"];
+pub(crate) const TYPES: &[&str] = &["f32", "f16", "bf16", "q8_0", "q4_0"];
+pub(crate) const FLOATS: &[&str] = &["f32", "f16", "bf16"];
 
 /// A reference with an honest candidate of each type, ready to be damaged.
-struct Bench {
+pub(crate) struct Bench {
     dir: Dir,
     reference: PathBuf,
 }
 
 impl Bench {
-    fn new(reference: PathBuf) -> Self {
+    pub(crate) fn new(reference: PathBuf) -> Self {
         Self { dir: Dir::new(), reference }
     }
 
@@ -31,7 +31,7 @@ impl Bench {
 
     /// Plants a fault into a GGUF candidate of each type.
     #[track_caller]
-    fn gguf(&self, types: &[&str], named: &str, fault: impl Fn(&mut Gguf)) {
+    pub(crate) fn gguf(&self, types: &[&str], named: &str, fault: impl Fn(&mut Gguf)) {
         for kind in types {
             let honest = self.dir.join(format!("{kind}.gguf"));
             if !honest.exists() {
@@ -47,7 +47,7 @@ impl Bench {
 
     /// Plants a fault into a candidate as the hub has it, of each float.
     #[track_caller]
-    fn hub(&self, named: &str, fault: impl Fn(&mut Safetensors, &mut Json)) {
+    pub(crate) fn hub(&self, named: &str, fault: impl Fn(&mut Safetensors, &mut Json)) {
         for kind in FLOATS {
             let honest = self.dir.join(kind);
             if !honest.exists() {
@@ -89,7 +89,7 @@ fn unpermute(tensor: &mut Stored, heads: usize) {
 }
 
 /// A matrix of floats, its rows for its columns, and its shape as it was.
-fn transpose(tensor: &mut Stored) {
+pub(crate) fn transpose(tensor: &mut Stored) {
     assert_eq!(tensor.shape[0], tensor.shape[1], "{}", tensor.name);
     let (size, n) = (tensor.block(), tensor.shape[0] as usize);
     let old = tensor.bytes.clone();

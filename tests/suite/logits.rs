@@ -29,7 +29,7 @@ fn logits_are_those_of_transformers() {
     assert_eq!(dir.names(), ["logits.npy"]);
 }
 
-fn npy(path: &Path) -> (Vec<u64>, Vec<f32>) {
+pub(crate) fn npy(path: &Path) -> (Vec<u64>, Vec<f32>) {
     let bytes = read(path);
     let array = npy::read(&bytes).expect("an array");
     assert!(array.descr == npy::Descr::F32 && !array.fortran);
@@ -38,7 +38,7 @@ fn npy(path: &Path) -> (Vec<u64>, Vec<f32>) {
     (array.shape, floats.collect())
 }
 
-fn nmse(expected: &[f32], found: &[f32]) -> f64 {
+pub(crate) fn nmse(expected: &[f32], found: &[f32]) -> f64 {
     assert_eq!(expected.len(), found.len());
     let pairs = expected.iter().zip(found).map(|(a, b)| (f64::from(*a), f64::from(*b)));
     let error: f64 = pairs.map(|(a, b)| (a - b) * (a - b)).sum();

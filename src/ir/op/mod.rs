@@ -30,9 +30,9 @@ pub enum Op {
         /// A tensor of a plain dtype, as another machine wrote it.
         input: Tensor,
     },
-    /// Integers of less than a byte, a byte each: i8.
+    /// Integers of less than a byte, a byte each, and truth values: i8.
     Widen {
-        /// A tensor of such integers.
+        /// A tensor of these.
         input: Tensor,
     },
     /// The same blocks, the bytes of each of their numbers in the opposite order.
@@ -74,6 +74,13 @@ pub enum Op {
         input: Tensor,
         /// What is added.
         value: f32,
+    },
+    /// −eˣ of each element x, as binary32, or back: ln(−x).
+    NegativeExp {
+        /// Weights of any dtype that can be decoded.
+        input: Tensor,
+        /// Whether it is undone.
+        inverse: bool,
     },
     /// Some rows of each group of rows: a part of what was fused.
     Pick {
@@ -137,6 +144,8 @@ impl fmt::Display for Op {
                 write!(f, "deinterleave {heads} heads")
             }
             Self::Add { value, .. } => write!(f, "add {value:?}"),
+            Self::NegativeExp { inverse: false, .. } => f.write_str("negative exp"),
+            Self::NegativeExp { inverse: true, .. } => f.write_str("log of negative"),
             Self::Pick { picked: Picked { axis, groups, from, len }, .. } => {
                 write!(f, "pick {from}+{len} of each of {groups} groups of dimension {axis}")
             }
@@ -162,6 +171,7 @@ impl Op {
             | Self::Pack { input, .. }
             | Self::Interleave { input, .. }
             | Self::Add { input, .. }
+            | Self::NegativeExp { input, .. }
             | Self::Pick { input, .. }
             | Self::Transpose { input }
             | Self::Reshape { input, .. } => vec![input],
@@ -227,7 +237,9 @@ impl Op {
                 }
                 Ok((input.dtype(), input.shape().clone()))
             }
-            Self::Add { input, .. } => Ok((DType::F32, input.shape().clone())),
+            Self::Add { input, .. } | Self::NegativeExp { input, .. } => {
+                Ok((DType::F32, input.shape().clone()))
+            }
             Self::Pick { input, picked } => Ok((input.dtype(), picked.shape(input)?)),
             Self::Merge { inputs, axis, groups } => {
                 let shape = arrange::merged_shape(inputs, *axis, *groups)?;
@@ -252,6 +264,7 @@ impl Op {
             | Self::Widen { input }
             | Self::SwapWords { input, .. }
             | Self::Add { input, .. }
+            | Self::NegativeExp { input, .. }
             | Self::Reshape { input, .. } => input.granule(),
             Self::Pick { input, picked } => picked.granule(input),
             Self::Merge { inputs, axis, groups } => arrange::merged_granule(inputs, *axis, *groups),
@@ -333,6 +346,16 @@ impl Op {
                 }
                 Ok(())
             }),
+            Self::NegativeExp { input, inverse } => {
+                with_floats(input, elements, scratch, |values, _| {
+                    for (place, x) in out.as_chunks_mut::<4>().0.iter_mut().zip(values) {
+                        let x = f64::from(*x);
+                        let y = if *inverse { libm::log(-x) } else { -libm::exp(x) };
+                        *place = (y as f32).to_le_bytes();
+                    }
+                    Ok(())
+                })
+            }
             Self::Pick { input, picked } => picked.make(input, elements, out, scratch),
             Self::Merge { inputs, axis, groups } => {
                 arrange::merge(inputs, (*axis, *groups), elements, out, scratch)
@@ -343,13 +366,14 @@ impl Op {
     }
 }
 
-/// Bits of an integer of less than a byte, and whether it has a sign.
+/// Bits of an integer of less than a byte, or of a truth value, and whether it has a sign.
 fn bits_of(dtype: DType) -> Option<(usize, bool)> {
     match dtype {
         DType::I4 => Some((4, true)),
         DType::U4 => Some((4, false)),
         DType::I2 => Some((2, true)),
         DType::U2 => Some((2, false)),
+        DType::Bool => Some((8, false)),
         _ => None,
     }
 }

@@ -94,6 +94,85 @@ fn heads_of_an_odd_size_are_refused() {
     assert!(Tensor::of(op).is_err());
 }
 
+fn floats(op: Op) -> Vec<f32> {
+    Tensor::of(op).unwrap().to_floats().unwrap()
+}
+
+/// Queries, keys and values of two groups of heads: rows 0 1 | 2 | 3 and 4 5 | 6 | 7.
+#[test]
+fn parts_are_picked_and_merged_back() {
+    let fused = numbers(vec![8, 1]);
+    let part = |from, len| {
+        let picked = Picked { axis: 0, groups: 2, from, len };
+        Tensor::of(Op::Pick { input: fused.clone(), picked }).unwrap()
+    };
+    let parts = [part(0, 2), part(2, 1), part(3, 1)];
+    let values = parts.each_ref().map(|part| part.to_floats().unwrap());
+    assert_eq!(values, [vec![0.0, 1.0, 4.0, 5.0], vec![2.0, 6.0], vec![3.0, 7.0]]);
+    let sorted = Op::Merge { inputs: parts.to_vec(), axis: 0, groups: 1 };
+    assert_eq!(floats(sorted), [0.0, 1.0, 4.0, 5.0, 2.0, 6.0, 3.0, 7.0]);
+    let back = Op::Merge { inputs: parts.to_vec(), axis: 0, groups: 2 };
+    assert_eq!(floats(back), fused.to_floats().unwrap());
+    for (from, len) in [(3, 2), (5, 0), (u64::MAX, 1)] {
+        let picked = Picked { axis: 0, groups: 2, from, len };
+        assert!(Tensor::of(Op::Pick { input: fused.clone(), picked }).is_err());
+    }
+    let picked = Picked { axis: 0, groups: 3, from: 0, len: 1 };
+    assert!(Tensor::of(Op::Pick { input: fused, picked }).is_err());
+}
+
+/// Any piece of what is moved is what that piece of the whole is.
+#[test]
+fn pieces_of_what_is_moved_are_those_of_the_whole() {
+    let input = numbers(vec![2, 6, 4]);
+    let picked = Picked { axis: 1, groups: 3, from: 1, len: 1 };
+    let alternate = Op::Pick { input: input.clone(), picked };
+    let columns = Picked { axis: 2, groups: 2, from: 0, len: 1 };
+    let of_columns = Op::Pick { input: input.clone(), picked: columns };
+    let transposed = Tensor::of(Op::Transpose { input: input.clone() }).unwrap();
+    let of_transposed = Op::Pick {
+        input: transposed.clone(),
+        picked: Picked { axis: 1, groups: 1, from: 2, len: 2 },
+    };
+    let merged = Op::Merge { inputs: vec![input.clone(), input.clone()], axis: 1, groups: 2 };
+    let added = Op::Add { input: transposed, value: 1.5 };
+    for op in [alternate, of_columns, of_transposed, merged, added] {
+        let shown = op.to_string();
+        let tensor = Tensor::of(op).unwrap();
+        let (whole, count) = (tensor.to_floats().unwrap(), tensor.shape().count());
+        let granule = tensor.granule();
+        let edges: Vec<u64> =
+            (0..=count).filter(|at| at.is_multiple_of(granule) || *at == count).collect();
+        for pair in edges.windows(2) {
+            let mut piece = vec![0.0; (pair[1] - pair[0]) as usize];
+            tensor.read_floats(pair[0]..pair[1], &mut piece, &mut Scratch::default()).unwrap();
+            assert_eq!(piece, whole[pair[0] as usize..pair[1] as usize], "{shown}");
+        }
+    }
+}
+
+#[test]
+fn rows_become_columns() {
+    let transposed = Op::Transpose { input: numbers(vec![2, 2, 3]) };
+    let expected = [0.0, 3.0, 1.0, 4.0, 2.0, 5.0, 6.0, 9.0, 7.0, 10.0, 8.0, 11.0];
+    assert_eq!(floats(transposed), expected);
+}
+
+/// What moves nothing stays what it is in the file.
+#[test]
+fn a_run_of_rows_lies_where_it_lay() {
+    let input = numbers(vec![4, 3]);
+    let rows = |from, len| {
+        let picked = Picked { axis: 0, groups: 1, from, len };
+        Tensor::of(Op::Pick { input: input.clone(), picked }).unwrap()
+    };
+    assert_eq!(rows(1, 2).place().map(|(_, start)| start), Some(12));
+    let whole = Op::Merge { inputs: vec![rows(0, 1), rows(1, 3)], axis: 0, groups: 1 };
+    assert!(Tensor::of(whole).unwrap().is_same(&input));
+    let swapped = Op::Merge { inputs: vec![rows(1, 3), rows(0, 1)], axis: 0, groups: 1 };
+    assert!(Tensor::of(swapped).unwrap().op().is_some());
+}
+
 #[test]
 fn small_integers_take_a_byte_each() {
     let widened = |dtype, bytes: Vec<u8>, count| {

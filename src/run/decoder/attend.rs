@@ -4,17 +4,55 @@ use std::sync::Arc;
 
 use super::norm::Norm;
 use super::{Step, count};
-use crate::arch::{Part, Parts, QueryNorm, Role};
-use crate::ir::{Field, Hyper, Result};
-use crate::run::attention::Attention;
+use crate::arch::{Part, Parts, Plan, QueryNorm, Role};
+use crate::ir::{Error, Field, Hyper, Result};
+use crate::run::attention::{Attention, Sight};
 use crate::run::batch::Batch;
 use crate::run::cache::{self, Head};
 use crate::run::inputs::Inputs;
+use crate::run::relative::{Buckets, RelativeBias};
 use crate::run::rope::Rope;
 use crate::run::weight::{self, Linear};
 
+/// The roles of the tensors of one kind of attention.
+pub(in crate::run) struct Roles {
+    query: Role,
+    key: Role,
+    value: Role,
+    output: Role,
+    /// Biases by distance, which all layers share.
+    distance: Option<Role>,
+}
+
+/// The attention of a decoder alone, or of an encoder, to itself.
+pub(super) const USUAL: Roles = Roles {
+    query: Role::Query,
+    key: Role::Key,
+    value: Role::Value,
+    output: Role::AttentionOutput,
+    distance: Some(Role::DistanceBias),
+};
+
+/// The attention of a decoder that has an encoder, to itself.
+pub(in crate::run) const DECODER: Roles = Roles {
+    query: Role::DecoderQuery,
+    key: Role::DecoderKey,
+    value: Role::DecoderValue,
+    output: Role::DecoderAttentionOutput,
+    distance: Some(Role::DecoderDistanceBias),
+};
+
+/// Its attention to what the encoder has made.
+pub(in crate::run) const CROSS: Roles = Roles {
+    query: Role::CrossQuery,
+    key: Role::CrossKey,
+    value: Role::CrossValue,
+    output: Role::CrossOutput,
+    distance: None,
+};
+
 /// A layer's projections, and what is done with them.
-pub(super) struct Attend {
+pub(in crate::run) struct Attend {
     query: Linear,
     key: Linear,
     value: Linear,
@@ -29,21 +67,41 @@ pub(super) struct Attend {
 }
 
 impl Attend {
-    pub(super) fn find(parts: &Parts<'_>, layer: u64) -> Result<Self> {
+    pub(in crate::run) fn find(parts: &Parts<'_>, layer: u64, roles: &Roles) -> Result<Self> {
         let linear = |role| Linear::find(parts, role, Some(layer));
         let norm = |role| Norm::find(parts, role, Some(layer));
         Ok(Self {
-            query: linear(Role::Query)?,
-            key: linear(Role::Key)?,
-            value: linear(Role::Value)?,
-            output: linear(Role::AttentionOutput)?,
+            query: linear(roles.query)?,
+            key: linear(roles.key)?,
+            value: linear(roles.value)?,
+            output: linear(roles.output)?,
             query_norm: norm(Role::QueryNorm)?,
             key_norm: norm(Role::KeyNorm)?,
             over: parts.arch.block.query_norm,
             clip: parts.hyper.qkv_clip,
             rope: rope(parts.hyper, layer),
-            attention: attention(parts, layer)?,
+            attention: Attention {
+                sight: sight(parts, roles, layer),
+                relative: relative(parts, roles)?,
+                ..attention(parts, layer)?
+            },
         })
+    }
+
+    /// Keys and values of what other positions are to attend to, in `heads`.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub(in crate::run) fn remember(&self, x: &Batch, heads: &mut [Head]) -> Result<()> {
+        cache::append(heads, 0, &self.key.apply(x)?, &self.value.apply(x)?)
+    }
+
+    /// What attention to `heads` adds to the stream, of tokens that have no place among them.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub(in crate::run) fn look_up(&self, x: &Batch, heads: &[Head]) -> Result<Batch> {
+        self.output.apply(&self.attention.apply(&self.query.apply(x)?, 0, heads)?)
     }
 
     /// Has what goes into the matrices counted.
@@ -56,7 +114,7 @@ impl Attend {
     ///
     /// # Errors
     /// Limit from memory; Io and Unsupported from reading weights.
-    pub(super) fn apply(
+    pub(in crate::run) fn apply(
         &self,
         x: &Batch,
         step: &Step<'_>,
@@ -111,13 +169,45 @@ pub(super) fn attention(parts: &Parts<'_>, layer: u64) -> Result<Attention> {
         heads,
         key_size,
         value_size: count(hyper, Field::ValueDim)?,
-        window: hyper.window(layer).map_or(usize::MAX, |window| window as usize),
+        sight: Sight::Back(hyper.window(layer).map_or(usize::MAX, |window| window as usize)),
         scale: scale / by_layer,
         cap: hyper.attention_cap,
+        relative: None,
         slopes: hyper.alibi.map(|bias| slopes(heads, bias)).unwrap_or_default(),
         alibi: parts.arch.block.alibi,
         sinks: sinks.unwrap_or_default(),
     })
+}
+
+/// Whom a position sees.
+fn sight(parts: &Parts<'_>, roles: &Roles, layer: u64) -> Sight {
+    let window = parts.hyper.window(layer).map(|window| window as usize);
+    let decodes = match parts.arch.block.plan {
+        Plan::Decoder => true,
+        Plan::Encoder => false,
+        Plan::EncoderDecoder => roles.query == Role::DecoderQuery,
+    };
+    match decodes {
+        true => Sight::Back(window.unwrap_or(usize::MAX)),
+        // An encoder's window is that to both sides together.
+        false => Sight::Around(window.map_or(usize::MAX, |window| window / 2)),
+    }
+}
+
+/// The learned biases by distance, if the model has them.
+fn relative(parts: &Parts<'_>, roles: &Roles) -> Result<Option<RelativeBias>> {
+    let Some(role) = roles.distance else { return Ok(None) };
+    let Some(table) = weight::find_vector(parts, role, Part::Weight, None)? else {
+        return Ok(None);
+    };
+    let size =
+        |field| Ok::<_, Error>(u32::try_from(count(parts.hyper, field)?).unwrap_or(u32::MAX));
+    let buckets = Buckets {
+        count: size(Field::DistanceBuckets)?,
+        max_distance: size(Field::MaxDistance)?,
+        both_sides: role == Role::DistanceBias,
+    };
+    RelativeBias::new(&table, count(parts.hyper, Field::Heads)?, buckets).map(Some)
 }
 
 /// ALiBi's slopes: a geometric series; of heads that are no power of two, every other one of the

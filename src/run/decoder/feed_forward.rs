@@ -11,7 +11,7 @@ use crate::run::batch::Batch;
 use crate::run::inputs::Inputs;
 use crate::run::kernels;
 use crate::run::math::sigmoid;
-use crate::run::weight::{self, Linear};
+use crate::run::weight::Linear;
 
 /// A layer's feed-forward network.
 pub(super) enum FeedForward {
@@ -24,14 +24,8 @@ impl FeedForward {
         if parts.hyper.is_sparse(layer) {
             return Ok(Self::Experts(Box::new(Experts::find(parts, layer)?)));
         }
-        let find = |role| Linear::find_optional(parts, role, Some(layer));
-        let roles = [Role::Gate, Role::Up, Role::Down];
-        let [gate, up, down] = [find(roles[0])?, find(roles[1])?, find(roles[2])?];
-        let need = |linear: Option<Linear>, role| {
-            linear.ok_or_else(|| weight::missing(parts, role, Some(layer)))
-        };
-        let (up, down) = (need(up, Role::Up)?, need(down, Role::Down)?);
-        Ok(Self::Dense(Box::new(Dense { gate, up, down, act: Act::new(parts.hyper) })))
+        let dense = Dense::find(parts, layer, [Role::Gate, Role::Up, Role::Down])?;
+        Ok(Self::Dense(Box::new(dense)))
     }
 
     /// Has what goes into the matrices counted.
@@ -55,7 +49,7 @@ impl FeedForward {
 }
 
 /// down(act(gate(x)) · up(x)), <https://arxiv.org/abs/2002.05202>, or down(act(up(x))).
-pub(super) struct Dense {
+pub(in crate::run) struct Dense {
     pub(super) gate: Option<Linear>,
     pub(super) up: Linear,
     pub(super) down: Linear,
@@ -89,7 +83,28 @@ impl Act {
     }
 }
 
+/// The roles of a decoder's that has an encoder: its gate, if it has one, and what it needs.
+pub(in crate::run) const DECODER_FEED_FORWARD: [Role; 3] =
+    [Role::DecoderGate, Role::DecoderUp, Role::DecoderDown];
+
 impl Dense {
+    /// The network of these roles: its gate, if it has one, and what it needs.
+    ///
+    /// # Errors
+    /// Malformed if a tensor is missing; Unsupported if its type is not computed.
+    pub(in crate::run) fn find(
+        parts: &Parts<'_>,
+        layer: u64,
+        [gate, up, down]: [Role; 3],
+    ) -> Result<Self> {
+        Ok(Self {
+            gate: Linear::find_optional(parts, gate, Some(layer))?,
+            up: Linear::find(parts, up, Some(layer))?,
+            down: Linear::find(parts, down, Some(layer))?,
+            act: Act::new(parts.hyper),
+        })
+    }
+
     /// Has what goes into the matrices counted, as those of one expert of several.
     pub(super) fn watch(&mut self, inputs: &Arc<Inputs>, expert: (usize, usize)) {
         let Self { gate, up, down, .. } = self;
@@ -103,7 +118,7 @@ impl Dense {
     ///
     /// # Errors
     /// As [`FeedForward::apply`].
-    pub(super) fn apply(&self, x: &Batch) -> Result<Batch> {
+    pub(in crate::run) fn apply(&self, x: &Batch) -> Result<Batch> {
         let mut up = self.up.apply(x)?;
         let panel_len = up.panel_len();
         let Some(gate) = &self.gate else {

@@ -9,7 +9,7 @@ use crate::run::kernels::{self, LANES};
 use crate::run::weight;
 
 /// A norm: its kind, and its scale and shift for each feature.
-pub(super) struct Norm {
+pub(in crate::run) struct Norm {
     kind: Kind,
     weights: Vec<f32>,
     bias: Option<Vec<f32>>,
@@ -21,7 +21,11 @@ impl Norm {
     ///
     /// # Errors
     /// Malformed if the configuration lacks an epsilon; what [`weight::find_vector`] says.
-    pub(super) fn find(parts: &Parts<'_>, role: Role, layer: Option<u64>) -> Result<Option<Self>> {
+    pub(in crate::run) fn find(
+        parts: &Parts<'_>,
+        role: Role,
+        layer: Option<u64>,
+    ) -> Result<Option<Self>> {
         let kind = parts.arch.block.norm;
         let mut weights = match weight::find_vector(parts, role, Part::Weight, layer)? {
             Some(weights) => weights,
@@ -43,20 +47,20 @@ impl Norm {
     }
 
     /// The features of each token, normalised.
-    pub(super) fn apply(&self, x: &Batch) -> Batch {
+    pub(in crate::run) fn apply(&self, x: &Batch) -> Batch {
         let mut x = x.clone();
         self.apply_to(&mut x);
         x
     }
 
     /// Normalises the features of each token.
-    pub(super) fn apply_to(&self, x: &mut Batch) {
+    pub(in crate::run) fn apply_to(&self, x: &mut Batch) {
         let size = x.features;
         self.apply_by(x, size);
     }
 
     /// Normalises every `size` features, by scales that repeat if they are fewer than features.
-    pub(super) fn apply_by(&self, x: &mut Batch, size: usize) {
+    pub(in crate::run) fn apply_by(&self, x: &mut Batch, size: usize) {
         let (lanes, panel_len) = (x.lanes(), x.panel_len());
         x.data.par_chunks_mut(panel_len).for_each(|panel| match lanes {
             1 => self.panel::<1>(panel.as_chunks_mut().0, size),

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::ir::{Error, Fault, Model, Result};
-use crate::run::{Cache, Decoder};
+use crate::run::{Cache, Decoder, Encoder, Machine, Seq2Seq};
 use crate::verify::chunks::Chunk;
 use crate::verify::metrics::{Gather, Metrics};
 use crate::verify::report::{Gate, number};
@@ -23,6 +23,11 @@ pub trait Runner {
     /// The number of logits at each position.
     fn vocab(&self) -> usize;
 
+    /// Whether a text must be given whole, because positions see those after them.
+    fn is_whole(&self) -> bool {
+        false
+    }
+
     /// Forgets everything and makes room for a text of `len` ids.
     ///
     /// # Errors
@@ -39,19 +44,74 @@ pub trait Runner {
 /// Makes a model ready to run. A fault of Unsupported means that its family has no runner.
 pub type Open = dyn for<'m> Fn(&'m Model) -> Result<Box<dyn Runner + 'm>> + Sync;
 
-/// Makes a decoder ready to run.
+/// Makes a model ready to run.
 ///
 /// # Errors
-/// What [`Decoder::new`] says: Unsupported if the family has no runner.
+/// What [`Machine::new`] says: Unsupported if the family has no runner.
+pub fn machine(model: &Model) -> Result<Box<dyn Runner + '_>> {
+    Ok(match Machine::new(model)? {
+        Machine::Decoder(decoder) => Box::new(Decoding::of(decoder)?),
+        Machine::Encoder(encoder) => encoder,
+        Machine::Seq2Seq(seq2seq) => seq2seq,
+    })
+}
+
+/// Makes a model ready to run that continues a text.
+///
+/// # Errors
+/// What [`Decoder::new`] says: Unsupported if it is none.
 pub fn decoder(model: &Model) -> Result<Box<dyn Runner + '_>> {
-    let decoder = Decoder::new(model)?;
-    let cache = decoder.cache(0)?;
-    Ok(Box::new(Decoding { decoder, cache }))
+    Ok(Box::new(Decoding::of(Box::new(Decoder::new(model)?))?))
+}
+
+impl Runner for Encoder {
+    fn vocab(&self) -> usize {
+        self.width()
+    }
+
+    fn is_whole(&self) -> bool {
+        true
+    }
+
+    fn begin(&mut self, _: usize) -> Result<()> {
+        Ok(())
+    }
+
+    fn forward(&mut self, ids: &[u32]) -> Result<Vec<f32>> {
+        Self::forward(self, ids)
+    }
+}
+
+/// The text is what is read, and what is written after the first token.
+impl Runner for Seq2Seq {
+    fn vocab(&self) -> usize {
+        Self::vocab(self)
+    }
+
+    fn is_whole(&self) -> bool {
+        true
+    }
+
+    fn begin(&mut self, _: usize) -> Result<()> {
+        Ok(())
+    }
+
+    fn forward(&mut self, ids: &[u32]) -> Result<Vec<f32>> {
+        let written: Vec<u32> = [self.start()].iter().chain(ids).copied().take(ids.len()).collect();
+        Self::forward(self, &mut self.read(ids, written.len())?, &written)
+    }
 }
 
 struct Decoding {
-    decoder: Decoder,
+    decoder: Box<Decoder>,
     cache: Cache,
+}
+
+impl Decoding {
+    fn of(decoder: Box<Decoder>) -> Result<Self> {
+        let cache = decoder.cache(0)?;
+        Ok(Self { decoder, cache })
+    }
 }
 
 impl Runner for Decoding {
@@ -122,6 +182,7 @@ pub(crate) fn run(plan: &Plan<'_>, open: &Open) -> Result<Ran> {
     let step = (HELD / (expected.max(1) * 4)).clamp(1, 64);
     for chunk in plan.chunks {
         let len = chunk.ids.len();
+        let step = if reference.is_whole() { len.max(1) } else { step };
         reference.begin(len)?;
         own.as_mut().map_or(Ok(()), |own| own.begin(len))?;
         if let Err(error) = candidate.begin(len) {

@@ -5,7 +5,7 @@ use super::model::{
 };
 use super::{assert_caught, with_running, without_running};
 use crate::ir::{DType, Model, Value};
-use crate::verify::gates::logits::{Plan, Ran, decoder, run};
+use crate::verify::gates::logits::{Plan, Ran, machine, run};
 use crate::verify::gates::tensors;
 
 use crate::quant;
@@ -272,7 +272,7 @@ fn logits_see_what_the_table_would_hide() {
         let own = (!exact).then_some(&own);
         let (reference, candidate) = (&good, &candidate);
         let plan = Plan { reference, candidate, own, exact, chunks: &chunks };
-        let Ran::Compared(_, Some(gate)) = run(&plan, &decoder).unwrap() else {
+        let Ran::Compared(_, Some(gate)) = run(&plan, &machine).unwrap() else {
             panic!("both models run");
         };
         assert!(!gate.pass, "{dtype}: {gate:?}");

@@ -1,0 +1,74 @@
+//! `inspect --tensors --stats`: what the elements of a tensor are like.
+
+use serde_json::{Value as Json, json};
+
+use super::lenient;
+use crate::ir::{Result, Scratch, Tensor, Value};
+
+/// What the elements of a tensor are like.
+pub(super) struct Stats {
+    least: f32,
+    greatest: f32,
+    mean: f64,
+    zeros: u64,
+    nonfinite: u64,
+}
+
+impl Stats {
+    /// Read in pieces, so that a tensor of any size takes little memory.
+    pub(super) fn of(tensor: &Tensor) -> Result<Self> {
+        let mut scratch = Scratch::default();
+        let count = tensor.shape().count();
+        let granule = tensor.granule().max(1);
+        let step = (1u64 << 20).div_ceil(granule) * granule;
+        let mut stats = Self {
+            least: f32::INFINITY,
+            greatest: f32::NEG_INFINITY,
+            mean: 0.0,
+            zeros: 0,
+            nonfinite: 0,
+        };
+        let mut sum = 0.0;
+        for start in (0..count).step_by(step as usize) {
+            let end = count.min(start + step);
+            let mut values = scratch.take_floats((end - start) as usize)?;
+            tensor.read_floats(start..end, &mut values, &mut scratch)?;
+            for &x in &values {
+                if !x.is_finite() {
+                    stats.nonfinite += 1;
+                    continue;
+                }
+                stats.least = stats.least.min(x);
+                stats.greatest = stats.greatest.max(x);
+                stats.zeros += u64::from(x == 0.0);
+                sum += f64::from(x);
+            }
+            scratch.give_floats(values);
+        }
+        stats.mean = sum / (count - stats.nonfinite).max(1) as f64;
+        Ok(stats)
+    }
+
+    pub(super) fn to_json(&self) -> Json {
+        json!({
+            "min": lenient(&Value::F32(self.least)),
+            "max": lenient(&Value::F32(self.greatest)),
+            "mean": self.mean,
+            "zeros": self.zeros,
+            "nonfinite": self.nonfinite,
+        })
+    }
+
+    pub(super) fn text(&self) -> String {
+        let odd = if self.nonfinite > 0 {
+            format!(" NOT FINITE: {}", self.nonfinite)
+        } else {
+            String::new()
+        };
+        let (least, greatest, mean) = (self.least, self.greatest, self.mean);
+        format!(
+            " {least:>11.4e} … {greatest:>10.4e}  mean {mean:>11.4e}  zeros {}{odd}",
+            self.zeros
+        )
+    }
+}

@@ -1,0 +1,257 @@
+//! Every family: the logits of transformers from either side, there and back without a change,
+//! under all the names that are published, and with faults planted.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::edit::{Gguf, Safetensors, Stored, Tensors};
+use crate::faults::{Bench, FLOATS, transpose};
+use crate::logits::{nmse, npy};
+use crate::program::{Dir, fixture, names, read, remold};
+
+/// Right implementations differ by 1e-12 in f32; a wrong epsilon shows at 8e-10.
+const NMSE_MAX: f64 = 1e-10;
+
+fn family(name: &str) -> PathBuf {
+    fixture("families").join(name)
+}
+
+fn families() -> Vec<PathBuf> {
+    let found: Vec<_> = names(&fixture("families")).iter().map(|name| family(name)).collect();
+    assert_eq!(found.len(), 33, "fixtures are missing: the tests would prove less");
+    found
+}
+
+fn tokens(model: &Path) -> String {
+    String::from_utf8(read(model.join("tokens.txt"))).expect("ids").trim().to_owned()
+}
+
+/// The logits of a model, as the program gives them.
+#[track_caller]
+fn logits(dir: &Dir, model: &Path, tokens: &str, how: &str) -> Vec<f32> {
+    let out = dir.join("logits.npy");
+    remold!("logits", model, "--tokens", tokens, "-o", out, how).ends(0);
+    npy(&out).1
+}
+
+/// The directory and the GGUF made of it, whole and step by step.
+#[track_caller]
+fn agrees(dir: &Dir, model: &Path) {
+    let (tokens, expected) = (tokens(model), npy(&model.join("expected_logits.npy")).1);
+    let file = dir.join("f32.gguf");
+    remold!("convert", model, file, "--type", "f32", "--overwrite", "--quiet").ends(0);
+    for path in [model, &file] {
+        for how in ["--quiet", "--step"] {
+            let nmse = nmse(&expected, &logits(dir, path, &tokens, how));
+            assert!(nmse <= NMSE_MAX, "{} as {} {how}: {nmse:e}", model.display(), path.display());
+        }
+    }
+}
+
+#[test]
+fn logits_are_those_of_transformers() {
+    let dir = Dir::new();
+    families().iter().for_each(|model| agrees(&dir, model));
+}
+
+/// A larger corpus of the same kind, where there is one.
+#[test]
+fn the_golden_models_too() {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/golden/arch");
+    let root = std::env::var_os("REMOLD_GOLDEN").map_or(beside, PathBuf::from);
+    if !root.is_dir() {
+        eprintln!("{}: no golden models; set REMOLD_GOLDEN", root.display());
+        return;
+    }
+    // These are held against transformers with the encoders.
+    let others = ["bert", "distilbert", "mamba", "modernbert", "roberta", "t5"];
+    let decoders: Vec<_> =
+        names(&root).into_iter().filter(|name| !others.contains(&name.as_str())).collect();
+    assert!(decoders.len() >= 36, "only {} golden models", decoders.len());
+    let dir = Dir::new();
+    decoders.iter().for_each(|name| agrees(&dir, &root.join(name)));
+}
+
+/// GGUF to Hugging Face to GGUF: the same tensors, but for those whose fix is inexact.
+#[test]
+fn there_and_back() {
+    let dir = Dir::new();
+    for model in families() {
+        let (there, back, again) = (dir.join("a.gguf"), dir.join("back"), dir.join("b.gguf"));
+        remold!("convert", model, there, "--type", "f32", "--overwrite", "--quiet").ends(0);
+        remold!("convert", there, back, "--overwrite", "--quiet").ends(0);
+        remold!("convert", back, again, "--type", "f32", "--overwrite", "--quiet").ends(0);
+        let (first, second) = (Gguf::read(&there), Gguf::read(&again));
+        assert_eq!(first.tensors.len(), second.tensors.len(), "{}", model.display());
+        for (a, b) in first.tensors.iter().zip(&second.tensors) {
+            assert_eq!((&a.name, &a.shape), (&b.name, &b.shape), "{}", model.display());
+            let far = ulps(&a.bytes, &b.bytes);
+            let allowed = if is_inexact(&model, &a.name) { 2 } else { 0 };
+            assert!(far <= allowed, "{}: {}: {far} ulp", model.display(), a.name);
+        }
+        remold!("verify", model, there, "--quiet").ends(0);
+        fs::remove_dir_all(back).expect("removed");
+    }
+}
+
+/// Norms of families whose Hugging Face files lack 1.
+fn is_inexact(model: &Path, tensor: &str) -> bool {
+    let lacking = ["gemma", "gemma2", "gemma3", "nemotron"];
+    lacking.iter().any(|name| model.ends_with(name)) && tensor.contains("norm.weight")
+}
+
+/// The greatest distance of two f32, in steps of the last place.
+fn ulps(a: &[u8], b: &[u8]) -> u32 {
+    let bits = |bytes: &[u8]| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+    let pairs = a.chunks_exact(4).zip(b.chunks_exact(4));
+    pairs.map(|(a, b)| bits(a).abs_diff(bits(b))).max().unwrap_or(0)
+}
+
+/// Checkpoints of the bare model leave out the prefix; transformers 5 stacks experts.
+#[test]
+fn other_names_are_the_same_model() {
+    let dir = Dir::new();
+    let mut stacked = 0;
+    for model in families() {
+        let renamed = dir.copied(&model, "renamed");
+        let path = renamed.join("model.safetensors");
+        let mut file = Safetensors::read(&path);
+        for prefix in ["model.", "transformer.", "gpt_neox."] {
+            let bare = file.tensors.iter().filter(|t| t.name.starts_with(prefix)).count();
+            for tensor in file.tensors.iter_mut().filter(|_| bare > 1) {
+                tensor.name = tensor.name.strip_prefix(prefix).unwrap_or(&tensor.name).into();
+            }
+        }
+        stacked += stack_experts(&mut file);
+        file.tensors.sort_by(|a, b| a.name.cmp(&b.name));
+        file.write(&path);
+        let tokens = tokens(&model);
+        let expected = logits(&dir, &model, &tokens, "--quiet");
+        let found = logits(&dir, &renamed, &tokens, "--quiet");
+        assert_eq!(found, expected, "{}", model.display());
+        fs::remove_dir_all(renamed).expect("removed");
+    }
+    assert!(stacked >= 5, "only {stacked} layers of experts were stacked");
+}
+
+/// `experts.0.gate_proj.weight` … becomes `experts.gate_up_proj`; says of how many layers.
+fn stack_experts(file: &mut Safetensors) -> usize {
+    let pairs = [("gate_proj", "up_proj", "down_proj"), ("w1", "w3", "w2")];
+    let (mut made, mut layers) = (Vec::new(), 0);
+    for (gate, up, down) in pairs {
+        let first = format!(".experts.0.{gate}.weight");
+        let of = |t: &Stored| t.name.strip_suffix(&first).map(str::to_owned);
+        let found: Vec<String> = file.tensors.iter().filter_map(of).collect();
+        for layer in found {
+            let mut take = |expert: usize, part: &str| {
+                let name = format!("{layer}.experts.{expert}.{part}.weight");
+                let at = file.tensors.iter().position(|t| t.name == name)?;
+                Some(file.tensors.remove(at))
+            };
+            let (mut gates, mut downs): (Option<Stored>, Option<Stored>) = (None, None);
+            let mut experts = 0;
+            while let Some(one) = take(experts, gate) {
+                let (other, last) = (take(experts, up).expect("up"), take(experts, down));
+                append(&mut gates, [one, other].to_vec());
+                append(&mut downs, last.into_iter().collect());
+                experts += 1;
+            }
+            let block = layer.replace("block_sparse_moe", "mlp");
+            for (tensor, name) in [(gates, "gate_up_proj"), (downs, "down_proj")] {
+                let mut tensor = tensor.expect("experts");
+                let rows = tensor.shape[0] / experts as u64;
+                tensor.shape = vec![experts as u64, rows, tensor.shape[1]];
+                tensor.name = format!("{block}.experts.{name}");
+                made.push(tensor);
+            }
+            layers += 1;
+        }
+    }
+    file.tensors.extend(made);
+    layers
+}
+
+/// Rows below rows.
+fn append(whole: &mut Option<Stored>, parts: Vec<Stored>) {
+    for part in parts {
+        match whole {
+            None => *whole = Some(part),
+            Some(whole) => {
+                whole.shape[0] += part.shape[0];
+                whole.bytes.extend(part.bytes);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_norm_that_still_lacks_one() {
+    for (name, tensor) in
+        [("gemma", "blk.0.attn_norm.weight"), ("nemotron", "blk.1.ffn_norm.weight")]
+    {
+        Bench::new(family(name)).gguf(FLOATS, tensor, |file| {
+            for bytes in file.at(tensor).bytes.chunks_exact_mut(4) {
+                let x = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+                bytes.copy_from_slice(&(x - 1.0).to_le_bytes());
+            }
+        });
+    }
+}
+
+#[test]
+fn columns_that_were_left_for_rows() {
+    let bench = Bench::new(family("gpt2"));
+    let name = "blk.0.attn_output.weight";
+    bench.gguf(FLOATS, name, |file| transpose(file.at(name)));
+    bench.hub("transformer.h.1.attn.c_proj.weight", |file, _| {
+        transpose(file.at("transformer.h.1.attn.c_proj.weight"));
+    });
+}
+
+#[test]
+fn experts_exchanged() {
+    let bench = Bench::new(family("mixtral"));
+    for name in ["blk.0.ffn_gate_exps.weight", "blk.1.ffn_down_exps.weight"] {
+        bench.gguf(FLOATS, name, |file| {
+            let tensor = file.at(name);
+            let expert = tensor.row();
+            let (first, rest) = tensor.bytes.split_at_mut(expert);
+            first.swap_with_slice(&mut rest[..expert]);
+        });
+    }
+}
+
+/// Queries, keys and values of each head in turn, as they were before they were sorted.
+#[test]
+fn fused_rows_not_sorted() {
+    let bench = Bench::new(family("bloom"));
+    let name = "blk.0.attn_qkv.weight";
+    bench.gguf(FLOATS, name, |file| {
+        let tensor = file.at(name);
+        let (row, heads) = (tensor.row(), 3);
+        let old = tensor.bytes.clone();
+        let (rows, size) = (old.len() / row, old.len() / row / heads / 3);
+        for i in 0..rows {
+            let (head, part, within) = (i / size / 3, i / size % 3, i % size);
+            let from = part * heads * size + head * size + within;
+            tensor.bytes[i * row..][..row].copy_from_slice(&old[from * row..][..row]);
+        }
+        assert!(tensor.bytes != old);
+    });
+}
+
+/// What llama.cpp has no word for is said, and is kept in the file.
+#[test]
+fn options_beyond_ggufs_words_are_notes() {
+    let dir = Dir::new();
+    for (name, said) in [
+        ("llama-dynamic", "dynamic NTK"),
+        ("qwen2-window", "sliding window"),
+        ("mpt", "attention multiplier"),
+        ("gptj", "llama.cpp knows no such architecture"),
+        ("mixtral", "llama.cpp ignores it"),
+    ] {
+        let ran = remold!("convert", family(name), dir.join(name).with_extension("gguf")).ends(0);
+        assert!(ran.stderr.contains(said), "{name}: {}", ran.told());
+    }
+}
