@@ -306,7 +306,6 @@ mod tests {
             tokenizer: None,
             unread_tokenizer: None,
             side_files: Vec::new(),
-            refused: IndexMap::new(),
         }
     }
 
