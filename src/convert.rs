@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::arch::{self, Fate, Ledger};
 use crate::formats::Format;
-use crate::ir::{Error, Fault, Model, Notes, Result, Tally};
+use crate::ir::{Error, Fault, Model, Naming, Notes, Result, Tally};
 use crate::quant::{self, Types};
 use crate::store::{FileSink, Target};
 use crate::transform::{self, Constants, Narrow};
@@ -102,11 +102,22 @@ fn retype(model: Model, job: &Job, notes: &mut Notes) -> Result<(Model, Ledger)>
     Ok(kept(model))
 }
 
-/// The weights of a model that may say what is computed, as if it did not.
+/// Two models to be compared tensor by tensor: graphs under the names that their weights would
+/// have without them, unless both are graphs of no family, whose own names will do.
 ///
 /// # Errors
 /// Unsupported for constants that are no weights.
-pub fn weights(model: Model, notes: &mut Notes) -> Result<Model> {
+pub fn comparable(a: Model, b: Model, notes: &mut Notes) -> Result<(Model, Model)> {
+    let alone = a.graph.is_some() != b.graph.is_some();
+    let known = [&a, &b].into_iter().any(|model| arch::find(model).is_some());
+    match alone || known {
+        true => Ok((weights(a, notes)?, weights(b, notes)?)),
+        false => Ok((a, b)),
+    }
+}
+
+/// The weights of a model that may say what is computed, as if it did not.
+fn weights(model: Model, notes: &mut Notes) -> Result<Model> {
     let known = arch::find(&model).is_some();
     let constants = if known { Constants::Drop } else { Constants::Keep };
     transform::weights(model, constants, notes)
@@ -119,7 +130,12 @@ fn rewrite(
     write: &mut WriteOptions,
     notes: &mut Notes,
 ) -> Result<(Model, Ledger)> {
-    let model = weights(model, notes)?;
+    let had_graph = model.graph.is_some();
+    let mut model = weights(model, notes)?;
+    // A family's table names what a GGUF has; of any other graph the names may have no room.
+    if had_graph && job.to.naming == Naming::Gguf && arch::find(&model).is_none() {
+        model = transform::weights_for_gguf(model, notes)?;
+    }
     let (model, ledger) = rename(model, job, notes)?;
     let model = quant::apply(model, &job.types, job.to.naming, &mut write.entries, notes)?;
     Ok((model, ledger))

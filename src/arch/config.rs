@@ -149,9 +149,7 @@ pub(super) fn to_gguf(
     }
     scaling::to_gguf(arch, hyper, &mut entries, notes);
     (arch.hooks.to_gguf)(hyper, &mut entries);
-    if let Some(pooling) = super::pooling::from_modules(model)? {
-        entries.insert(format!("{}.pooling_type", arch.gguf), Value::U32(pooling.pool.gguf()));
-    }
+    super::pooling::to_gguf(arch.gguf, model, &mut entries)?;
     if !arch.in_llama_cpp {
         let text = "llama.cpp knows no such architecture: the file is for remold";
         notes.lost(arch.gguf, text);

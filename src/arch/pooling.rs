@@ -1,6 +1,7 @@
 //! How the hidden states of a text become one vector: what sentence-transformers says in
 //! modules.json and the files that it names, and GGUF in `pooling_type`.
 
+use super::Entries;
 use crate::ir::value::List;
 use crate::ir::{Error, Model, Naming, Result, Value};
 
@@ -54,13 +55,28 @@ pub fn pooling(model: &Model) -> Result<Option<Pooling>> {
     }
 }
 
-impl Pool {
-    /// The number of llama.cpp's `enum llama_pooling_type`.
-    pub(super) fn gguf(self) -> u32 {
-        let known = POOLS.iter().find(|(_, _, pool)| *pool == self);
-        known.map_or(0, |(_, number, _)| *number as u32)
+/// Adds to a GGUF's metadata what the files of sentence-transformers say: llama.cpp's key, and
+/// keys of our own for what it does not know.
+///
+/// # Errors
+/// As [`pooling`].
+pub(super) fn to_gguf(family: &str, model: &Model, entries: &mut Entries) -> Result<()> {
+    let Some(Pooling { pool, normalised, max_tokens }) = from_modules(model)? else {
+        return Ok(());
+    };
+    let number = POOLS.iter().find(|(_, _, known)| *known == pool).map(|(_, number, _)| *number);
+    entries.insert(format!("{family}.pooling_type"), Value::U32(number.unwrap_or(0) as u32));
+    if !normalised {
+        entries.insert(NORMALISED.into(), Value::Bool(false));
     }
+    if let Some(count) = max_tokens.and_then(|count| u32::try_from(count).ok()) {
+        entries.insert(MAX_TOKENS.into(), Value::U32(count));
+    }
+    Ok(())
 }
+
+const NORMALISED: &str = "remold.normalised";
+const MAX_TOKENS: &str = "remold.max_tokens";
 
 /// llama.cpp normalises what it pools.
 fn from_gguf(model: &Model) -> Result<Option<Pooling>> {
@@ -74,10 +90,12 @@ fn from_gguf(model: &Model) -> Result<Option<Pooling>> {
     let pool = known.map(|(_, _, pool)| *pool).ok_or_else(|| {
         Error::unsupported(format!("{key} = {value:?}: only mean, first and last are computed"))
     })?;
-    Ok(Some(Pooling { pool, normalised: true, max_tokens: None }))
+    let normalised = model.config.get(NORMALISED).and_then(Value::as_bool).unwrap_or(true);
+    let max_tokens = model.config.get(MAX_TOKENS).and_then(Value::as_u64);
+    Ok(Some(Pooling { pool, normalised, max_tokens }))
 }
 
-pub(super) fn from_modules(model: &Model) -> Result<Option<Pooling>> {
+fn from_modules(model: &Model) -> Result<Option<Pooling>> {
     let Some(Value::List(modules)) = file(model, LIST)? else { return Ok(None) };
     let kinds = kinds(&modules);
     let is = |name: &str| kinds.iter().any(|kind| kind == name);

@@ -8,6 +8,7 @@ use regex::Regex;
 use crate::formats;
 use crate::ir::{Access, Blob, Error, Limits, Model, Notes, Result};
 use crate::quant::Search;
+use crate::run::graph::Bounds;
 use crate::run::tokens::Encoder;
 use crate::store::Files;
 use crate::transform::{self, Selection};
@@ -117,6 +118,15 @@ impl Reading {
         let model = read(&source, limits, notes)?;
         let selection = Selection { include: self.include.clone(), exclude: self.exclude.clone() };
         Ok(transform::select(model, &selection, notes))
+    }
+
+    /// What running a graph may take, as `--limit` changes it.
+    ///
+    /// # Errors
+    /// Usage for a setting that is none.
+    pub(crate) fn bounds(&self) -> Result<Bounds> {
+        let limits = self.limits()?;
+        Ok(Bounds { elements: limits.graph_elements, steps: limits.graph_steps })
     }
 
     /// The limits, as `--limit` changes them.
@@ -257,13 +267,13 @@ pub(crate) struct ModelPath {
 
 /// What a model is run on.
 #[derive(Debug, Clone, clap::Args)]
-#[group(id = "input", required = true, multiple = false)]
+#[group(id = "on", multiple = false)]
 pub(crate) struct Prompt {
     /// Token ids; nothing is added to them.
-    #[arg(long, value_name = "1,2,3", group = "input")]
+    #[arg(long, value_name = "1,2,3", group = "on")]
     pub(crate) tokens: Option<String>,
     /// A text; what the tokenizer adds to a prompt is added.
-    #[arg(long, value_name = "TEXT", group = "input")]
+    #[arg(long, value_name = "TEXT", group = "on")]
     pub(crate) prompt: Option<String>,
 }
 
@@ -273,10 +283,18 @@ impl Prompt {
     /// # Errors
     /// Usage for ids that are none; Unsupported for a text without a tokenizer.
     pub(crate) fn tokens(&self, model: &Model) -> Result<Vec<u32>> {
+        self.given(model)?.ok_or_else(|| Error::usage("give --tokens or --prompt"))
+    }
+
+    /// The ids, if any are given.
+    ///
+    /// # Errors
+    /// As [`Self::tokens`].
+    pub(crate) fn given(&self, model: &Model) -> Result<Option<Vec<u32>>> {
         match (&self.tokens, &self.prompt) {
-            (Some(ids), _) => parse_tokens(ids),
-            (None, Some(text)) => encode(model, text),
-            (None, None) => Err(Error::usage("give --tokens or --prompt")),
+            (Some(ids), _) => parse_tokens(ids).map(Some),
+            (None, Some(text)) => encode(model, text).map(Some),
+            (None, None) => Ok(None),
         }
     }
 }

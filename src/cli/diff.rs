@@ -31,12 +31,9 @@ pub(crate) struct Args {
 impl Args {
     pub(super) fn run(self) -> Result<Outcome> {
         let mut notes = Notes::default();
-        let mut a = self.reading.intact(&self.a, Access::Read, &mut notes)?;
-        let mut b = self.reading.intact(&self.b, Access::Read, &mut notes)?;
-        // A graph beside bare weights is compared by the names that its weights would have there.
-        if a.graph.is_some() != b.graph.is_some() {
-            (a, b) = (convert::weights(a, &mut notes)?, convert::weights(b, &mut notes)?);
-        }
+        let a = self.reading.intact(&self.a, Access::Read, &mut notes)?;
+        let b = self.reading.intact(&self.b, Access::Read, &mut notes)?;
+        let (a, b) = convert::comparable(a, b, &mut notes)?;
         report::notes(&notes, self.common.quiet, self.common.strict)?;
         let pool = run::pool(self.common.threads()?.get())?;
         let found = pool.install(|| verify::diff(&a, &b, quant::quantizer_for))?;

@@ -3,11 +3,16 @@
 use std::path::PathBuf;
 
 use super::args::{Common, ModelPath, Prompt, Reading, parse_tokens};
-use super::{Outcome, report};
+use super::feed::Feed;
+use super::{Outcome, arrays, report};
 use crate::ir::{Access, Error, Notes, Result};
+use crate::run::graph::Session;
 use crate::run::{self, Machine};
 
 /// Runs a model and writes its logits as f32 [positions, vocab]; hidden states without a head
+///
+/// A graph, such as ONNX, is run on the arrays of an .npz by the names of its inputs, and each of
+/// its outputs is written by its name. Inputs that are not given are made from what it declares.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -17,8 +22,10 @@ pub(crate) struct Args {
     /// What the decoder of a model with an encoder has written; its first token unless given.
     #[arg(long, value_name = "1,2,3")]
     decoder_tokens: Option<String>,
-    /// The .npy file to write.
-    #[arg(short, long, value_name = "OUT.npy")]
+    #[command(flatten)]
+    feed: Feed,
+    /// The file to write: .npy, or .npz for the outputs of a graph.
+    #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
     /// Decode token by token with the cache, instead of the whole prompt at once.
     #[arg(long)]
@@ -34,6 +41,16 @@ impl Args {
         let mut notes = Notes::default();
         let model = self.reading.model(&self.path.model, Access::Map, &mut notes)?;
         report::notes(&notes, self.common.quiet, self.common.strict)?;
+        if let Some(program) = &model.graph {
+            let prompt = self.prompt.given(&model)?;
+            let pool = run::pool(self.common.threads()?.get())?;
+            let session = Session::new(program, &model.tensors, self.reading.bounds()?)?;
+            let inputs = self.feed.inputs(&session, prompt.as_deref(), self.common.quiet)?;
+            let outputs = pool.install(|| session.run(inputs))?;
+            report::file(&self.output, &arrays::write(&outputs)?)?;
+            return Ok(Outcome::Done);
+        }
+        self.feed.refuse()?;
         let tokens = self.prompt.tokens(&model)?;
         let decoder_tokens = self.decoder_tokens.as_deref().map(parse_tokens).transpose()?;
         let machine = Machine::new(&model)?;

@@ -1,11 +1,13 @@
 //! The command line: what was typed becomes a job, and its outcome an exit code.
 
 mod args;
+mod arrays;
 mod bench;
 mod convert;
 mod diff;
 mod docs;
 mod embed;
+mod feed;
 mod imatrix;
 mod inspect;
 mod logits;

@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use super::args::{Common, Reading, encode, parse_tokens, text_chunks};
+use super::feed::Feed;
 use super::{Outcome, report};
-use crate::ir::{Access, Model, Notes, Result};
+use crate::ir::{Access, Error, Model, Notes, Result};
+use crate::run::graph::Session;
 use crate::run::{self, tokens::Encoder};
-use crate::verify::{Asked, On, Options, Report, compare, tokens};
+use crate::verify::{Asked, GraphOptions, On, Options, Report, compare, compare_graphs, tokens};
 
 /// Runs two models side by side and says whether they are the same (exit 1 if not)
 #[derive(Debug, clap::Args)]
@@ -32,13 +34,18 @@ pub(crate) struct Args {
     /// Run only so many chunks of the text.
     #[arg(long, value_name = "N", requires = "text")]
     chunks: Option<usize>,
+    #[command(flatten)]
+    feed: Feed,
+    /// Compare the values between the nodes of two graphs, and name where they first depart.
+    #[arg(long)]
+    layers: bool,
     /// The mean KLD of the logits may be at most this.
     #[arg(long, value_name = "X", value_parser = tolerance)]
     max_kld: Option<f64>,
     /// The share of positions with the same likeliest token must be at least this.
     #[arg(long, value_name = "X", value_parser = tolerance)]
     min_top1: Option<f64>,
-    /// The NMSE of the logits may be at most this.
+    /// The NMSE of the logits, or of a graph's outputs, may be at most this.
     #[arg(long, value_name = "X", value_parser = tolerance)]
     max_nmse: Option<f64>,
     /// Write the report as JSON.
@@ -65,10 +72,14 @@ impl Args {
         let reference = self.reading.intact(&self.reference, Access::Map, &mut notes)?;
         let candidate = self.reading.intact(&self.candidate, Access::Map, &mut notes)?;
         report::notes(&notes, self.common.quiet, self.common.strict)?;
-        let on = self.on(&reference)?;
         let asked =
             Asked { max_kld: self.max_kld, min_top1: self.min_top1, max_nmse: self.max_nmse };
-        let found = models(&reference, &candidate, on, asked, &self.common)?;
+        let found = if reference.graph.is_some() || candidate.graph.is_some() {
+            self.graphs(&reference, &candidate, asked)?
+        } else {
+            self.feed.refuse()?;
+            models(&reference, &candidate, self.on(&reference)?, asked, &self.common)?
+        };
         if let Some(path) = &self.json {
             report::file(path, format!("{:#}\n", found.to_json()).as_bytes())?;
         }
@@ -82,6 +93,29 @@ impl Args {
             report::result(&found.to_text(self.all))?;
         }
         Ok(outcome(&found))
+    }
+
+    /// Compares graphs, or a graph with a family's runner.
+    fn graphs(&self, reference: &Model, candidate: &Model, asked: Asked) -> Result<Report> {
+        let on = match self.on(reference)? {
+            Some(On::Ids(ids)) => Some(ids),
+            Some(On::Chunks(_) | On::Drawn) => {
+                let text = "a graph is run on --tokens, --prompt or --input, not on --text";
+                return Err(Error::usage(text));
+            }
+            None => None,
+        };
+        let inputs =
+            |session: &Session| self.feed.inputs(session, on.as_deref(), self.common.quiet);
+        let options = GraphOptions {
+            inputs: &inputs,
+            tokens: on.as_deref(),
+            asked,
+            layers: self.layers,
+            bounds: self.reading.bounds()?,
+        };
+        let pool = run::pool(self.common.threads()?.get())?;
+        pool.install(|| compare_graphs(reference, candidate, &options))
     }
 
     fn on(&self, reference: &Model) -> Result<Option<On>> {

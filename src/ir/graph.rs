@@ -13,6 +13,7 @@
 //! Operators and versions: <https://onnx.ai/onnx/operators/>.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -166,6 +167,43 @@ impl Element {
             Self::Number(dtype) => {
                 TYPES.iter().find(|(_, own)| *own == dtype).map(|(code, _)| *code)
             }
+        }
+    }
+}
+
+/// `f32 [n, 3, ?]`, `sequence of i64`.
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("unknown"),
+            Self::Tensor(element, None) => write!(f, "{element}"),
+            Self::Tensor(element, Some(dims)) => {
+                let dims: Vec<String> = dims.iter().map(Dim::to_string).collect();
+                write!(f, "{element} [{}]", dims.join(", "))
+            }
+            Self::Sequence(of) => write!(f, "sequence of {of}"),
+            Self::Optional(of) => write!(f, "optional {of}"),
+            Self::Other => f.write_str("no tensor"),
+        }
+    }
+}
+
+impl fmt::Display for Element {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(dtype) => write!(f, "{dtype}"),
+            Self::Text => f.write_str("text"),
+            Self::Other(code) => write!(f, "type {code}"),
+        }
+    }
+}
+
+impl fmt::Display for Dim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(size) => write!(f, "{size}"),
+            Self::Named(name) => f.write_str(name),
+            Self::Unknown => f.write_str("?"),
         }
     }
 }

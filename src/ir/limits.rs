@@ -29,6 +29,10 @@ pub struct Limits {
     pub gguf_alignment: u64,
     /// Bytes of a deflated tensor of a checkpoint, which is held in memory while it is used.
     pub torch_inflated: u64,
+    /// Elements of one value of a graph that is run.
+    pub graph_elements: u64,
+    /// Nodes of a graph that are run, those of a loop once for each turn.
+    pub graph_steps: u64,
     /// Shards of one model.
     pub shards: u64,
     /// Weights are compared with the checksums that their file states, which reads all of them.
@@ -56,6 +60,8 @@ impl Limits {
             "gguf-rank" => &mut self.gguf_rank,
             "gguf-alignment" => &mut self.gguf_alignment,
             "torch-inflated" => &mut self.torch_inflated,
+            "graph-elements" => &mut self.graph_elements,
+            "graph-steps" => &mut self.graph_steps,
             "shards" => &mut self.shards,
             _ => {
                 let known = "side-file, safetensors-header, gguf-string, gguf-metadata, \
@@ -84,6 +90,8 @@ impl Default for Limits {
             gguf_rank: 4,
             gguf_alignment: 1 << 20,
             torch_inflated: 4 << 30,
+            graph_elements: 1 << 30,
+            graph_steps: 100_000_000,
             shards: 100_000,
             checksums: false,
             skip_objects: false,

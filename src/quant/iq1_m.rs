@@ -12,7 +12,7 @@
 
 use super::rows::Packing;
 use super::simd::dispatch;
-use super::ternary::{MINUS, PLUS, Shift, Split};
+use super::ternary::{LANES, MINUS, PLUS, Shift, Split, by_ends, lanes, shifted};
 use super::{grids, iq1_s, lattice, rows, search, ternary};
 use crate::ir::{Block, Codec, Quantizer};
 
@@ -120,22 +120,12 @@ fn encode_counted(
 /// As [`iq1_s`] has it, but each half of a group is moved on its own.
 #[inline(always)]
 fn choose(x: &[f32; GROUP], counts: &[f32; GROUP]) -> Option<Group> {
-    const SHIFTS: [[Shift; 2]; 4] = [[PLUS, PLUS], [PLUS, MINUS], [MINUS, PLUS], [MINUS, MINUS]];
     if rows::peak(x) < 1e-7 {
         return None;
     }
     let order = ternary::order(x);
     let halves = [0, 1].map(|half| Half::new(half, &order, x, counts));
-    let mut best = Split::NONE;
-    for low in 0..=GROUP {
-        for high in low..=GROUP {
-            for shifts in SHIFTS {
-                let [(xl, l2), (xl_too, l2_too)] =
-                    [0, 1].map(|half| halves[half].sums(low, high, shifts[half]));
-                best.consider(xl + xl_too, l2 + l2_too, low, high, shifts);
-            }
-        }
-    }
+    let best = split(&halves);
     let chosen = best.onto_grid::<GROUP, 2>(x, counts, &order)?;
     Some(Group { scale: chosen.scale, codes: chosen.codes, shifts: chosen.shifts })
 }
@@ -158,16 +148,43 @@ impl Half {
         }
         sums
     }
+}
 
-    /// Of products of weights and levels, and of levels and levels, for a split. The levels lie 1
-    /// apart, so that the first is what the last would give, less what lies before each step.
-    #[inline(always)]
-    fn sums(&self, low: usize, high: usize, [a, b, c]: Shift) -> (f32, f32) {
-        let xl = self.x[GROUP] * c - (self.x[high] + self.x[low]);
-        let last = self.counts[GROUP] * c * c;
-        let l2 = (b * b - c * c) * self.counts[high] + ((a * a - b * b) * self.counts[low] + last);
-        (xl, l2)
+/// The split with the least error, of all with all shifts of both halves.
+#[inline(always)]
+fn split(halves: &[Half; 2]) -> Split {
+    const WAYS: [[Shift; 2]; 4] = [[PLUS, PLUS], [PLUS, MINUS], [MINUS, PLUS], [MINUS, MINUS]];
+    const LEVELS: [[[f32; LANES]; 3]; 2] = [shifted(&WAYS, 0), shifted(&WAYS, 1)];
+    const ROOM: usize = (4 * (GROUP + 1)).next_multiple_of(LANES) + LANES;
+    let (mut x, mut counts) = ([[0.0; ROOM]; 2], [[0.0; ROOM]; 2]);
+    for half in 0..2 {
+        x[half] = by_ends(&halves[half].x, WAYS.len());
+        counts[half] = by_ends(&halves[half].counts, WAYS.len());
     }
+    let mut best = Split::NONE;
+    for low in 0..=GROUP {
+        for first in (WAYS.len() * low..WAYS.len() * (GROUP + 1)).step_by(LANES) {
+            let (mut xl, mut l2) = ([[0.0; LANES]; 2], [[0.0; LANES]; 2]);
+            for (half, sums) in halves.iter().enumerate() {
+                let (x, counts) = (lanes(&x[half], first), lanes(&counts[half], first));
+                for i in 0..LANES {
+                    // The levels lie 1 apart, so that the first is what the last would give, less
+                    // what lies before each step.
+                    let [a, b, c] = [LEVELS[half][0][i], LEVELS[half][1][i], LEVELS[half][2][i]];
+                    xl[half][i] = sums.x[GROUP] * c - (x[i] + sums.x[low]);
+                    let last = sums.counts[GROUP] * c * c;
+                    let below = (a * a - b * b) * sums.counts[low] + last;
+                    l2[half][i] = (b * b - c * c) * counts[i] + below;
+                }
+            }
+            for i in 0..LANES {
+                xl[0][i] += xl[1][i];
+                l2[0][i] += l2[1][i];
+            }
+            best.consider((&xl[0], &l2[0]), low, first, &WAYS);
+        }
+    }
+    best
 }
 
 /// No scale is what a block of zeros gets, whose shifts ggml leaves out as well.

@@ -12,7 +12,7 @@
 
 use super::rows::Packing;
 use super::simd::dispatch;
-use super::ternary::{MINUS, PLUS, Split};
+use super::ternary::{LANES, MINUS, PLUS, Shift, Split, by_ends, lanes, shifted};
 use super::{grids, lattice, rows, search, ternary};
 use crate::ir::{Block, Codec, Quantizer};
 
@@ -105,24 +105,38 @@ fn choose(x: &[f32; GROUP], counts: &[f32; GROUP]) -> Option<Group> {
         sum_x[j + 1] = sum_x[j] + counts[*i] * x[*i];
         sum[j + 1] = sum[j] + counts[*i];
     }
-    let mut best = Split::NONE;
-    for low in 0..=GROUP {
-        for high in low..=GROUP {
-            for shift in [PLUS, MINUS] {
-                let parts = |sums: &[f32; GROUP + 1]| {
-                    [sums[low] - sums[0], sums[high] - sums[low], sums[GROUP] - sums[high]]
-                };
-                let ([a, b, c], [p, q, r]) = (parts(&sum_x), shift);
-                let xl = a * p + b * q + c * r;
-                let [a, b, c] = parts(&sum);
-                let l2 = a * p * p + b * q * q + c * r * r;
-                best.consider(xl, l2, low, high, [shift; 2]);
-            }
-        }
-    }
+    let best = split(&sum_x, &sum);
     let chosen = best.onto_grid::<GROUP, 4>(x, counts, &order)?;
     let down = chosen.shifts[0] == MINUS;
     Some(Group { scale: chosen.scale, codes: chosen.codes, down })
+}
+
+/// The split with the least error, by the sums of the counted weights, and of the counts, over the
+/// first weights in order.
+#[inline(always)]
+fn split(sum_x: &[f32; GROUP + 1], sum: &[f32; GROUP + 1]) -> Split {
+    const WAYS: [[Shift; 2]; 2] = [[PLUS; 2], [MINUS; 2]];
+    const LEVELS: [[f32; LANES]; 3] = shifted(&WAYS, 0);
+    const ROOM: usize = (2 * (GROUP + 1)).next_multiple_of(LANES) + LANES;
+    let x_to_high: [f32; ROOM] = by_ends(sum_x, WAYS.len());
+    let to_high: [f32; ROOM] = by_ends(sum, WAYS.len());
+    let mut best = Split::NONE;
+    for low in 0..=GROUP {
+        for first in (WAYS.len() * low..WAYS.len() * (GROUP + 1)).step_by(LANES) {
+            let (x_high, high) = (lanes(&x_to_high, first), lanes(&to_high, first));
+            let (mut xl, mut l2) = ([0.0; LANES], [0.0; LANES]);
+            let (x_below, below) = (sum_x[low] - sum_x[0], sum[low] - sum[0]);
+            for i in 0..LANES {
+                let (p, q, r) = (LEVELS[0][i], LEVELS[1][i], LEVELS[2][i]);
+                let (b, c) = (x_high[i] - sum_x[low], sum_x[GROUP] - x_high[i]);
+                xl[i] = x_below * p + b * q + c * r;
+                let (b, c) = (high[i] - sum[low], sum[GROUP] - high[i]);
+                l2[i] = below * p * p + b * q * q + c * r * r;
+            }
+            best.consider((&xl, &l2), low, first, &WAYS);
+        }
+    }
+    best
 }
 
 #[inline(always)]

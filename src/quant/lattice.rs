@@ -370,7 +370,46 @@ struct Tried<const P: usize, const T: usize> {
     codes: [[u32; T]; P],
 }
 
+/// As many runs as the points of a group may have: every try of each on its own.
+const RUNS: usize = 8 * MANY;
+
+/// Tries from `first` to `last` under which a point has the same levels, and what is nearest at both.
+#[derive(Clone, Copy)]
+struct Run {
+    k: usize,
+    first: usize,
+    last: usize,
+    place: Place,
+    from: Nearest,
+    to: Nearest,
+}
+
+impl Run {
+    const NONE: Self = {
+        let place = Place { start: 0, count: 0, on_grid: true };
+        let nearest = Nearest { code: 0, levels: 0, error: 0.0, next: 0.0 };
+        Self { k: 0, first: 0, last: 0, place, from: nearest, to: nearest }
+    };
+}
+
 impl<const P: usize, const T: usize> Tried<P, T> {
+    /// The runs of all points.
+    #[inline(always)]
+    fn runs<'a>(&self, runs: &'a mut [Run; RUNS]) -> &'a mut [Run] {
+        let mut found = 0;
+        for k in 0..P {
+            let mut first = 0;
+            for t in 0..self.count {
+                if t + 1 == self.count || self.wanted[k][t + 1] != self.wanted[k][t] {
+                    runs[found] = Run { k, first, last: t, ..Run::NONE };
+                    found += 1;
+                    first = t + 1;
+                }
+            }
+        }
+        &mut runs[..found]
+    }
+
     /// Point `k` has this code from try `first` on, until another is set.
     #[inline(always)]
     fn set(&mut self, k: usize, first: usize, levels: u16, code: u16) {
@@ -442,53 +481,52 @@ impl<const N: usize> Fit<'_, N> {
             Tried { count, scale, wanted: [[0; T]; P], levels: [[0; T]; P], codes: [[0; T]; P] };
         for k in 0..P {
             tried.wanted[k] = self.wanted(k, &inverse);
-            let mut t = 0;
-            while t < count {
-                t = self.run(&mut tried, k, t, last) + 1;
+        }
+        let mut runs = [Run::NONE; RUNS];
+        let runs = tried.runs(&mut runs);
+        // All ends first: none waits for another, so the processor works on several at once.
+        for run in &mut *runs {
+            run.place = self.lattice.place(tried.wanted[run.k][run.first] as usize);
+            if !run.place.on_grid {
+                let measure = self.measure(run.k);
+                run.from = self.lattice.nearest(run.place, &measure, tried.scale[run.first]);
+                run.to = self.lattice.nearest(run.place, &measure, tried.scale[run.last]);
             }
+        }
+        for run in runs {
+            self.settle(&mut tried, run, last);
         }
         tried
     }
 
-    /// The codes of point `k` from try `first` on, as long as the levels stay the same; the last such.
+    /// Sets the codes of a run.
     #[inline(always)]
-    fn run<const P: usize, const T: usize>(
+    fn settle<const P: usize, const T: usize>(
         &self,
         tried: &mut Tried<P, T>,
-        k: usize,
-        first: usize,
+        run: &Run,
         greatest: f32,
-    ) -> usize {
-        let wanted = tried.wanted[k][first];
-        let mut last = first;
-        while last + 1 < tried.count && tried.wanted[k][last + 1] == wanted {
-            last += 1;
+    ) {
+        if run.place.on_grid {
+            let code = self.lattice.around[run.place.start as usize];
+            tried.set(run.k, run.first, self.lattice.points[usize::from(code)], code);
+            return;
         }
-        let place = self.lattice.place(wanted as usize);
-        if place.on_grid {
-            let code = self.lattice.around[place.start as usize];
-            tried.set(k, first, wanted as u16, code);
-            return last;
-        }
-        let measure = self.measure(k);
-        // Called and not wrapped in a closure, which would be compiled for every processor.
-        let (mut from, mut found) =
-            (first, self.lattice.nearest(place, &measure, tried.scale[first]));
-        tried.set(k, first, found.levels, found.code);
-        while from < last {
-            let mut to = last;
-            let mut there = self.lattice.nearest(place, &measure, tried.scale[to]);
+        let measure = self.measure(run.k);
+        let (mut from, mut found) = (run.first, run.from);
+        tried.set(run.k, from, found.levels, found.code);
+        while from < run.last {
+            let (mut to, mut there) = (run.last, run.to);
             let greatest = greatest * tried.scale[from];
             while to > from + 1 && !measure.same_between((&found, &there), greatest) {
                 to = from.midpoint(to);
-                there = self.lattice.nearest(place, &measure, tried.scale[to]);
+                there = self.lattice.nearest(run.place, &measure, tried.scale[to]);
             }
             if there.code != found.code {
-                tried.set(k, from + 1, there.levels, there.code);
+                tried.set(run.k, from + 1, there.levels, there.code);
             }
             (from, found) = (to, there);
         }
-        last
     }
 
     #[inline(always)]
@@ -582,5 +620,9 @@ pub(super) fn nearest_steps<const COUNT: usize>(
 /// The sum of the squares of a block, added one after the other as in ggml.
 #[inline(always)]
 pub(super) fn square_sum(block: &[f32]) -> f32 {
-    block.iter().fold(0.0, |sum, x| sum + x * x)
+    let mut sum = 0.0;
+    for x in block {
+        sum += x * x;
+    }
+    sum
 }

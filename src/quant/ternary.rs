@@ -14,13 +14,64 @@ pub(super) const MINUS: Shift = [-1.0 - iq1_s::SHIFT, -iq1_s::SHIFT, 1.0 - iq1_s
 /// The places of weights in ascending order; equal ones stay in theirs.
 #[inline(always)]
 pub(super) fn order<const G: usize>(x: &[f32; G]) -> [usize; G] {
-    let mut order = std::array::from_fn(|i| i);
-    let nan_last = |a: f32, b: f32| a.is_nan().cmp(&b.is_nan());
-    order.sort_by(|a: &usize, b: &usize| {
-        let (a, b) = (x[*a], x[*b]);
-        a.partial_cmp(&b).unwrap_or_else(|| nan_last(a, b))
-    });
+    let (mut keys, mut ranks) = ([0; G], [0u32; G]);
+    for i in 0..G {
+        // Of zeros of both signs one, and integers of the same order; what is no number is last.
+        let bits = (x[i] + 0.0).to_bits() as i32;
+        let key = if bits < 0 { bits ^ i32::MAX } else { bits };
+        keys[i] = if x[i].is_nan() { i32::MAX } else { key };
+    }
+    for j in 0..G {
+        for i in 0..G {
+            let before = (keys[j] < keys[i]) | (keys[j] == keys[i]) & ((j as u32) < i as u32);
+            ranks[i] = ranks[i].wrapping_add(u32::from(before));
+        }
+    }
+    let mut order = [0; G];
+    for (i, rank) in ranks.into_iter().enumerate() {
+        order[rank as usize] = i;
+    }
     order
+}
+
+/// Splits that are measured at once.
+pub(super) const LANES: usize = 16;
+
+/// A number for each pair of a place where the second level may end and a way to shift the levels:
+/// all ways of the first place, then those of the next. Behind the last place lie NaNs, which no
+/// comparison chooses.
+#[inline(always)]
+pub(super) fn by_ends<const PLACES: usize, const ROOM: usize>(
+    sums: &[f32; PLACES],
+    ways: usize,
+) -> [f32; ROOM] {
+    let mut lanes = [f32::NAN; ROOM];
+    for i in 0..PLACES * ways {
+        lanes[i] = sums[i / ways];
+    }
+    lanes
+}
+
+/// The sums of the pairs from one on, in the lanes; see [`by_ends`].
+#[inline(always)]
+pub(super) fn lanes<const ROOM: usize>(of: &[f32; ROOM], first: usize) -> &[f32; LANES] {
+    const NOTHING: [f32; LANES] = [f32::NAN; LANES];
+    of.get(first..).and_then(|of| of.first_chunk()).unwrap_or(&NOTHING)
+}
+
+/// One level of each way to shift them, in the lanes: the levels of one half of a group.
+pub(super) const fn shifted<const WAYS: usize>(
+    ways: &[[Shift; 2]; WAYS],
+    half: usize,
+) -> [[f32; LANES]; 3] {
+    let mut levels = [[0.0; LANES]; 3];
+    let mut i = 0;
+    while i < LANES {
+        let [a, b, c] = ways[i % WAYS][half];
+        (levels[0][i], levels[1][i], levels[2][i]) = (a, b, c);
+        i += 1;
+    }
+    levels
 }
 
 /// The best way so far to split a group in three: the level of weights below `low` in order is the
@@ -46,20 +97,30 @@ impl Split {
     pub(super) const NONE: Self =
         Self { found: false, scale: 0.0, least: -f32::MAX, low: 0, high: 0, shifts: [PLUS; 2] };
 
-    /// Keeps a split if its error is less: `xl` and `l2` are the sums of products of weights and
-    /// levels, and of levels and levels.
+    /// Keeps the splits whose error is less than that of all before them, in the order of the lanes:
+    /// `xl` and `l2` are the sums of products of weights and levels, and of levels and levels.
+    /// Lane `i` is pair `first + i` of [`by_ends`], and `ways` has the shifts.
     #[inline(always)]
-    pub(super) fn consider(
+    pub(super) fn consider<const WAYS: usize>(
         &mut self,
-        xl: f32,
-        l2: f32,
+        (xl, l2): (&[f32; LANES], &[f32; LANES]),
         low: usize,
-        high: usize,
-        shifts: [Shift; 2],
+        first: usize,
+        ways: &[[Shift; 2]; WAYS],
     ) {
-        if l2 > 0.0 && xl * xl > self.least * l2 {
-            let scale = xl / l2;
-            *self = Self { found: true, scale, least: scale * xl, low, high, shifts };
+        let mut any = 0;
+        for i in 0..LANES {
+            any |= u32::from((l2[i] > 0.0) & (xl[i] * xl[i] > self.least * l2[i]));
+        }
+        if any == 0 {
+            return;
+        }
+        for i in 0..LANES {
+            if l2[i] > 0.0 && xl[i] * xl[i] > self.least * l2[i] {
+                let (scale, pair) = (xl[i] / l2[i], first + i);
+                let (high, shifts) = (pair / WAYS, ways[pair % WAYS]);
+                *self = Self { found: true, scale, least: scale * xl[i], low, high, shifts };
+            }
         }
     }
 

@@ -14,7 +14,7 @@ use indexmap::IndexMap;
 
 pub use self::value::{file_value, kind};
 use super::hub;
-use crate::ir::graph::{Original, Program};
+use crate::ir::graph::{Graph, Original, Program};
 use crate::ir::{Blob, Error, Limits, Model, Notes, Result, Value};
 use crate::store::Source;
 
@@ -49,6 +49,7 @@ pub fn read(source: &dyn Source, limits: &Limits, notes: &mut Notes) -> Result<M
     let mut model = hub::model("onnx", reader.tensors, source, limits, notes)?;
     model.version = u32::try_from(file.ir_version).ok();
     model.config.entries.extend(metadata(&file));
+    model.config.entries.extend(edges(&program.graph));
     let (tensors, kinds) = (reader.places, reader.kinds);
     let original = Original { blob: Arc::clone(&blob), tensors, kinds };
     model.graph = Some(Arc::new(Program { original: Some(Arc::new(original)), ..program }));
@@ -111,6 +112,15 @@ fn metadata(file: &onnx::Model) -> Vec<(String, Value)> {
     let own = file.metadata.iter();
     let own = own.map(|(key, text)| (format!("onnx.metadata.{key}"), Value::Text(text.clone())));
     texts.chain(number).chain(sets).chain(own).collect()
+}
+
+/// What goes into a graph and comes out of it, with its types. Before version 4 of the IR, the
+/// inputs list the initializers too.
+fn edges(graph: &Graph) -> Vec<(String, Value)> {
+    let inputs = graph.inputs.iter().filter(|port| !graph.initializers.contains_key(&port.name));
+    let inputs = inputs.map(|port| (format!("onnx.input.{}", port.name), port));
+    let outputs = graph.outputs.iter().map(|port| (format!("onnx.output.{}", port.name), port));
+    inputs.chain(outputs).map(|(key, port)| (key, Value::Text(port.kind.to_string()))).collect()
 }
 
 /// Numbers that were spread over fields of the file, as bytes.

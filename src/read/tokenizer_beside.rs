@@ -77,11 +77,12 @@ impl<'a> Beside<'a> {
         find(&self.config).or_else(|| find(&self.map)).unwrap_or(Value::Null)
     }
 
-    /// What a text begins and ends with, and how a chat becomes text.
+    /// What a text begins and ends with, and how a chat becomes text: when all roles are known.
     ///
     /// # Errors
     /// Malformed with the field at fault.
     pub(super) fn finish(&self, tokenizer: &mut Tokenizer) -> Result<()> {
+        name_stops(tokenizer, &self.generation);
         add_ends(tokenizer, &self.config).map_err(|error| error.at("tokenizer_config.json"))?;
         tokenizer.chat_templates = chat_templates(&self.config, self.files.chat_template)
             .map_err(|error| error.at("tokenizer_config.json: chat_template"))?;
@@ -144,6 +145,21 @@ fn number_roles(
         match value.as_u64().filter(|id| *id < tokenizer.tokens.len() as u64) {
             Some(id) => drop(tokenizer.special.insert(*role, id as u32)),
             None => notes.odd(key, format!("{value:?} is no token's id: left out")),
+        }
+    }
+}
+
+/// Where several tokens end a text, those that are not EOS end a turn or a message: whoever generates
+/// stops at them too.
+fn name_stops(tokenizer: &mut Tokenizer, generation: &Value) {
+    let Some(list) = generation.get("eos_token_id").and_then(items) else { return };
+    let bound = tokenizer.tokens.len() as u64;
+    let ids = list.iter().filter_map(Value::as_u64).filter(|id| *id < bound);
+    for id in ids.map(|id| id as u32) {
+        let role = if tokenizer.text(id) == Some("<|eom_id|>") { Role::Eom } else { Role::Eot };
+        let ends = [Role::Eos, Role::Eot, Role::Eom];
+        if ends.iter().all(|end| tokenizer.role(*end) != Some(id)) {
+            tokenizer.special.entry(role).or_insert(id);
         }
     }
 }

@@ -21,6 +21,7 @@ mod cache;
 pub mod chat;
 mod decoder;
 mod encoder;
+pub mod graph;
 mod inputs;
 pub mod kernels;
 mod machine;

@@ -16,6 +16,7 @@
 pub mod chunks;
 mod diff;
 mod gates;
+mod graph;
 mod html;
 mod json;
 mod junit;
@@ -38,6 +39,7 @@ pub use chunks::Chunk;
 pub use diff::{Diff, Difference, Unlike, diff};
 pub use gates::asked::Asked;
 pub use gates::logits::{Open, Runner, decoder, machine};
+pub use graph::{Feed, GraphOptions, compare_graphs};
 pub use metrics::{Gather, Metrics, OnText};
 pub use own::QuantizerFor;
 pub use report::{Bound, Finding, Gate, Kind, Report, TensorReport};

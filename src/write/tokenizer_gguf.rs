@@ -60,11 +60,16 @@ pub fn entries(
         let row = ROLES.iter().find(|row| row.0 == role);
         out.put(&format!("{}_token_id", row.map_or("", |row| row.2)), Value::U32(id));
     }
-    out.put("add_bos_token", Value::Bool(tokenizer.adds_bos()));
+    out.put("add_bos_token", Value::Bool(adds_bos(tokenizer)));
     out.put("add_eos_token", Value::Bool(!tokenizer.suffix.is_empty()));
     out.text(&tokenizer.kind)?;
     out.0.extend(templates(tokenizer));
     Ok(out.0)
+}
+
+fn adds_bos(tokenizer: &Tokenizer) -> bool {
+    let begins = matches!(tokenizer.kind, Kind::WordPiece(_)) && !tokenizer.prefix.is_empty();
+    begins || tokenizer.adds_bos()
 }
 
 /// What llama.cpp calls a kind of tokenizer.
@@ -215,6 +220,10 @@ fn roles(tokenizer: &Tokenizer, notes: &mut Notes) -> Vec<(Role, u32)> {
         special.entry(Role::Eot).or_insert(eos);
         let text = format!("token {last} ends a prompt, so it is EOS; token {eos} ends a turn");
         notes.chosen("tokenizer.ggml.eos_token_id", text);
+    }
+    // llama.cpp begins a text of this kind with BOS, whatever is said of it.
+    if let (Kind::WordPiece(_), Some(&first)) = (&tokenizer.kind, tokenizer.prefix.first()) {
+        special.insert(Role::Bos, first);
     }
     // The order of the converter: roles as Hugging Face lists them, ends of turns last.
     let last = |role: &Role| matches!(role, Role::Eot | Role::Eom);

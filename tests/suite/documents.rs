@@ -339,6 +339,7 @@ const COMMANDS: &[&str] = &[
     "run",
     "tokenize",
     "bench",
+    "embed",
     "completions",
     "man",
 ];

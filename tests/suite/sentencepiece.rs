@@ -11,6 +11,7 @@ use remold::run::tokens::Encoder;
 use remold::write;
 
 use crate::program::{Dir, remold, tiny};
+use crate::vocabulary::{Folder, How, through_json};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/sentencepiece")
@@ -159,6 +160,20 @@ fn tokenizers_survive_the_way_to_gguf_and_back() {
             spaces.expect("a token").text = "  ".into();
         }
         assert_eq!(again, kept, "{name}");
+    }
+}
+
+/// What tokenizer.json says of spaces is what the model does, but for texts with tokens in them and
+/// spelled spaces.
+#[test]
+fn trained_models_go_through_tokenizer_json() {
+    let how = How { parses: false, decodes: false };
+    let cases: [(&str, &[usize]); 3] = [("llama", &[]), ("no-bytes", &[26]), ("no-space", &[])];
+    for (name, unlike) in cases {
+        let tokenizer = read(name);
+        let again = through_json(&tokenizer, &format!("trained-{name}"), &mut Notes::default());
+        assert_eq!(spm(&again).spelling.squeeze, spm(&tokenizer).spelling.squeeze, "{name}");
+        assert_eq!(Folder::of("sentencepiece").unlike(name, &again, how), unlike, "{name}");
     }
 }
 

@@ -91,6 +91,19 @@ fn what_the_files_say_is_known() {
     assert_eq!(llama.prefix, [700]);
 }
 
+/// Generation stops at each of them, also by way of a GGUF file.
+#[test]
+fn every_token_that_ends_a_text_has_a_role() {
+    let fixtures = Folder::of("vocabulary");
+    let ends = br#"{"eos_token_id": [701, 708, 709, 99999]}"#;
+    let tokenizer = fixtures.read_with("llama3", "generation_config.json", ends).expect("reads");
+    let held = through_gguf(&tokenizer, &mut Notes::default());
+    for tokenizer in [tokenizer, held] {
+        let found = [Role::Eos, Role::Eot, Role::Eom].map(|role| tokenizer.role(role));
+        assert_eq!(found, [Some(701), Some(709), Some(708)]);
+    }
+}
+
 /// Files that were changed: in the folder, the file, what is replaced by what, the message.
 #[test]
 fn damaged_files_are_refused_with_their_place() {

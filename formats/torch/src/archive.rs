@@ -14,12 +14,9 @@
 use std::sync::Arc;
 
 use wire::{Cursor, Endian, Error, ReadAt, Result, Why};
+use zip::{Archive, Deflated, Entry, Method, crc32, quoted};
 
-use crate::crc::crc32;
-use crate::inflate::Deflated;
-use crate::text::quoted;
 use crate::value::{Pickle, Stated};
-use crate::zip::{Archive, Entry, Method};
 use crate::{Checkpoint, Options, Storage, names, pickle, plan};
 
 /// Pickles that may stand beside `data.pkl`; of these only the constants are read.

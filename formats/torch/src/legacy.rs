@@ -15,9 +15,9 @@ use std::sync::Arc;
 
 use wire::{Cursor, Endian, Error, ReadAt, Result, Why};
 
-use crate::text::quoted;
 use crate::value::{Pickle, Stated, Value};
 use crate::{Checkpoint, Options, Storage, names, pickle, plan};
+use zip::quoted;
 
 /// 0x1950a86a20f9469cfc6c, least byte first, as a pickle holds it.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];

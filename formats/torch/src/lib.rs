@@ -26,28 +26,24 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
 mod archive;
-mod crc;
 mod dtype;
 mod globals;
-mod inflate;
 mod legacy;
 mod names;
 mod pickle;
 mod pickler;
 mod plan;
 mod tensor;
-mod text;
 mod value;
 mod write;
-mod zip;
 
 use std::sync::Arc;
 
-pub use crc::{Crc32, combine, crc32};
 pub use dtype::Dtype;
 pub use tensor::{Storage, TensorInfo};
 use wire::{Cursor, Endian, Error, ReadAt, Result};
 pub use write::{Entry, Plan};
+pub use zip::{Crc32, combine, crc32};
 
 /// What a reader may leave out.
 #[derive(Debug, Clone, Copy, Default)]

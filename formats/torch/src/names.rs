@@ -13,8 +13,8 @@ use wire::{Error, Result, Why};
 
 use crate::Refused;
 use crate::globals::Meaning;
-use crate::text::quoted;
 use crate::value::{Id, Pickle, Step, Value, View};
+use zip::quoted;
 
 /// Deepest nesting of values.
 const DEPTH_MAX: usize = 1000;

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use wire::{Error, Result};
 
-use crate::text::quoted;
 use crate::write::Entry;
+use zip::quoted;
 
 /// Items between two `SETITEMS`: CPython's `_BATCHSIZE`, which keeps a reader's stack short.
 const BATCH: usize = 1000;

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use wire::{Error, Result, Why};
 
 use crate::names::Named;
-use crate::text::quoted;
 use crate::value::{Pickle, View};
 use crate::{Checkpoint, Dtype, Refused, Storage, TensorInfo};
+use zip::quoted;
 
 /// Largest tensor, in bytes, that repeats elements of a smaller storage. A broadcast mask or
 /// embedding stays far below; a few bytes that claim terabytes do not.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use wire::{Error, ReadAt, Result, Why};
 
-use crate::crc::{Crc32, crc32};
 use crate::dtype::Dtype;
-use crate::inflate::Deflated;
-use crate::text::quoted;
+use zip::Deflated;
+use zip::quoted;
+use zip::{Crc32, crc32};
 
 /// A run of bytes in the file that tensors are views of.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 
 use crate::dtype::{Dtype, Element};
 use crate::globals::Meaning;
-use crate::text::quoted;
+use zip::quoted;
 
 /// The index of a value in its arena.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

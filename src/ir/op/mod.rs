@@ -30,9 +30,9 @@ pub enum Op {
         /// A tensor of a plain dtype, as another machine wrote it.
         input: Tensor,
     },
-    /// Integers of less than a byte, a byte each: i8.
+    /// Integers of less than a byte, a byte each, and truth values: i8.
     Widen {
-        /// A tensor of such integers.
+        /// A tensor of these.
         input: Tensor,
     },
     /// The same blocks, the bytes of each of their numbers in the opposite order.
@@ -366,13 +366,14 @@ impl Op {
     }
 }
 
-/// Bits of an integer of less than a byte, and whether it has a sign.
+/// Bits of an integer of less than a byte, or of a truth value, and whether it has a sign.
 fn bits_of(dtype: DType) -> Option<(usize, bool)> {
     match dtype {
         DType::I4 => Some((4, true)),
         DType::U4 => Some((4, false)),
         DType::I2 => Some((2, true)),
         DType::U2 => Some((2, false)),
+        DType::Bool => Some((8, false)),
         _ => None,
     }
 }

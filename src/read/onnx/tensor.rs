@@ -26,12 +26,14 @@ pub(super) struct Reader<'a> {
     pub(super) places: BTreeMap<u64, Origin>,
     /// Types of values, by the place of their messages.
     pub(super) kinds: BTreeMap<u64, Kind>,
+    /// How often a name was wanted that was taken.
+    numbers: BTreeMap<String, u64>,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(source: &'a dyn Source, blob: &'a Arc<Blob>) -> Self {
-        let (places, kinds) = (BTreeMap::new(), BTreeMap::new());
-        Self { source, blob, tensors: IndexMap::new(), places, kinds }
+        let (tensors, places, kinds, numbers) = Default::default();
+        Self { source, blob, tensors, places, kinds, numbers }
     }
 
     /// A constant of this name, which is not taken yet: whoever gave it has seen to that.
@@ -62,12 +64,19 @@ impl<'a> Reader<'a> {
     }
 
     /// The name, or, where nodes share one, the name with a number.
-    fn free_name(&self, name: &str) -> String {
+    fn free_name(&mut self, name: &str) -> String {
         if !self.tensors.contains_key(name) {
             return name.to_owned();
         }
-        let numbered = (2u64..).map(|n| format!("{name}#{n}"));
-        numbered.into_iter().find(|name| !self.tensors.contains_key(name)).unwrap_or_default()
+        // Counted by name, so that many of one name take no longer than others.
+        let number = self.numbers.entry(name.to_owned()).or_insert(1);
+        loop {
+            *number += 1;
+            let numbered = format!("{name}#{number}");
+            if !self.tensors.contains_key(&numbered) {
+                return numbered;
+            }
+        }
     }
 
     fn tensor(&self, tensor: &onnx::Tensor) -> Result<Tensor> {
@@ -106,6 +115,10 @@ impl<'a> Reader<'a> {
             let text = format!("{shape} of {dtype} with its zeros, expected {DENSE_MAX} bytes");
             return Err(Error::limit(text));
         }
+        if values.shape().count() > shape.count() {
+            let (found, room) = (values.shape().count(), shape.count());
+            return Err(Error::malformed(format!("{found} values, expected at most {room}")));
+        }
         let at = indices(&self.tensor(&sparse.indices)?, values.shape().count(), &shape)?;
         let mut bytes = vec![0; values.bytes() as usize];
         values.read(0..values.shape().count(), &mut bytes, &mut Scratch::default())?;
@@ -128,6 +141,10 @@ fn indices(tensor: &Tensor, count: u64, shape: &Shape) -> Result<Vec<u64>> {
     };
     if tensor.dtype() != DType::I64 {
         return Err(Error::malformed(format!("indices of {}, expected i64", tensor.dtype())));
+    }
+    if tensor.bytes() > DENSE_MAX {
+        let text = format!("{} bytes of indices, expected at most {DENSE_MAX}", tensor.bytes());
+        return Err(Error::limit(text));
     }
     let mut bytes = vec![0; tensor.bytes() as usize];
     tensor.read(0..tensor.shape().count(), &mut bytes, &mut Scratch::default())?;

@@ -65,7 +65,7 @@ fn content(value: &Value, key: &str) -> Result<String> {
 }
 
 /// Rules in base64; nothing where they are empty, as models without any have them.
-fn charsmap(value: &Value) -> Result<Option<Charsmap>> {
+pub(super) fn charsmap(value: &Value) -> Result<Option<Charsmap>> {
     let text = value.get("precompiled_charsmap").and_then(Value::as_text).unwrap_or_default();
     let bytes = base64::decode(text).map_err(|error| error.at("precompiled_charsmap"))?;
     if bytes.is_empty() { Ok(None) } else { Charsmap::new(bytes).map(Some) }

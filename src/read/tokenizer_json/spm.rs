@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use super::normal::charsmap;
 use super::{
     decoder, flag, items, merges, steps, template, unknown, unknown_component, vocabulary,
 };
 use crate::ir::tokenizer::spm::{SPACE, scores};
+use crate::ir::tokenizer::unigram::keeps_words_apart;
 use crate::ir::tokenizer::{
     Class, Kind, Metaspace, Prepend, Space, Spelling, Spm, Tokenizer, by_text, check_merges,
     pre::hex_byte,
@@ -17,13 +19,17 @@ use crate::ir::{Error, Notes, Result, Value};
 pub(super) const DECODERS: &[&str] = &["Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"];
 
 /// What is done to the text.
-#[derive(Default)]
+#[derive(Default, PartialEq)]
 struct Form {
     /// Spaces are spelled otherwise.
     replaces: bool,
     /// That is done to the text as a whole, before tokens marked `normalized` are looked for.
     early: bool,
-    space: Option<Space>,
+    /// White space at the ends is left out.
+    strips: bool,
+    /// Words are cut apart.
+    splits: bool,
+    spelling: Spelling,
 }
 
 /// Whether a model of type BPE was SentencePiece's.
@@ -72,8 +78,11 @@ pub(super) fn read(json: &Value, model: &Value, notes: &mut Notes) -> Result<Tok
     let (prefix, suffix) = template::read(json.get("post_processor"), tokens.len())
         .map_err(|error| error.at("post_processor"))?;
     let scores = scores(&tokens, &merges).map_err(|error| error.at("model.merges"))?;
-    let spelling = Spelling { space: form.space, ..Spelling::default() };
-    let kind = Kind::Spm(Spm { scores, unknown, spelling });
+    if form.splits && !keeps_words_apart(&tokens) {
+        let text = "Metaspace that cuts at spaces within pieces is not supported";
+        return Err(Error::unsupported(text).at("pre_tokenizer"));
+    }
+    let kind = Kind::Spm(Spm { scores, unknown, spelling: form.spelling });
     let (special, chat_templates) = (BTreeMap::new(), Vec::new());
     Ok(Tokenizer { kind, tokens, added, special, prefix, suffix, chat_templates })
 }
@@ -90,6 +99,10 @@ fn form(json: &Value) -> Result<Form> {
     if !form.replaces {
         return Err(Error::unsupported("byte_fallback without '▁' for a space is not supported"));
     }
+    if form.strips != form.spelling.squeeze {
+        let text = "of Strip and Replace ' {2,}' one without the other is not supported";
+        return Err(Error::unsupported(text).at("normalizer"));
+    }
     Ok(form)
 }
 
@@ -101,8 +114,20 @@ fn normalizer(value: &Value, form: &mut Form) -> Result<()> {
             let list = list.ok_or_else(|| Error::malformed("'normalizers' is not a list"))?;
             list.iter().try_for_each(|one| normalizer(one, form))
         }
-        Some("Prepend") if is_space(text("prepend")) && form.space.is_none() => {
-            form.space = Some(Space::default());
+        Some("Precompiled") if *form == Form::default() => {
+            form.spelling.charsmap = charsmap(value)?;
+            Ok(())
+        }
+        Some("Strip") if flag(value, "strip_left") && flag(value, "strip_right") => {
+            form.strips = true;
+            Ok(())
+        }
+        Some("Replace") if text("content") == Some(" ") && is_runs(value) => {
+            form.spelling.squeeze = true;
+            Ok(())
+        }
+        Some("Prepend") if is_space(text("prepend")) && form.spelling.space.is_none() => {
+            form.spelling.space = Some(Space::default());
             Ok(())
         }
         Some("Replace") if is_space(text("content")) && pattern(value) == Some(" ") => {
@@ -118,12 +143,10 @@ fn cutting(value: &Value, form: &mut Form) -> Result<()> {
     match text("type") {
         // There is nothing left to cut at.
         Some("Split") if form.replaces && pattern(value) == Some(" ") => Ok(()),
-        Some("Metaspace") if form.space.is_none() => {
+        Some("Metaspace") if form.spelling.space.is_none() => {
             let Metaspace { prepend, split } = steps::metaspace(value)?;
-            if split {
-                return Err(Error::unsupported("Metaspace that cuts at spaces is not supported"));
-            }
-            form.space = match prepend {
+            form.splits = split;
+            form.spelling.space = match prepend {
                 Prepend::Never => None,
                 Prepend::Always | Prepend::First => {
                     let only_first = prepend == Prepend::First;
@@ -135,6 +158,12 @@ fn cutting(value: &Value, form: &mut Form) -> Result<()> {
         }
         kind => Err(unknown_component("pre-tokenizer", kind)),
     }
+}
+
+/// Whether a pattern is of runs of spaces.
+fn is_runs(value: &Value) -> bool {
+    let regex = value.get("pattern").and_then(|pattern| pattern.get("Regex")?.as_text());
+    regex == Some(" {2,}")
 }
 
 pub(super) fn pattern(value: &Value) -> Option<&str> {

@@ -7,4 +7,4 @@ mod signatures;
 mod weights;
 
 pub use narrow::{Narrow, narrow};
-pub use weights::{Constants, weights};
+pub use weights::{Constants, weights, weights_for_gguf};

@@ -287,24 +287,13 @@ impl<'a> Pass<'a> {
     ) -> Result<Vec<Node>> {
         let inputs: Vec<Option<Value>> =
             node.inputs.iter().map(|name| self.scopes.get(name).cloned()).collect();
-        let has_graphs = super::scope::graphs(&node).next().is_some();
-        let runs_graphs = has_graphs && matches!(node.op.as_str(), "If" | "Loop" | "Scan");
-        if has_graphs && !runs_graphs {
+        let runs_graphs = matches!(node.op.as_str(), "If" | "Loop" | "Scan");
+        if !runs_graphs && super::scope::graphs(&node).next().is_some() {
             let text =
                 format!("operator {}, which runs a graph of its own, in {}", node.op, self.how.to);
             return Err(Error::unsupported(text));
         }
-        let stubborn = |value: &Option<Value>| {
-            value
-                .as_ref()
-                .and_then(|value| value.weight.as_ref())
-                .is_some_and(|w| !self.survives(w))
-        };
-        let narrow = runs_graphs
-            || computes(&node, self.how.to, self.opset)
-                && !self.calls_function(&node)
-                && !follows(&node, &inputs)
-                && !inputs.iter().any(stubborn);
+        let narrow = runs_graphs || self.computes(&node, &inputs);
         self.take_inputs(&mut node, narrow, nodes)?;
         let mut outputs = match runs_graphs {
             true => self.graphs(&mut node, &inputs)?,
@@ -316,26 +305,39 @@ impl<'a> Pass<'a> {
             outputs.iter_mut().for_each(|value| value.wide = true);
             *self.kept.entry(node.op.clone()).or_default() += 1;
         }
+        Ok(self.settle(node, outputs, graph_wants))
+    }
+
+    /// Whether a node computes in the narrow type.
+    fn computes(&self, node: &Node, inputs: &[Option<Value>]) -> bool {
+        let weights = || inputs.iter().flatten().filter_map(|value| value.weight.as_ref());
+        computes(node, self.how.to, self.opset)
+            && !self.calls_function(node)
+            && !follows(node, inputs)
+            && weights().all(|weight| self.survives(weight))
+    }
+
+    /// Makes the outputs of a node known; those that the graph gives back in another type are cast
+    /// at once. The node, and the casts after it.
+    fn settle(&mut self, mut node: Node, outputs: Vec<Value>, wanted: &Wanted) -> Vec<Node> {
         let mut casts = Vec::new();
-        for (no, value) in outputs.iter_mut().enumerate() {
+        for (no, mut value) in outputs.into_iter().enumerate() {
             let Some(name) = node.outputs.get(no).filter(|name| !name.is_empty()).cloned() else {
                 continue;
             };
-            let want = graph_wants.get(&name).copied().filter(|_| value.is_float());
+            let want = wanted.get(&name).copied().filter(|_| value.is_float());
             if let Some(want) = want.filter(|want| value.name(*want).is_none()) {
                 let (made, to) = self.rename_output(&mut node, no, want);
                 casts.push(cast_node(&made, &name, to));
-                *value = Value { half: None, full: None, ..value.clone() };
-                value.add(
-                    &made,
-                    if want == Precision::Half { Precision::Full } else { Precision::Half },
-                );
-                value.add(&name, want);
+                (value.half, value.full) = match want {
+                    Precision::Half => (Some(name.clone()), Some(made)),
+                    Precision::Full => (Some(made), Some(name.clone())),
+                };
             }
-            self.scopes.set(&name, value.clone());
+            self.scopes.set(&name, value);
         }
         casts.insert(0, node);
-        Ok(casts)
+        casts
     }
 
     /// An output of the graph is made under another name, and cast to its own: that name, and the

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use indexmap::IndexMap;
 
 use crate::ir::graph::{Attribute, Constant, Graph, Node};
-use crate::ir::{DType, Error, Model, Notes, Op, Result, Tensor};
+use crate::ir::{DType, Error, Model, Notes, Op, Result, Tensor, Value};
 
 /// What becomes of constants that are no weights: shapes, axes and single numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +60,51 @@ pub fn weights(mut model: Model, constants: Constants, notes: &mut Notes) -> Res
     Ok(model)
 }
 
+/// Bytes of a name in a GGUF: llama.cpp's `GGML_MAX_NAME`, less the byte that ends it.
+const GGUF_NAME_MAX: usize = 63;
+
+/// The weights of a graph as a GGUF holds them: names that it has no room for lose their middle and
+/// stand whole in the metadata, and truth values become i8.
+///
+/// # Errors
+/// Bug if a recipe cannot be made.
+pub fn weights_for_gguf(mut model: Model, notes: &mut Notes) -> Result<Model> {
+    let mut tensors: IndexMap<String, Tensor> = IndexMap::with_capacity(model.tensors.len());
+    for (name, mut tensor) in std::mem::take(&mut model.tensors) {
+        if tensor.dtype() == DType::Bool {
+            notes.chosen(&name, "bool becomes i8, which holds it exactly");
+            tensor = Tensor::of(Op::Widen { input: tensor })?;
+        }
+        let mut short = shortened(&name, "");
+        let mut numbers = 2u64..;
+        while tensors.contains_key(&short) {
+            short = shortened(&name, &format!("#{}", numbers.next().unwrap_or_default()));
+        }
+        if short != name {
+            notes.chosen(&name, format!("is called {short}; its name stands in the metadata"));
+            let key = format!("onnx.name.{short}");
+            model.config.entries.insert(key, Value::Text(name));
+        }
+        tensors.insert(short, tensor);
+    }
+    model.tensors = tensors;
+    Ok(model)
+}
+
+/// The name, or its two ends and `end`, of at most [`GGUF_NAME_MAX`] bytes.
+fn shortened(name: &str, end: &str) -> String {
+    let room = GGUF_NAME_MAX - end.len();
+    if name.len() <= room {
+        return format!("{name}{end}");
+    }
+    // The end of a path says more than its beginning.
+    let (head, tail) = (room / 3, room - room / 3 - 1);
+    let fits = |at: &usize| name.is_char_boundary(*at);
+    let head = (0..=head).rev().find(fits).unwrap_or(0);
+    let tail = (name.len() - tail..).find(fits).unwrap_or(name.len());
+    format!("{}~{}{end}", &name[..head], &name[tail..])
+}
+
 /// Integers of less than a byte take a byte each: only an ONNX packs them.
 fn widened(name: &str, tensor: Tensor, notes: &mut Notes) -> Result<Tensor> {
     let dtype = tensor.dtype();
@@ -81,7 +126,7 @@ fn is_made_up(name: &str) -> bool {
         let number = name.strip_prefix(*prefix);
         number.is_some_and(|n| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit()))
     };
-    name.starts_with("onnx::") || name.starts_with('/') || MADE_UP.iter().any(|p| numbered(p))
+    name.starts_with("onnx::") || name.starts_with('/') || MADE_UP.iter().any(numbered)
 }
 
 /// Whose weights they are, and how they lie.
@@ -229,6 +274,39 @@ mod tests {
         ];
         let expected = expected.map(|(old, new, t)| (old.to_owned(), new.to_owned(), t));
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn names_without_room_keep_their_ends() {
+        let long = format!("/first/{}/last/weight", "x".repeat(80));
+        let short = shortened(&long, "");
+        assert_eq!(short.len(), GGUF_NAME_MAX);
+        assert!(short.starts_with("/first/") && short.ends_with("/last/weight"), "{short}");
+        assert!(shortened(&"é".repeat(50), "#2").len() <= GGUF_NAME_MAX);
+        assert_eq!(shortened("short", ""), "short");
+        let tensors = [format!("{long}a"), format!("{}y/last/weighta", &long[..60])];
+        let tensors = tensors.map(|name| (name, tensor(&[2])));
+        let model = model(tensors.into_iter().collect());
+        let fitted = weights_for_gguf(model, &mut Notes::default()).unwrap();
+        assert_eq!(fitted.tensors.len(), 2);
+        assert_eq!(fitted.config.entries.len(), 2);
+        assert!(fitted.tensors.keys().all(|name| name.len() <= GGUF_NAME_MAX));
+    }
+
+    fn model(tensors: IndexMap<String, Tensor>) -> Model {
+        Model {
+            format: "onnx",
+            version: None,
+            origin: "test".into(),
+            naming: crate::ir::Naming::HuggingFace,
+            config: crate::ir::Config::default(),
+            tensors,
+            refused: IndexMap::new(),
+            graph: None,
+            tokenizer: None,
+            unread_tokenizer: None,
+            side_files: Vec::new(),
+        }
     }
 
     #[test]

@@ -58,7 +58,12 @@ impl Compared {
                 self.probabilities(a, b, &theirs.tokens);
                 self.forms(a.text == b.text, theirs, ours);
             }
-            (Kind::WordPiece(a), Kind::WordPiece(b)) => self.forms(a.pre == b.pre, theirs, ours),
+            (Kind::WordPiece(a), Kind::WordPiece(b)) => {
+                if a.prefix != b.prefix {
+                    self.differs("prefix".into(), &a.prefix, &b.prefix);
+                }
+                self.forms(a.pre == b.pre, theirs, ours);
+            }
             _ => self.differs("kind".into(), theirs.kind_name(), ours.kind_name()),
         }
     }
@@ -158,7 +163,7 @@ fn piece(token: Option<&Token>) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ir::tokenizer::{Pre, Role, Spelling};
+    use crate::ir::tokenizer::{Pre, Role, Spelling, Text, WordPiece};
 
     fn tokenizer(texts: &[&str], merges: &[(u32, u32)]) -> Tokenizer {
         let token = |text: &&str| Token { text: (*text).into(), class: Class::Normal };
@@ -211,6 +216,42 @@ mod tests {
         let swapped = scored(&[0.0, -1.0, -3.0, -2.0, -4.0]);
         assert_eq!(found(&theirs, &swapped), ["piece of rank 0"]);
         assert_eq!(found(&theirs, &tokenizer(&["a", "b", "ab", "ba", "c"], &[])), ["kind"]);
+    }
+
+    fn unigram(scores: &[f64]) -> Tokenizer {
+        let mut out = tokenizer(&["a", "b", "ab", "ba", "c"], &[]);
+        let (scores, unknown, single) = (scores.to_vec(), None, false);
+        let text = Text::Spelled(Spelling::default());
+        out.kind = Kind::Unigram(Unigram { scores, unknown, single, text });
+        out
+    }
+
+    /// Sums of scores choose: each counts, in single precision.
+    #[test]
+    fn probabilities_and_words_are_compared() {
+        let compared = |theirs: &Tokenizer, ours: &Tokenizer| {
+            let mut out = Compared::default();
+            out.compare(theirs, ours);
+            out
+        };
+        let theirs = unigram(&[-1.0, -2.0, -3.0, -4.0, -5.0]);
+        assert!(
+            compared(&theirs, &unigram(&[-1.0, -2.0, -3.0 - 1e-12, -4.0, -5.0]))
+                .findings
+                .is_empty()
+        );
+        let found = compared(&theirs, &unigram(&[-1.0, -2.0, -3.5, -4.0, -5.0])).findings;
+        assert_eq!(found[0].subject, "score of \"ab\"");
+        let word = |prefix: &str| {
+            let mut out = tokenizer(&["[UNK]", "a", "##b"], &[]);
+            let (unknown, prefix, letters_max) = (Some(0), prefix.to_owned(), 100);
+            let (cleanup, pre) = (true, Pre::default());
+            out.kind = Kind::WordPiece(WordPiece { unknown, prefix, letters_max, cleanup, pre });
+            out
+        };
+        assert!(compared(&word("##"), &word("##")).findings.is_empty());
+        assert_eq!(compared(&word("##"), &word("@@")).findings[0].subject, "prefix");
+        assert_eq!(compared(&word("##"), &theirs).findings.last().expect("one").subject, "kind");
     }
 
     #[test]

@@ -56,6 +56,8 @@ pub(super) struct Rewrite<'a> {
     reader: Option<Reader<'a>>,
     /// Tensors of at least so many bytes go beside the model.
     beside_min: Option<u64>,
+    /// Tensors that lay beside the model.
+    external: BTreeSet<&'a str>,
     plan: Plan,
 }
 
@@ -70,7 +72,10 @@ impl<'a> Rewrite<'a> {
         let reader = original.map(|original| Reader::new(&*original.blob));
         let location = format!("{name}.data");
         let plan = Plan { model: Message::default(), location, beside: Vec::new() };
-        Self { source, program, original, reader, beside_min, plan }
+        let origins = original.map(|original| original.tensors.values());
+        let external = origins.into_iter().flatten().filter(|origin| origin.external);
+        let external = external.map(|origin| origin.name.as_str()).collect();
+        Self { source, program, original, reader, beside_min, external, plan }
     }
 
     /// The whole file.
@@ -92,7 +97,7 @@ impl<'a> Rewrite<'a> {
                     let inner = self.function(&field, &of.nodes, of.defaults.values())?;
                     inside(&mut out, &field, inner)?;
                 }
-                model::TRAINING_INFO if original.tensors.values().any(|own| own.external) => {
+                model::TRAINING_INFO if !self.external.is_empty() => {
                     let text = "training info of a model whose weights lie beside it";
                     return Err(Error::unsupported(format!("writing {text}")));
                 }
@@ -127,7 +132,12 @@ impl<'a> Rewrite<'a> {
             (graph::OUTPUT, Run::new(&of.outputs, |port| port.span.clone())),
             (graph::VALUE_INFO, Run::new(&of.values, |port| port.span.clone())),
         ];
-        let mut written = BTreeSet::new();
+        // Names in the graph by those of the model, of what is not written yet.
+        let weights = of.initializers.iter().filter_map(|(name, constant)| match constant {
+            Constant::Weight(weight) => Some((weight.as_str(), name.as_str())),
+            Constant::Text { .. } => None,
+        });
+        let mut left: BTreeMap<&str, &str> = weights.collect();
         for field in self.fields(span.clone())? {
             let ports = lists.iter_mut().find(|(number, _)| *number == field.number);
             match (field.number, ports) {
@@ -142,7 +152,7 @@ impl<'a> Rewrite<'a> {
                     }
                 }
                 (graph::INITIALIZER | graph::SPARSE_INITIALIZER, _) => {
-                    self.initializer(&mut out, &field, of, &mut written)?;
+                    self.initializer(&mut out, &field, &mut left)?;
                 }
                 _ => out.copy(field.span),
             }
@@ -155,37 +165,26 @@ impl<'a> Rewrite<'a> {
                 out.message(*number, self.port_content(port)?);
             }
         }
-        let added = of.initializers.iter().filter(|(name, _)| !written.contains(name.as_str()));
-        for (name, constant) in added {
-            let inner = self.new_tensor(name, constant)?;
+        for (weight, name) in left {
+            let inner = self.new_tensor(name, &Constant::Weight(weight.to_owned()))?;
             out.message(graph::INITIALIZER, inner);
         }
         Ok(out)
     }
 
     /// An initializer where it was, unless the graph has lost it.
-    fn initializer(
+    fn initializer<'b>(
         &mut self,
         out: &mut Out,
         field: &Field,
-        of: &Graph,
-        written: &mut BTreeSet<String>,
+        left: &mut BTreeMap<&'b str, &'b str>,
     ) -> Result<()> {
         let Some(origin) = self.origin(field)? else {
             // Text, which nothing changes.
             out.copy(field.span.clone());
-            for (name, constant) in &of.initializers {
-                if matches!(constant, Constant::Text { .. }) {
-                    written.insert(name.clone());
-                }
-            }
             return Ok(());
         };
-        let is = |constant: &Constant| matches!(constant, Constant::Weight(name) if *name == origin.name);
-        let Some((name, _)) = of.initializers.iter().find(|(_, constant)| is(constant)) else {
-            return Ok(());
-        };
-        written.insert(name.clone());
+        let Some(name) = left.remove(origin.name.as_str()) else { return Ok(()) };
         let sparse = field.number == graph::SPARSE_INITIALIZER;
         match (self.kept(origin)?, sparse) {
             (None, _) => out.copy(field.span.clone()),
@@ -380,8 +379,7 @@ impl<'a> Rewrite<'a> {
     fn elements(&mut self, out: &mut Out, data: &Data) -> Result<()> {
         let Data { name, tensor } = data;
         encode::head(out, tensor).map_err(|error| error.at(format!("tensor '{name}'")))?;
-        let origins = self.original.map(|original| original.tensors.values());
-        let was_beside = origins.into_iter().flatten().any(|own| own.external && own.name == *name);
+        let was_beside = self.external.contains(name.as_str());
         if !was_beside && !self.goes_beside(tensor) {
             out.data(tensor::RAW_DATA, data.clone(), tensor.bytes());
             return Ok(());

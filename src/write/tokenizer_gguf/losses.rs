@@ -6,7 +6,7 @@ use crate::ir::tokenizer::normal::Form;
 use crate::ir::tokenizer::unigram::words;
 use crate::ir::tokenizer::wordpiece::{LETTERS_MAX, marks, to_gguf};
 use crate::ir::tokenizer::{
-    Added, Bpe, Kind, Normal, Role, Spm, Step, Tokenizer, Unigram, WordPiece, by_text, pre,
+    Added, Bpe, Class, Kind, Normal, Role, Spm, Step, Tokenizer, Unigram, WordPiece, by_text, pre,
 };
 use crate::ir::{Error, Notes, Result};
 
@@ -18,7 +18,7 @@ pub(super) fn note(tokenizer: &Tokenizer, notes: &mut Notes) -> Result<()> {
     match &tokenizer.kind {
         Kind::Bpe(bpe) => note_bpe(tokenizer, bpe, notes),
         Kind::Spm(spm) => note_spm(tokenizer, spm, notes),
-        Kind::Unigram(unigram) => note_unigram(unigram, notes)?,
+        Kind::Unigram(unigram) => note_unigram(tokenizer, unigram, notes)?,
         Kind::WordPiece(model) => note_wordpiece(tokenizer, model, notes)?,
     }
     let flagged = |added: &&Added| added.lstrip || added.rstrip || added.single_word;
@@ -82,10 +82,19 @@ fn has_all_letters(tokenizer: &Tokenizer) -> bool {
     used.map(pre::letter).all(|letter| known.contains_key(&*letter.encode_utf8(&mut buffer)))
 }
 
-fn note_unigram(unigram: &Unigram, notes: &mut Notes) -> Result<()> {
-    if !unigram.spelling()?.1 {
+fn note_unigram(tokenizer: &Tokenizer, unigram: &Unigram, notes: &mut Notes) -> Result<()> {
+    let (spelling, is_whole) = unigram.spelling()?;
+    if !is_whole {
         let text = "llama.cpp rewrites and cuts text as SentencePiece does, and not otherwise";
         notes.lost("tokenizer: normalizer", text);
+    }
+    if spelling.squeeze && spelling.space.is_none() {
+        let text = "llama.cpp puts a space before a text whose runs of spaces become one";
+        notes.lost("tokenizer: add_dummy_prefix", text);
+    }
+    if tokenizer.tokens.iter().any(|token| token.class == Class::Byte) {
+        let text = "llama.cpp gives the unknown token where bytes stand for a character";
+        notes.lost("tokenizer: byte_fallback", text);
     }
     // Numbers of double precision come from JSON with the last bit uncertain.
     let is_lost = |score: &&f64| (f64::from(**score as f32) - **score).abs() > 1e-12 * score.abs();
@@ -110,7 +119,9 @@ fn note_wordpiece(tokenizer: &Tokenizer, model: &WordPiece, notes: &mut Notes) -
     }
     let mut seen = BTreeMap::new();
     for (id, token) in tokenizer.tokens.iter().enumerate() {
-        let text = to_gguf(token, &model.prefix);
+        // llama.cpp reads a text up to its first NUL.
+        let mut text = to_gguf(token, &model.prefix);
+        text.truncate(text.find('\0').unwrap_or(text.len()));
         if let Some(first) = seen.insert(text, id) {
             let found = format!("tokens {first} and {id}, '{}', have one form", token.text);
             return Err(Error::loss(format!("{found} in a GGUF file")));

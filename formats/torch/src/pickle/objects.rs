@@ -4,8 +4,8 @@ use wire::{Error, Result};
 
 use super::{GLOBAL, Machine};
 use crate::globals::{Meaning, Rebuild, meaning};
-use crate::text::quoted;
 use crate::value::{Global, Id, Object, Value};
+use zip::quoted;
 
 /// Longest whole name, in bytes.
 const NAME_MAX: usize = 1024;

@@ -5,8 +5,8 @@ use wire::Result;
 use super::Machine;
 use crate::dtype::Element;
 use crate::globals::{Meaning, Rebuild};
-use crate::text::quoted;
 use crate::value::{Id, Stated, Value, View};
+use zip::quoted;
 
 /// Longest key of a storage, in bytes: torch counts them, or writes an address.
 const KEY_MAX: usize = 40;
