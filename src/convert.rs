@@ -131,11 +131,12 @@ fn rewrite(
     notes: &mut Notes,
 ) -> Result<(Model, Ledger)> {
     let had_graph = model.graph.is_some();
-    let model = weights(model, notes)?;
-    let (mut model, ledger) = rename(model, job, notes)?;
-    if had_graph && job.to.naming == Naming::Gguf {
+    let mut model = weights(model, notes)?;
+    // A family's table names what a GGUF has; of any other graph the names may have no room.
+    if had_graph && job.to.naming == Naming::Gguf && arch::find(&model).is_none() {
         model = transform::weights_for_gguf(model, notes)?;
     }
+    let (model, ledger) = rename(model, job, notes)?;
     let model = quant::apply(model, &job.types, job.to.naming, &mut write.entries, notes)?;
     Ok((model, ledger))
 }

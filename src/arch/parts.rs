@@ -90,14 +90,14 @@ impl Parts<'_> {
         layer: Option<u64>,
     ) -> Result<Option<Named>> {
         for home in row.homes(self.model.naming) {
-            if let Some(found) = self.from_home(row, home, part, layer)? {
+            if let Some(found) = self.at_home(row, home, part, layer)? {
                 return Ok(Some(found));
             }
         }
         Ok(None)
     }
 
-    fn from_home(
+    fn at_home(
         &self,
         row: &'static Row,
         home: &'static Home,

@@ -42,15 +42,15 @@ pub(crate) fn read(path: &Path) -> Result<IndexMap<String, Value>> {
     for entry in &archive.entries {
         let name = entry.name.strip_suffix(".npy").unwrap_or(&entry.name);
         let bytes = entry.data(&blob, ARRAY_MAX, "memory for one array").map_err(place)?;
-        let array = array(&bytes).map_err(|error| error.at(name).at(blob.name()))?;
+        let array = array(bytes).map_err(|error| error.at(name).at(blob.name()))?;
         arrays.insert(name.to_owned(), array.into());
     }
     Ok(arrays)
 }
 
 /// The array of an .npy file.
-fn array(bytes: &Vec<u8>) -> Result<Array> {
-    let header = npy::read(bytes)?;
+fn array(bytes: Vec<u8>) -> Result<Array> {
+    let header = npy::read(&bytes)?;
     let row = TYPES.iter().find(|row| (row.0, row.1) == (header.descr.kind, header.descr.size));
     let dtype = row.ok_or_else(|| Error::unsupported(format!("elements of {}", header.descr)))?.2;
     let (start, len) = (header.data_offset as usize, header.data_len as usize);

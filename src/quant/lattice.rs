@@ -537,11 +537,11 @@ impl<const N: usize> Fit<'_, N> {
     /// The levels of point `k` under some scales, as bits.
     #[inline(always)]
     fn wanted<const T: usize>(&self, k: usize, inverse: &[f32; T]) -> [u32; T] {
-        let (x, top, bits) = (&self.x[k], self.lattice.top - 1, level_bits(N));
+        let (top, bits) = (self.lattice.top - 1, level_bits(N));
         let mut wanted = [0; T];
-        for i in 0..N {
+        for (i, x) in self.x[k].iter().enumerate() {
             for t in 0..T {
-                let level = rows::nearest(0.5 * (inverse[t] * x[i] - 1.0)).min(top).max(0);
+                let level = rows::nearest(0.5 * (inverse[t] * x - 1.0)).min(top).max(0);
                 wanted[t] |= (level as u32) << (bits * i);
             }
         }
@@ -553,12 +553,12 @@ impl<const N: usize> Fit<'_, N> {
     fn sums<const P: usize, const T: usize>(&self, levels: &[[u32; T]; P]) -> ([f32; T], [f32; T]) {
         let bits = level_bits(N);
         let (mut xl, mut l2) = ([0.0; T], [0.0; T]);
-        for k in 0..P {
+        for (k, levels) in levels.iter().enumerate() {
             for i in 0..N {
                 let (x, count) = (self.x[k][i], self.counts[k][i]);
                 let counted = count * x;
                 for t in 0..T {
-                    let level = levels[k][t] >> (bits * i) & ((1 << bits) - 1);
+                    let level = levels[t] >> (bits * i) & ((1 << bits) - 1);
                     let level = (2 * level + 1) as i32 as f32;
                     xl[t] += counted * level;
                     l2[t] += count * level * level;

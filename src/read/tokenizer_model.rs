@@ -26,9 +26,12 @@ const NAME: &str = "tokenizer.model";
 /// Malformed with the field at fault; Unsupported naming what is not known here.
 pub fn read(files: &Files, added_tokens: Option<&[u8]>, notes: &mut Notes) -> Result<Tokenizer> {
     let mut tokenizer = core(files.tokenizer).map_err(|error| error.at(NAME))?;
-    let trained = std::mem::take(&mut tokenizer.special);
+    let mut trained = std::mem::take(&mut tokenizer.special);
     let added = side(added_tokens, "added_tokens.json")?;
     let beside = Beside::read(files)?;
+    if is_fairseq(&beside.config, files) {
+        renumber(&mut tokenizer, &mut trained);
+    }
     add_tokens(&mut tokenizer, &added, notes).map_err(|error| error.at("added_tokens.json"))?;
     let decoder = beside.config.get("added_tokens_decoder").unwrap_or(&Value::Null);
     let place = "tokenizer_config.json: added_tokens_decoder";
@@ -40,12 +43,52 @@ pub fn read(files: &Files, added_tokens: Option<&[u8]>, notes: &mut Notes) -> Re
     }
     // As transformers and llama.cpp have it for models that do not say.
     match &tokenizer.kind {
+        Kind::Unigram(_) if is_fairseq(&beside.config, files) => {
+            tokenizer.prefix.extend(tokenizer.role(Role::Bos));
+            tokenizer.suffix.extend(tokenizer.role(Role::Eos));
+        }
         Kind::Unigram(_) => tokenizer.suffix.extend(tokenizer.role(Role::Eos)),
         _ => tokenizer.prefix.extend(tokenizer.role(Role::Bos)),
     }
     beside.finish(&mut tokenizer)?;
     set_space(&mut tokenizer, &beside.config);
     Ok(tokenizer)
+}
+
+/// Whether the ids of a model are not those of its pieces: fairseq's, which XLM-RoBERTa has.
+fn is_fairseq(config: &Value, files: &Files) -> bool {
+    let class = config.get("tokenizer_class").and_then(Value::as_text);
+    let model = files.config.and_then(|config| config.get("model_type")?.as_text());
+    match class {
+        Some(class) => class.starts_with("XLMRoberta"),
+        None => matches!(model, Some("xlm-roberta" | "xlm-roberta-xl")),
+    }
+}
+
+/// Puts fairseq's four tokens before the pieces in place of the first three, and the mask after
+/// them: `XLMRobertaTokenizer` of transformers, and `_xlmroberta_set_vocab` of llama.cpp's converter.
+fn renumber(tokenizer: &mut Tokenizer, trained: &mut BTreeMap<Role, u32>) {
+    let Kind::Unigram(unigram) = &mut tokenizer.kind else { return };
+    let token = |text: &str, class| Token { text: text.to_owned(), class };
+    let control = |text| token(text, Class::Control);
+    let first = ["<s>", "<pad>", "</s>"].map(control).into_iter();
+    let first = first.chain([token("<unk>", Class::Unknown)]);
+    let gone = 3.min(tokenizer.tokens.len());
+    tokenizer.tokens.splice(..gone, first);
+    unigram.scores.splice(..gone, [0.0; 4]);
+    tokenizer.tokens.push(control("<mask>"));
+    unigram.scores.push(0.0);
+    unigram.unknown = Some(3);
+    // Only transformers has these ids, and it runs the model by Hugging Face's library.
+    unigram.single = false;
+    if let Text::Spelled(Spelling { space: Some(space), .. }) = &mut unigram.text {
+        *space = Space { only_first: false, only_missing: true };
+    }
+    let added = (0..).zip(&tokenizer.tokens);
+    tokenizer.added = added.filter_map(|(id, token)| cut_out(id, token.class)).collect();
+    let mask = tokenizer.tokens.len() as u32 - 1;
+    *trained = [(Role::Bos, 0), (Role::Pad, 1), (Role::Eos, 2), (Role::Unk, 3)].into();
+    trained.extend([(Role::Sep, 2), (Role::Cls, 0), (Role::Mask, mask)]);
 }
 
 /// The scores of a tokenizer that was read from another file, if this file has the same pieces.

@@ -61,7 +61,7 @@ pub fn sigmoid(x: f32) -> f32 {
 #[inline(always)]
 pub fn gelu_tanh(x: f32) -> f32 {
     // 2 · sqrt(2 / π), as binary32.
-    let u = 1.595_769_1 * (x + 0.044_715 * x * x * x);
+    let u = 1.595_769 * (x + 0.044_715 * x * x * x);
     x * sigmoid(u)
 }
 

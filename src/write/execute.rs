@@ -11,7 +11,7 @@
 //! depend on who made which one when. Chunks are claimed in order and a claimed one is finished,
 //! so of several errors the first in the order of the file is reported, however many workers.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -219,13 +219,14 @@ impl<'a> Run<'a> {
         let chunk_bytes = chunk_bytes(options);
         let (mut jobs, mut chunks) = (Vec::new(), 0usize);
         for (file, plan) in layout.files.iter().enumerate() {
-            let sums: BTreeSet<u64> = plan.parts.iter().filter_map(summed_from).collect();
+            let sums: BTreeMap<u64, u64> = plan.parts.iter().filter_map(summed).collect();
             for (offset, part) in &plan.parts {
                 let name = match part {
                     Part::Tensor { name, .. } => Some(name.as_str()),
                     Part::Bytes(_) | Part::Copy(_) | Part::Slice(..) | Part::Sum { .. } => None,
                 };
-                let summed = sums.contains(offset);
+                let sum = sums.range(..=offset).next_back();
+                let summed = sum.is_some_and(|(start, end)| offset == start || offset < end);
                 let work = Work::of(part, chunk_bytes);
                 let first = chunks;
                 chunks += work.chunks() as usize;
@@ -331,10 +332,10 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Where the bytes begin that a checksum is of.
-fn summed_from((_, part): &(u64, Part)) -> Option<u64> {
+/// Where the bytes begin and end that a checksum is of.
+fn summed((_, part): &(u64, Part)) -> Option<(u64, u64)> {
     match part {
-        Part::Sum { of, .. } => Some(of.start),
+        Part::Sum { of, .. } => Some((of.start, of.end)),
         Part::Bytes(_) | Part::Tensor { .. } | Part::Copy(_) | Part::Slice(..) => None,
     }
 }

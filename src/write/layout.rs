@@ -49,7 +49,7 @@ pub enum Part {
     Slice(Arc<Blob>, Range<u64>),
     /// A checksum of what another part writes, little-endian; known when all else is written.
     Sum {
-        /// The bytes of the file that are summed: those of one other part.
+        /// The bytes of the file that are summed: those of other parts.
         of: Range<u64>,
         /// How they are summed.
         kind: Checksum,
@@ -146,13 +146,14 @@ impl FilePlan {
         self.validate_sums()
     }
 
-    /// A checksum is of one other part, whole: no other bytes are summed while they are written.
+    /// A checksum is of other parts, whole: no other bytes are summed while they are written.
     fn validate_sums(&self) -> Result<()> {
-        let others = self.parts.iter().filter(|(_, part)| !matches!(part, Part::Sum { .. }));
-        let ends: BTreeSet<_> = others.map(|(at, part)| (*at, at + part.len())).collect();
+        let others = || self.parts.iter().filter(|(_, part)| !matches!(part, Part::Sum { .. }));
+        let starts: BTreeSet<u64> = others().map(|(at, _)| *at).collect();
+        let ends: BTreeSet<u64> = others().map(|(at, part)| at + part.len()).collect();
         for (offset, part) in &self.parts {
             if let Part::Sum { of, .. } = part
-                && !ends.contains(&(of.start, of.end))
+                && !(starts.contains(&of.start) && ends.contains(&of.end))
             {
                 let found = format!("{} at {offset:#x} is of no part", part.what());
                 return Err(Error::bug(found));

@@ -322,3 +322,40 @@ fn a_graph_is_not_made_of_weights_alone() {
         remold!("convert", source, dir.join("m.onnx"), "--quiet", "--exclude", "two").refuses(2);
     assert!(error.contains("'two'"), "{error}");
 }
+
+#[test]
+fn weights_go_to_numpy() {
+    let dir = Dir::new();
+    let (source, target) = (fixture("onnx/types.onnx"), dir.join("w.npz"));
+    // NumPy has no smaller floats.
+    let error = remold!("convert", source, target, "--quiet").refuses(4);
+    assert!(error.contains("NumPy has no type bf16; give --type f32"), "{error}");
+    let flags = ["--no-sync", "--quiet", "--exclude", "^(BFLOAT|FLOAT[4-8])"];
+    remold!("convert", source, target, flags[0], flags[1], flags[2], flags[3]).ends(0);
+    let file = read(&target);
+    let archive = zip::Archive::open(&file).expect("an archive");
+    let model = models(&source);
+    assert_eq!(archive.entries.len(), 36);
+    for entry in &archive.entries {
+        // Its checksum is compared.
+        let bytes = entry.data(&file, 1 << 20, "").expect("an entry");
+        let header = npy::read(&bytes).expect("an array");
+        let name = entry.name.strip_suffix(".npy").expect("a name");
+        let tensor = &model.tensors[name];
+        assert_eq!(header.shape, tensor.shape().dims(), "{name}");
+        if !tensor.dtype().is_sub_byte() {
+            assert_eq!(bytes[header.data_offset as usize..], self::bytes(tensor), "{name}");
+        }
+    }
+}
+
+#[test]
+fn names_of_any_length_go_to_gguf() {
+    let dir = Dir::new();
+    let (source, target) = (fixture("onnx/everything.onnx"), dir.join("m.gguf"));
+    remold!("convert", source, target, "--no-sync", "--quiet").ends(0);
+    let inspected = remold!("inspect", target, "--json", "--quiet").ends(0).json();
+    let tensors = inspected["tensors"].as_array().expect("tensors").len();
+    assert_eq!(tensors, models(&source).tensors.len());
+    assert_eq!(inspected["metadata"]["onnx.metadata.author"], "fixtures");
+}

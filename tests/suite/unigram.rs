@@ -1,6 +1,7 @@
 //! Unigram models against SentencePiece and Hugging Face's library.
 
 use remold::ir::Notes;
+use remold::ir::tokenizer::Role;
 use remold::run::tokens::Encoder;
 
 use crate::program::{Dir, remold, tiny};
@@ -120,4 +121,17 @@ fn a_model_with_spiece_model_goes_round() {
         .map(|model| remold!("tokenize", model, "The  river ﬁnds Größe.").ends(0).stdout)
         .into();
     assert!(shown[0].len() > 10 && shown.iter().all(|ids| *ids == shown[0]), "{shown:?}");
+}
+
+/// fairseq's ids. transformers runs Hugging Face's library: it cuts at all white space, and looks
+/// clusters up whole.
+#[test]
+fn xlm_robertas_ids_are_those_of_transformers() {
+    let fixtures = Folder::of("unigram");
+    let tokenizer = fixtures.read("xlm-roberta");
+    assert_eq!(tokenizer.tokens.len(), 422);
+    assert_eq!((tokenizer.prefix.as_slice(), tokenizer.suffix.as_slice()), (&[0][..], &[2][..]));
+    assert_eq!(tokenizer.role(Role::Mask), Some(421));
+    let unlike = fixtures.unlike("xlm-roberta", &tokenizer, How { parses: true, decodes: false });
+    assert_eq!(unlike, [17, 24, 31, 32, 36]);
 }

@@ -2,6 +2,7 @@
 
 use remold::ir::tokenizer::{Class, Kind, Role};
 use remold::ir::{Fault, Notes};
+use remold::run::tokens::Encoder;
 
 use crate::vocabulary::{Folder, How, through_gguf, through_json};
 
@@ -138,11 +139,66 @@ fn damaged_files_are_refused_with_their_place() {
 fn long_texts_take_little_time() {
     let start = std::time::Instant::now();
     for name in ["bert", "tekken", "roberta-text"] {
-        let encoder = remold::run::tokens::Encoder::new(&Folder::of("vocabulary").read(name));
-        let encoder = encoder.expect("fits together");
+        let encoder = Encoder::new(&Folder::of("vocabulary").read(name)).expect("fits together");
         for text in ["ab ".repeat(300_000), "字".repeat(300_000), "e\u{301}".repeat(200_000)] {
             assert!(!encoder.encode(&text, true, true).expect("encodes").is_empty());
         }
     }
     assert!(start.elapsed() < std::time::Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
+fn json_of(model: &str) -> String {
+    format!(
+        r#"{{"added_tokens": [], "normalizer": null, "pre_tokenizer": null, "post_processor": null,
+        "decoder": null, "model": {model}}}"#
+    )
+}
+
+#[test]
+fn bad_unigram_and_wordpiece_models_are_refused() {
+    let fixtures = Folder::of("vocabulary");
+    let read =
+        |model: &str| fixtures.read_with("bert", "tokenizer.json", json_of(model).as_bytes());
+    let cases = [
+        (r#"{"type": "Unigram", "vocab": [["a", -1.0]], "unk_id": 1}"#, "unk_id"),
+        (r#"{"type": "Unigram", "vocab": [["a"]]}"#, "expected a text and its score"),
+        (r#"{"type": "Unigram", "vocab": [["a", "b"]]}"#, "expected a text and its score"),
+        (r#"{"type": "Unigram", "vocab": [["a", -1.0], ["a", -2.0]]}"#, "has two ids, 0 and 1"),
+        (r#"{"type": "WordPiece", "vocab": ["a"]}"#, "model.vocab is not a map"),
+        (r#"{"type": "WordPiece", "vocab": {"a": 0, "b": 0}}"#, "have one id, 0"),
+    ];
+    for (model, expected) in cases {
+        let error = read(model).expect_err(expected);
+        assert_eq!(error.fault, Fault::Malformed, "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    let long = format!(r#"{{"type": "Unigram", "vocab": [["{}", -1.0]]}}"#, "a".repeat(5000));
+    let long = fixtures.read_with("roberta-text", "tokenizer.json", json_of(&long).as_bytes());
+    let error = Encoder::new(&long.expect("reads")).err().expect("a piece too long");
+    assert_eq!(error.fault, Fault::Limit, "{error}");
+    let none = r#"{"type": "Unigram", "vocab": [["a", -1.0]], "unk_id": null}"#;
+    let none = fixtures.read_with("gpt2-text", "tokenizer.json", json_of(none).as_bytes());
+    let none = Encoder::new(&none.expect("reads")).expect("fits together");
+    assert_eq!(none.encode("aa", false, false), Ok(vec![0, 0]));
+    let error = none.encode("ab", false, false).expect_err("no unknown token");
+    assert!(error.to_string().contains("'b' is no piece"), "{error}");
+}
+
+/// Every prefix of a file is refused, or read, and never more than that.
+#[test]
+fn cut_files_do_no_harm() {
+    let fixtures = Folder::of("vocabulary");
+    let files =
+        [("tekken", "tekken.json"), ("llama3", "tokenizer.model"), ("bert-text", "vocab.txt")];
+    let mut seen = 0;
+    for (folder, file) in files {
+        let bytes = fixtures.bytes(&format!("{folder}/{file}"));
+        for len in (0..bytes.len()).step_by(bytes.len() / 60) {
+            if let Ok(tokenizer) = fixtures.read_with(folder, file, &bytes[..len]) {
+                let _ = Encoder::new(&tokenizer).map(|encoder| encoder.encode("a b", true, true));
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen >= 180, "{seen}");
 }

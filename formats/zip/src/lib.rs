@@ -40,7 +40,7 @@ pub use local::LOCAL;
 use local::Local;
 pub use text::quoted;
 use wire::{Cursor, Error, ReadAt, Result};
-pub use write::stored;
+pub use write::{Plan, Writer, stored};
 
 /// The signature of a row of the directory.
 pub const ROW: u32 = 0x0201_4b50;

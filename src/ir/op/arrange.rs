@@ -127,7 +127,9 @@ pub(super) fn merged_shape(inputs: &[Tensor], axis: usize, groups: u64) -> Resul
     let [first, others @ ..] = inputs else { return Err(Error::bug("a merge of nothing")) };
     let outside = |tensor: &Tensor| {
         let mut dims = tensor.shape().dims().to_vec();
-        dims.get_mut(axis).map(|dim| *dim = 0);
+        if let Some(dim) = dims.get_mut(axis) {
+            *dim = 0;
+        }
         (tensor.dtype(), dims)
     };
     if let Some(other) = others.iter().find(|other| outside(other) != outside(first)) {

@@ -137,8 +137,8 @@ pub(super) fn affine<const N: usize, const G: usize>(
     let (low, range) = ranges(x, tries.above_zero);
     let mut found = Affine { scale: [0.0; G], low };
     let (mut most, mut sum, mut sum_x) = ([0.0; G], [0.0; G], [0.0; G]);
-    for g in 0..G {
-        found.scale[g] = range[g] / tries.top;
+    for (scale, range) in found.scale.iter_mut().zip(&range) {
+        *scale = range / tries.top;
     }
     for i in 0..N {
         for g in 0..G {

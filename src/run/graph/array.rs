@@ -164,7 +164,7 @@ pub trait Real: super::number::Number + num::Float {
 }
 
 mod num {
-    use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
+    use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
     /// Functions of real numbers that give the same bits on every platform.
     pub trait Float:
@@ -175,6 +175,7 @@ mod num {
         + Div<Output = Self>
         + Neg<Output = Self>
         + AddAssign
+        + MulAssign
     {
         fn exp(self) -> Self;
         fn ln(self) -> Self;
@@ -443,7 +444,7 @@ impl Array {
             let text = format!("element {place} of {len} is asked for");
             return Err(Error::malformed(text));
         }
-        let data = each_type!(&self.data, v => places.iter().map(|i| v[*i].clone()).collect());
+        let data = each_type!(&self.data, v => picked(v, places));
         Self::new(shape, data)
     }
 
@@ -513,20 +514,7 @@ impl Array {
         if count == 0 {
             return Self::new(shape.to_vec(), Data::none(self.dtype()));
         }
-        let (inner, outer) = shape.split_last().map_or((1, shape), |(n, outer)| (*n, outer));
-        let step = strides.last().copied().unwrap_or(1);
-        let data = each_type!(&self.data, v => {
-            let mut out = Vec::with_capacity(count);
-            walk(outer, strides, offset, |start| {
-                if step == 1 {
-                    out.extend_from_slice(&v[start..start + inner]);
-                } else {
-                    let at = |i: usize| start.wrapping_add_signed(step.wrapping_mul(i as isize));
-                    out.extend((0..inner).map(|i| v[at(i)].clone()));
-                }
-            });
-            out
-        });
+        let data = each_type!(&self.data, v => collected(v, shape, strides, offset));
         Self::new(shape.to_vec(), data)
     }
 }
@@ -552,6 +540,26 @@ fn append(to: &mut Data, from: &Data) -> Result<()> {
         };
     }
     add!(F64 F32 F16 BF16 I64 I32 I16 I8 U64 U32 U16 U8 Bool Text)
+}
+
+fn picked<T: Clone>(values: &[T], places: &[usize]) -> Vec<T> {
+    places.iter().map(|place| values[*place].clone()).collect()
+}
+
+/// The elements of a shape at `offset + Σ index · stride`, row by row.
+fn collected<T: Clone>(values: &[T], shape: &[usize], strides: &[isize], offset: usize) -> Vec<T> {
+    let (inner, outer) = shape.split_last().map_or((1, shape), |(n, outer)| (*n, outer));
+    let step = strides.last().copied().unwrap_or(1);
+    let mut out = Vec::with_capacity(shape.iter().product());
+    walk(outer, strides, offset, |start| {
+        if step == 1 {
+            out.extend_from_slice(&values[start..start + inner]);
+        } else {
+            let at = |i: usize| start.wrapping_add_signed(step.wrapping_mul(i as isize));
+            out.extend((0..inner).map(|i| values[at(i)].clone()));
+        }
+    });
+    out
 }
 
 /// Calls `visit` with the place of each index of `shape`, in order.

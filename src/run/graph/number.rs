@@ -36,6 +36,11 @@ pub trait Number: Element + Copy + PartialOrd {
         if rest != Self::ZERO && differs { rest.plus(other) } else { rest }
     }
 
+    /// The distance from 0; of the least signed integer, itself.
+    fn magnitude(self) -> Self {
+        if self < Self::ZERO { Self::ZERO.minus(self) } else { self.plus(Self::ZERO) }
+    }
+
     /// The lesser; NaN if either is.
     fn lesser(self, other: Self) -> Self {
         if self < other || self.is_unordered() { self } else { other }

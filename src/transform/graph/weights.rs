@@ -99,8 +99,9 @@ fn shortened(name: &str, end: &str) -> String {
     }
     // The end of a path says more than its beginning.
     let (head, tail) = (room / 3, room - room / 3 - 1);
-    let head = name.floor_char_boundary(head);
-    let tail = name.ceil_char_boundary(name.len() - tail);
+    let fits = |at: &usize| name.is_char_boundary(*at);
+    let head = (0..=head).rev().find(fits).unwrap_or(0);
+    let tail = (name.len() - tail..).find(fits).unwrap_or(name.len());
     format!("{}~{}{end}", &name[..head], &name[tail..])
 }
 
@@ -300,11 +301,11 @@ mod tests {
             naming: crate::ir::Naming::HuggingFace,
             config: crate::ir::Config::default(),
             tensors,
+            refused: IndexMap::new(),
             graph: None,
             tokenizer: None,
             unread_tokenizer: None,
             side_files: Vec::new(),
-            refused: IndexMap::new(),
         }
     }
 

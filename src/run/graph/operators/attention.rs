@@ -153,7 +153,7 @@ impl Heads<'_> {
         shown: &mut [R],
     ) {
         let (scale, cap) = (R::from_f64(self.scale), R::from_f64(self.cap));
-        scores.iter_mut().for_each(|x| *x = *x * scale);
+        scores.iter_mut().for_each(|x| *x *= scale);
         let mut show = |stage, scores: &[R]| {
             if seen == Some(stage) {
                 shown.copy_from_slice(scores);
@@ -244,8 +244,7 @@ fn mask_bias(mask: &Array, keys: usize, dtype: Type) -> Result<Array> {
     if let Some(last) = shape.last_mut() {
         *last = width;
     }
-    let how = super::cast::How::default();
-    Array::new(shape, super::cast::of_reals(padded, dtype, how)?)
+    Array::new(shape, super::numbers(padded, dtype)?)
 }
 
 /// The sum of two biases, where there are two.
@@ -263,8 +262,7 @@ pub(super) fn summed(a: Option<Array>, b: Option<Array>, dtype: Type) -> Result<
         broadcast::stretched(&b, &shape)?.numbers()?,
     );
     let sums = a.iter().zip(&b).map(|(a, b)| a + b).collect();
-    let how = super::cast::How::default();
-    Ok(Some(Array::new(shape, super::cast::of_reals(sums, dtype, how)?)?))
+    Ok(Some(Array::new(shape, super::numbers(sums, dtype)?)?))
 }
 
 fn attention(call: &Call<'_>) -> Result<Vec<Value>> {
@@ -338,7 +336,7 @@ fn flex_attention(call: &Call<'_>) -> Result<Vec<Value>> {
             let q = View::rows(&q[index * queries * size..][..queries * size], queries, size);
             let k = View::rows(&k[index / shared * keys * size..][..keys * size], keys, size);
             R::product(q, k.transposed(), scores);
-            scores.iter_mut().for_each(|x| *x = *x * R::from_f64(scale));
+            scores.iter_mut().for_each(|x| *x *= R::from_f64(scale));
         }
         let shape = vec![batch, heads, queries, keys];
         let changed = |name: &str, values: Vec<R>| -> Result<Vec<R>> {

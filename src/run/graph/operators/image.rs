@@ -66,8 +66,7 @@ fn affine_grid(call: &Call<'_>) -> Result<Vec<Value>> {
             made.extend(theta.chunks_exact(rank + 1).map(row));
         }
     }
-    let how = super::cast::How::default();
-    one(Array::new(shape, super::cast::of_reals(made, theta.dtype(), how)?)?)
+    one(Array::new(shape, super::numbers(made, theta.dtype())?)?)
 }
 
 /// What lies outside an image.
@@ -313,8 +312,7 @@ fn roi_align(call: &Call<'_>) -> Result<Vec<Value>> {
         }
     }
     let shape = vec![regions.batches.len(), channels, output[0], output[1]];
-    let how = super::cast::How::default();
-    one(Array::new(shape, super::cast::of_reals(made, call.dtype(0)?, how)?)?)
+    one(Array::new(shape, super::numbers(made, call.dtype(0)?)?)?)
 }
 
 /// The four pixels around a place, weighed; those at the border stretch a pixel outwards.
@@ -369,6 +367,5 @@ fn max_roi_pool(call: &Call<'_>) -> Result<Vec<Value>> {
         }
     }
     let shape = vec![regions.batches.len(), channels, rows, columns];
-    let how = super::cast::How::default();
-    one(Array::new(shape, super::cast::of_reals(made, call.dtype(0)?, how)?)?)
+    one(Array::new(shape, super::numbers(made, call.dtype(0)?)?)?)
 }

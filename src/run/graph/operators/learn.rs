@@ -49,9 +49,8 @@ fn array_feature_extractor(call: &Call<'_>) -> Result<Vec<Value>> {
 }
 
 fn like(x: &Array, numbers: Vec<f64>) -> Result<Vec<Value>> {
-    let how = super::cast::How::default();
     let dtype = if x.dtype().is_float() { x.dtype() } else { Type::F32 };
-    one(Array::new(x.shape().to_vec(), super::cast::of_reals(numbers, dtype, how)?)?)
+    one(Array::new(x.shape().to_vec(), super::numbers(numbers, dtype)?)?)
 }
 
 fn binarizer(call: &Call<'_>) -> Result<Vec<Value>> {
@@ -104,8 +103,7 @@ fn imputer(call: &Call<'_>) -> Result<Vec<Value>> {
         true => given[if given.len() == 1 { 0 } else { i % width }],
         false => x,
     });
-    let how = super::cast::How::default();
-    one(Array::new(x.shape().to_vec(), super::cast::of_reals(made.collect(), x.dtype(), how)?)?)
+    one(Array::new(x.shape().to_vec(), super::numbers(made.collect(), x.dtype())?)?)
 }
 
 /// A list of keys or values, of whichever kind the node states.

@@ -113,10 +113,9 @@ fn linear_attention(call: &Call<'_>) -> Result<Vec<Value>> {
             }
         }
     }
-    let how = super::cast::How::default();
-    let out = super::cast::of_reals(out, q.dtype(), how)?;
+    let out = super::numbers(out, q.dtype())?;
     let out = side_by_side(&Array::new(vec![batch, heads, length, value_size], out)?)?;
-    let state = super::cast::of_reals(state, state_type, how)?;
+    let state = super::numbers(state, state_type)?;
     Ok(vec![out.into(), Array::new(state_shape, state)?.into()])
 }
 
@@ -166,8 +165,7 @@ fn causal_conv(call: &Call<'_>) -> Result<Vec<Value>> {
         }
         state.extend_from_slice(&line[length..]);
     }
-    let how = super::cast::How::default();
-    let out = Array::new(x.shape().to_vec(), super::cast::of_reals(out, x.dtype(), how)?)?;
-    let state = super::cast::of_reals(state, x.dtype(), how)?;
+    let out = Array::new(x.shape().to_vec(), super::numbers(out, x.dtype())?)?;
+    let state = super::numbers(state, x.dtype())?;
     Ok(vec![out.into(), Array::new(vec![batch, channels, kept], state)?.into()])
 }

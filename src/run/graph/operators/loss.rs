@@ -32,8 +32,7 @@ fn softmax_cross_entropy(call: &Call<'_>) -> Result<Vec<Value>> {
         }
     }
     let made = loss(call, &logs)?;
-    let how = super::cast::How::default();
-    let logs = super::cast::of_reals(logs, x.dtype(), how)?;
+    let logs = super::numbers(logs, x.dtype())?;
     Ok(vec![made.into(), Array::new(x.shape().to_vec(), logs)?.into()])
 }
 
@@ -76,6 +75,5 @@ fn loss(call: &Call<'_>, logs: &[f64]) -> Result<Array> {
         "mean" => (vec![], vec![sum / total]),
         other => return Err(Error::malformed(format!("attribute reduction: found '{other}'"))),
     };
-    let how = super::cast::How::default();
-    Array::new(shape, super::cast::of_reals(made, x.dtype(), how)?)
+    Array::new(shape, super::numbers(made, x.dtype())?)
 }

@@ -152,7 +152,7 @@ fn gemm(call: &Call<'_>) -> Result<Vec<Value>> {
         let mut out = vec![R::ZERO; m * n];
         R::product(turned(x, trans_a), turned(y, trans_b), &mut out);
         let (alpha, beta) = (R::from_f64(alpha.into()), R::from_f64(beta.into()));
-        out.iter_mut().for_each(|x| *x = alpha * *x);
+        out.iter_mut().for_each(|x| *x *= alpha);
         if let Some(c) = added {
             let c = c.reals::<R>().map_err(|error| call.input_error(2, error))?;
             out.iter_mut().zip(c.iter()).for_each(|(x, c)| *x += beta * *c);
@@ -348,8 +348,7 @@ fn determinant(call: &Call<'_>) -> Result<Vec<Value>> {
     let count: usize = outer.iter().product();
     let made: Vec<f64> =
         (0..count).map(|i| eliminated(numbers[i * n * n..][..n * n].to_vec(), n)).collect();
-    let how = super::cast::How::default();
-    one(Array::new(outer, super::cast::of_reals(made, x.dtype(), how)?)?)
+    one(Array::new(outer, super::numbers(made, x.dtype())?)?)
 }
 
 /// The determinant by elimination with the largest pivots.

@@ -167,8 +167,7 @@ fn batch_normalization(call: &Call<'_>) -> Result<Vec<Value>> {
             let running = |old: &[f64], new: &[f64], index: usize| -> Result<Value> {
                 let mixed = old.iter().zip(new).map(|(old, new)| old * momentum + new * (1.0 - momentum));
                 let dtype = call.dtype(index)?;
-                let how = super::cast::How::default();
-                let data = super::cast::of_reals(mixed.collect(), dtype, how)?;
+                let data = super::numbers(mixed.collect(), dtype)?;
                 Ok(Array::new(vec![channels], data)?.into())
             };
             made.push(running(&given_mean, &mean, 3)?);
@@ -365,8 +364,7 @@ fn mean_variance_normalization(call: &Call<'_>) -> Result<Vec<Value>> {
     };
     let mut numbers = moved.numbers()?;
     numbers.chunks_mut(len.max(1)).for_each(work);
-    let how = super::cast::How::default();
-    let data = super::cast::of_reals(numbers, x.dtype(), how)?;
+    let data = super::numbers(numbers, x.dtype())?;
     let made = Array::new(moved.shape().to_vec(), data)?;
     let order: Vec<usize> =
         (0..x.rank()).filter(|axis| !axes.contains(axis)).chain(axes.clone()).collect();
@@ -393,8 +391,7 @@ fn local_response_normalization(call: &Call<'_>) -> Result<Vec<Value>> {
         let squares: f64 = (first..end).map(|c| numbers[start + c * area].powi(2)).sum();
         *out = numbers[i] / libm::pow(bias + alpha / size as f64 * squares, beta);
     }
-    let how = super::cast::How::default();
-    one(Array::new(x.shape().to_vec(), super::cast::of_reals(out, x.dtype(), how)?)?)
+    one(Array::new(x.shape().to_vec(), super::numbers(out, x.dtype())?)?)
 }
 
 /// Nothing is dropped unless the node trains: then a mask is drawn from the stated seed.

@@ -199,8 +199,7 @@ fn global(call: &Call<'_>, reduce: impl Fn(&[f64]) -> f64) -> Result<Vec<Value>>
     let numbers = x.numbers()?;
     let shape = [&[batch, channels][..], &vec![1; input.len()]].concat();
     let made = (0..batch * channels).map(|plane| reduce(&numbers[plane * area..][..area]));
-    let how = super::cast::How::default();
-    one(Array::new(shape, super::cast::of_reals(made.collect(), x.dtype(), how)?)?)
+    one(Array::new(shape, super::numbers(made.collect(), x.dtype())?)?)
 }
 
 fn global_average(call: &Call<'_>) -> Result<Vec<Value>> {

@@ -172,8 +172,7 @@ fn dequantize(call: &Call<'_>) -> Result<Vec<Value>> {
         let at = grain.at(i);
         f64::from((q - f64::from(zeros[at])) as f32 * scales[at])
     });
-    let how = super::cast::How::default();
-    one(Array::new(x.shape().to_vec(), super::cast::of_reals(made.collect(), dtype, how)?)?)
+    one(Array::new(x.shape().to_vec(), super::numbers(made.collect(), dtype)?)?)
 }
 
 /// 8-bit codes of numbers, with the scale and zero point that just hold them and 0.

@@ -63,8 +63,7 @@ fn drawn(
     let count = call.room(&shape)?;
     let mut random = Generator::seeded(call)?;
     let numbers = (0..count).map(|i| draw(i, &mut random)).collect();
-    let how = super::cast::How::default();
-    one(Array::new(shape, super::cast::of_reals(numbers, dtype, how)?)?)
+    one(Array::new(shape, super::numbers(numbers, dtype)?)?)
 }
 
 fn stated_shape(call: &Call<'_>) -> Result<Vec<usize>> {

@@ -38,8 +38,10 @@ struct Kind<R: Real> {
     /// The activations that are used if none are stated.
     functions: &'static [&'static str],
     /// One step of one of the batch: the input's part of the gates, the output, the cell's state.
-    step: fn(&Weights<'_, R>, &[R], &mut [R], &mut [R]),
+    step: Step<R>,
 }
+
+type Step<R> = fn(&Weights<'_, R>, &[R], &mut [R], &mut [R]);
 
 /// The weights of one direction.
 struct Weights<'a, R> {

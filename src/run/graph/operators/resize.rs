@@ -184,8 +184,7 @@ fn resized(call: &Call<'_>, x: &Array, axes: &[Axis], how: &How<'_>) -> Result<A
         };
         values.iter_mut().for_each(|x| *x = x.round_ties_even().clamp(low, high));
     }
-    let how = super::cast::How::default();
-    Array::new(shape, super::cast::of_reals(values, x.dtype(), how)?)
+    Array::new(shape, super::numbers(values, x.dtype())?)
 }
 
 /// For one index of the result: the first index of the input, and the weight of it and the next.

@@ -114,8 +114,7 @@ fn dft(call: &Call<'_>, axis: i64) -> Result<Vec<Value>> {
         }
     }
     outer.extend([kept.min(length), width]);
-    let how = super::cast::How::default();
-    let made = Array::new(outer, super::cast::of_reals(made, x.dtype(), how)?)?;
+    let made = Array::new(outer, super::numbers(made, x.dtype())?)?;
     // The transformed axis and the parts stand last: back to their places.
     let mut order: Vec<usize> = (0..last - 1).collect();
     order.insert(axis, last - 1);
@@ -177,8 +176,7 @@ fn stft(call: &Call<'_>) -> Result<Vec<Value>> {
             made.extend(transformed(&line, -1.0)[..kept.min(length)].iter().flatten());
         }
     }
-    let how = super::cast::How::default();
-    let data = super::cast::of_reals(made, x.dtype(), how)?;
+    let data = super::numbers(made, x.dtype())?;
     one(Array::new(vec![batch, frames, kept.min(length), 2], data)?)
 }
 
@@ -212,6 +210,5 @@ fn mel_weights(call: &Call<'_>) -> Result<Vec<Value>> {
         }
     }
     let dtype = call.stated_type("output_datatype")?.unwrap_or(Type::F32);
-    let how = super::cast::How::default();
-    one(Array::new(vec![bins, bands], super::cast::of_reals(made, dtype, how)?)?)
+    one(Array::new(vec![bins, bands], super::numbers(made, dtype)?)?)
 }

@@ -83,8 +83,7 @@ fn first_greatest(x: &Array, dim: usize) -> Result<Array> {
             out[best] = 1.0;
         }
     }
-    let how = super::cast::How::default();
-    Array::new(x.shape().to_vec(), super::cast::of_reals(out, x.dtype(), how)?)
+    Array::new(x.shape().to_vec(), super::numbers(out, x.dtype())?)
 }
 
 /// Distinct slices along an axis (or elements), with where they were.

@@ -37,13 +37,12 @@ fn stepped<const P: usize>(
             return Err(call.unfit(2 + index, "a gradient and states of the same shape"));
         }
         let mut out = vec![Vec::with_capacity(count); P];
-        for i in 0..count {
-            let next = step(std::array::from_fn(|part| numbers[part][i]));
+        let steps = (0..count).map(|i| step(std::array::from_fn(|part| numbers[part][i])));
+        for next in steps {
             next.iter().zip(&mut out).for_each(|(x, out)| out.push(*x));
         }
         for (part, values) in out.into_iter().enumerate() {
-            let how = super::cast::How::default();
-            let data = super::cast::of_reals(values, parts[part].dtype(), how)?;
+            let data = super::numbers(values, parts[part].dtype())?;
             made[part].push(Array::new(parts[part].shape().to_vec(), data)?.into());
         }
     }

@@ -141,8 +141,8 @@ pub(super) fn mapped<R: Real>(call: &Call<'_>, function: impl Fn(R) -> R) -> Res
 fn absolute(call: &Call<'_>) -> Result<Vec<Value>> {
     let x = call.tensor(0)?;
     with_number!(x.dtype(), T => {
-        let minus = |x: T| if x < T::ZERO { T::ZERO.minus(x) } else { x.plus(T::ZERO) };
-        one(Array::of(x.shape().to_vec(), x.slice::<T>()?.iter().map(|x| minus(*x)).collect())?)
+        let made = x.slice::<T>()?.iter().map(|x| x.magnitude()).collect();
+        one(Array::of(x.shape().to_vec(), made)?)
     })
 }
 

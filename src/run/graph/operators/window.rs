@@ -38,7 +38,6 @@ fn cosines(call: &Call<'_>, factors: [f64; 3]) -> Result<Vec<Value>> {
         let x = 2.0 * std::f64::consts::PI * i as f64 / period;
         factors[0] - factors[1] * libm::cos(x) + factors[2] * libm::cos(2.0 * x)
     };
-    let how = super::cast::How::default();
-    let data = super::cast::of_reals((0..size).map(value).collect(), dtype, how)?;
+    let data = super::numbers((0..size).map(value).collect(), dtype)?;
     one(Array::new(vec![size], data)?)
 }
