@@ -44,7 +44,7 @@ mod table;
 
 pub use check::check;
 pub use config::{hyper, untranslated};
-pub use names::tensor;
+pub use names::{tensor, usual_name};
 pub use parts::{Named, Parts};
 pub use pooling::{Pool, Pooling, pooling};
 pub use rename::{Fate, Ledger, rename, rename_part};

@@ -76,6 +76,16 @@ pub(super) fn locate(arch: &Arch, naming: Naming, name: &str) -> Option<Found> {
     found
 }
 
+/// The name that a model of the hub would be written with, in place of an older one that it has;
+/// nothing if it is that already, or the model has both.
+pub fn usual_name(arch: &Arch, model: &Model, name: &str) -> Option<String> {
+    let found = locate(arch, model.naming, name)?;
+    let usual = found.row.homes(model.naming).iter().find(|home| home.form == Form::Whole)?;
+    let whole = found.home.form == Form::Whole && found.home.only.is_none() && usual.only.is_none();
+    let written = usual.name(found.part, found.place);
+    (whole && usual != found.home && !model.tensors.contains_key(&written)).then_some(written)
+}
+
 /// Why a Hugging Face tensor is not carried over, if the table says so.
 pub(super) fn dropped(arch: &Arch, name: &str) -> Option<&'static str> {
     listed(arch, arch.drops, name)

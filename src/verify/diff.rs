@@ -133,5 +133,6 @@ fn reversed(pair: &Pair, quantizer_for: QuantizerFor) -> Result<Outcome> {
     }
     let (name, reference_name) = (pair.reference_name.clone(), pair.name.clone());
     let (reference, candidate) = (pair.candidate.clone(), pair.reference.clone());
-    scan::compare(&Pair { name, reference_name, reference, candidate }, quantizer_for)
+    let rounded = pair.rounded;
+    scan::compare(&Pair { name, reference_name, reference, candidate, rounded }, quantizer_for)
 }

@@ -24,6 +24,8 @@ pub(super) struct Pair {
     pub(super) reference: Tensor,
     /// What it is.
     pub(super) candidate: Tensor,
+    /// Whether the way from one side to the other rounds: the last bits may differ.
+    pub(super) rounded: bool,
 }
 
 /// The tensors of two models, each where it belongs.
@@ -45,10 +47,20 @@ pub(super) struct Pairs {
 
 /// One side under the names of the comparison.
 struct Side {
-    /// Name in the comparison → the model's own name, and the recipe.
-    tensors: IndexMap<String, (String, Tensor)>,
+    /// By the name in the comparison.
+    tensors: IndexMap<String, Entry>,
     /// Own names of tensors that the model could do without, and why.
     spare: IndexMap<String, String>,
+}
+
+/// A tensor of one side.
+struct Entry {
+    /// The model's own name of it.
+    own: String,
+    /// The recipe, as the comparison wants it.
+    tensor: Tensor,
+    /// Whether the way to the other side rounds.
+    rounded: bool,
 }
 
 /// Pairs the tensors of two models.
@@ -94,27 +106,53 @@ fn with_config<'m>(reference: &'m Model, candidate: &'m Model) -> &'m Model {
 
 impl Side {
     fn of(family: Option<&'static Arch>, model: &Model, naming: Naming) -> Result<Self> {
-        let own =
-            || model.tensors.iter().map(|(name, t)| (name.clone(), (name.clone(), t.clone())));
+        let own = || {
+            let entry = |(name, tensor): (&String, &Tensor)| {
+                let rounded = has(family, name, |row| !row.fix.is_exact());
+                let entry = Entry { own: name.clone(), tensor: tensor.clone(), rounded };
+                (name.clone(), entry)
+            };
+            model.tensors.iter().map(entry).collect()
+        };
         let arch = arch::find(model).or(family);
         let renamed = arch
             .filter(|_| model.naming == Naming::HuggingFace)
             .map(|arch| arch::rename(arch, model, Naming::Gguf, &mut Notes::default()));
         if model.naming == naming {
             // What a table says of names that need no mapping is welcome, not needed.
-            let spare = renamed.and_then(Result::ok).map(|(_, ledger)| spare(&ledger));
-            return Ok(Self { tensors: own().collect(), spare: spare.unwrap_or_default() });
+            return Ok(match (arch, renamed) {
+                (Some(arch), Some(Ok(renamed))) => Self::of_hub(arch, model, &renamed),
+                _ => Self { tensors: own(), spare: IndexMap::new() },
+            });
         }
         let Some(renamed) = renamed else {
-            return Ok(Self { tensors: own().collect(), spare: IndexMap::new() });
+            return Ok(Self { tensors: own(), spare: IndexMap::new() });
         };
         let (renamed, ledger) = renamed?;
         let origin: IndexMap<&str, &str> = ledger.iter().filter_map(mapped).collect();
         let tensors = renamed.tensors.into_iter().map(|(name, tensor)| {
             let own = origin.get(name.as_str()).map_or_else(|| name.clone(), |&own| own.to_owned());
-            (name, (own, tensor))
+            let rounded = has(arch, &name, |row| !row.fix.is_exact());
+            (name, Entry { own, tensor, rounded })
         });
         Ok(Self { tensors: tensors.collect(), spare: IndexMap::new() })
+    }
+
+    /// A model of the hub beside another of the hub: by the names that are written, and what a
+    /// GGUF has rounded as a GGUF has it, where the last bits are alike.
+    fn of_hub(arch: &'static Arch, model: &Model, (renamed, ledger): &(Model, Ledger)) -> Self {
+        let targets: IndexMap<&str, &str> =
+            ledger.iter().filter_map(mapped).map(|(to, from)| (from, to)).collect();
+        let entry = |(own, tensor): (&String, &Tensor)| {
+            let target = targets.get(own.as_str()).copied();
+            let is_rounded = |name: &&str| has(Some(arch), name, |row| !row.fix.is_exact());
+            let fixed = target.filter(is_rounded).and_then(|name| renamed.tensors.get(name));
+            let rounded = fixed.is_some();
+            let tensor = fixed.unwrap_or(tensor).clone();
+            let name = arch::usual_name(arch, model, own).unwrap_or_else(|| own.clone());
+            (name, Entry { own: own.clone(), tensor, rounded })
+        };
+        Self { tensors: model.tensors.iter().map(entry).collect(), spare: spare(ledger) }
     }
 }
 
@@ -138,19 +176,18 @@ impl Pairs {
     fn join(&mut self, family: Option<&'static Arch>, mut theirs: Side, ours: Side) {
         let prefix = family.map_or("", |arch| arch.optional_prefix);
         let known: IndexSet<String> = theirs.tensors.keys().cloned().collect();
-        for (name, (own, tensor)) in ours.tensors {
+        for (name, Entry { own, tensor: candidate, rounded }) in ours.tensors {
             let found = spellings(&name, prefix).into_iter().find(|name| known.contains(name));
             match found.and_then(|name| theirs.tensors.shift_remove(&name)) {
-                Some((reference_name, reference)) => {
-                    self.one(
-                        family,
-                        Pair { name: own, reference_name, reference, candidate: tensor },
-                    );
+                Some(Entry { own: reference_name, tensor: reference, rounded: also }) => {
+                    let rounded = rounded || also;
+                    let pair = Pair { name: own, reference_name, reference, candidate, rounded };
+                    self.one(family, pair);
                 }
                 None => self.lonely(family, own, &name, &ours.spare, Only::Candidate),
             }
         }
-        for (name, (own, _)) in theirs.tensors {
+        for (name, Entry { own, .. }) in theirs.tensors {
             // Said as the candidate would call it.
             let said = if own == name { own } else { name.clone() };
             self.lonely(family, said, &name, &theirs.spare, Only::Reference);

@@ -10,6 +10,8 @@ use crate::ir::{DType, Result, Scratch, Tensor};
 pub(super) enum Rule {
     /// Same type: the same bits.
     Bits,
+    /// The same, but for what a way that rounds may lose: two units in the last place.
+    Ulps,
     /// A plain float: no other number of the type is nearer, so it is within half an ulp; a
     /// finite value stays finite; a NaN stays the NaN that it was; a value that the type holds
     /// is kept bit by bit.
@@ -73,8 +75,9 @@ impl Values<'_> {
 
 impl Rule {
     /// The rule for elements that were of type `from` and are of type `to`.
-    pub(super) fn of(from: DType, to: DType) -> Self {
+    pub(super) fn of(from: DType, to: DType, rounded: bool) -> Self {
         match to {
+            DType::F32 if from == to && rounded => Self::Ulps,
             _ if from == to => Self::Bits,
             DType::Packed(_) => Self::Bound,
             _ => Self::Nearest,
@@ -87,6 +90,7 @@ impl Rule {
             (Self::Bits, DType::Packed(block)) => bits(values, block.len, block.bytes, wrong),
             (Self::Bits, _) => bits(values, 1, to.block_bytes() as usize, wrong),
             (Self::Nearest, _) => nearest(values, wrong),
+            (Self::Ulps, _) => ulps(values, wrong),
             (Self::Bound, DType::Packed(block)) => {
                 let Some(codec) = block.codec else { return };
                 let blocks =
@@ -111,6 +115,21 @@ fn bits(values: &Values<'_>, len: usize, size: usize, wrong: &mut dyn FnMut(usiz
             let differs = |i: &usize| !values.same(*i);
             let first = (b * len..(b + 1) * len).find(differs).unwrap_or(b * len);
             wrong(first, "the bits differ at");
+        }
+    }
+}
+
+/// Elements that are more than two units in the last place of binary32 away.
+fn ulps(values: &Values<'_>, wrong: &mut dyn FnMut(usize, &str)) {
+    // In the order of numbers: the bits of negative ones count down.
+    let ordered = |x: f32| {
+        let bits = i64::from(x.to_bits() as i32);
+        if bits < 0 { i64::from(i32::MIN) - bits } else { bits }
+    };
+    for (i, (r, c)) in values.narrow.iter().zip(&values.candidate).enumerate() {
+        let near = (ordered(*r) - ordered(*c)).abs() <= 2;
+        if r.to_bits() != c.to_bits() && (!near || r.is_nan() || c.is_nan()) {
+            wrong(i, "more than two units in the last place away at");
         }
     }
 }

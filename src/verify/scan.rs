@@ -73,7 +73,7 @@ pub(super) fn compare(pair: &Pair, quantizer_for: QuantizerFor) -> Result<Outcom
         reference: &pair.reference,
         candidate: &pair.candidate,
         own: own::encoding(&pair.reference, to, quantizer_for)?,
-        rule: Rule::of(pair.reference.dtype(), to),
+        rule: Rule::of(pair.reference.dtype(), to, pair.rounded),
         row: row_len(&pair.candidate),
     };
     let pieces = scan.pieces();

@@ -76,7 +76,8 @@ fn outliers_may_be_clipped() {
             let (input, importance) = (weights.clone(), Some(importance.clone()));
             let candidate = Tensor::of(Op::Pack { input, quantizer, importance }).unwrap();
             let (name, reference_name) = ("x".to_owned(), "x".to_owned());
-            let pair = Pair { name, reference_name, reference: weights.clone(), candidate };
+            let reference = weights.clone();
+            let pair = Pair { name, reference_name, reference, candidate, rounded: false };
             let outcome = scan::compare(&pair, quant::quantizer_for).unwrap();
             assert_eq!((outcome.wrong, outcome.wrong_rows), (0, 0), "{quantizer:?} {outcome:?}");
         }
