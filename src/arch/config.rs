@@ -369,14 +369,17 @@ pub fn untranslated(model: &Model, naming: Naming, notes: &mut Notes) -> Config 
     let mut entries = general(family, model);
     let mut lost = Vec::new();
     for (key, value) in &model.config.entries {
+        // What a reader says of its format has a name of its own already.
+        let is_named = key.starts_with(model.format) && key[model.format.len()..].starts_with('.');
+        let name = if is_named { key.clone() } else { format!("{family}.{key}") };
         match value {
             Value::Null => {}
             Value::List(_) | Value::Map(_) => lost.push(key.as_str()),
             Value::F64(x) => {
-                entries.insert(format!("{family}.{key}"), Value::F32(*x as f32));
+                entries.insert(name, Value::F32(*x as f32));
             }
             value => {
-                entries.insert(format!("{family}.{key}"), value.clone());
+                entries.insert(name, value.clone());
             }
         }
     }

@@ -108,6 +108,9 @@ mod tests {
     #[test]
     fn child() {
         let Some(dir) = std::env::var_os(DIRECTORY) else { return };
+        // Whoever runs the tests may have it ignored, as `nohup` does.
+        // SAFETY: the default disposition needs no handler.
+        unsafe { libc::signal(libc::SIGHUP, libc::SIG_DFL) };
         install();
         let sink = |name: &str, directory: bool| {
             let path = Path::new(&dir).join(name);

@@ -61,6 +61,8 @@ pub struct Options<'a> {
     pub open: Option<&'a Open>,
     /// Who encodes a packing.
     pub quantizer_for: QuantizerFor,
+    /// Who else may have encoded it, with less error.
+    pub better_for: QuantizerFor,
 }
 
 /// What models are run on.
@@ -84,6 +86,7 @@ impl Default for Options<'_> {
             asked: Asked::default(),
             open: Some(&machine),
             quantizer_for: crate::quant::quantizer_for,
+            better_for: crate::quant::best_quantizer_for,
         }
     }
 }
@@ -180,7 +183,7 @@ impl Sides<'_> {
             exact: exact && pairs.findings.is_empty(),
             chunks: &chunks,
         };
-        match gates::logits::run(&plan, open)? {
+        match self.ran(&plan, pairs, open, options)? {
             Ran::Compared(metrics, gate) => {
                 report.logits = Some(*metrics);
                 report.gates.extend(gate);
@@ -194,5 +197,31 @@ impl Sides<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What comes of running both; beside the encoding of less error too, where the reference's is
+    /// nearer than the candidate. Less error of weights can be more error of logits, and a
+    /// candidate that was made so is honest.
+    fn ran(
+        &self,
+        plan: &Plan<'_>,
+        pairs: &Pairs,
+        open: &Open,
+        options: &Options<'_>,
+    ) -> Result<Ran> {
+        let ran = gates::logits::run(plan, open)?;
+        let failed = matches!(&ran, Ran::Compared(_, Some(gate)) if !gate.pass);
+        if !failed || plan.own.is_none() {
+            return Ok(ran);
+        }
+        let either =
+            |block: &_| (options.better_for)(block).or_else(|| (options.quantizer_for)(block));
+        let (own, unknown) = own::model(self.reference, &pairs.pairs, either)?;
+        if !unknown.is_empty() {
+            return Ok(ran);
+        }
+        let again = gates::logits::run(&Plan { own: Some(&own), ..*plan }, open)?;
+        let passes = matches!(&again, Ran::Compared(_, Some(gate)) if gate.pass);
+        Ok(if passes { again } else { ran })
     }
 }

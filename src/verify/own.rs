@@ -23,7 +23,7 @@ pub(super) fn is_weights(dtype: DType) -> bool {
 pub(super) fn encoding(
     reference: &Tensor,
     to: DType,
-    quantizer_for: QuantizerFor,
+    quantizer_for: impl Fn(&Block) -> Option<&'static Quantizer>,
 ) -> Result<Option<Tensor>> {
     if reference.dtype() == to {
         return Ok(Some(reference.clone()));
@@ -49,7 +49,7 @@ pub(super) fn encoding(
 pub(super) fn model(
     reference: &Model,
     pairs: &[Pair],
-    quantizer_for: QuantizerFor,
+    quantizer_for: impl Fn(&Block) -> Option<&'static Quantizer>,
 ) -> Result<(Model, Vec<String>)> {
     let types: IndexMap<&str, DType> =
         pairs.iter().map(|pair| (pair.reference_name.as_str(), pair.candidate.dtype())).collect();
@@ -57,7 +57,7 @@ pub(super) fn model(
     let mut model = reference.clone();
     for (name, tensor) in &mut model.tensors {
         let Some(to) = types.get(name.as_str()) else { continue };
-        match encoding(tensor, *to, quantizer_for).map_err(|error| error.at(name))? {
+        match encoding(tensor, *to, &quantizer_for).map_err(|error| error.at(name))? {
             Some(encoded) => *tensor = encoded,
             None => unknown.push(name.clone()),
         }

@@ -357,4 +357,5 @@ fn names_of_any_length_go_to_gguf() {
     let inspected = remold!("inspect", target, "--json", "--quiet").ends(0).json();
     let tensors = inspected["tensors"].as_array().expect("tensors").len();
     assert_eq!(tensors, models(&source).tensors.len());
+    assert_eq!(inspected["metadata"]["onnx.metadata.author"], "fixtures");
 }

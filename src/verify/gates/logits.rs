@@ -130,6 +130,7 @@ impl Runner for Decoding {
 }
 
 /// What is run, and on what.
+#[derive(Clone, Copy)]
 pub(crate) struct Plan<'p> {
     /// The reference.
     pub(crate) reference: &'p Model,
