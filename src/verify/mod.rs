@@ -162,7 +162,7 @@ impl Sides<'_> {
             report.notes.push(text.into());
             return Ok(());
         };
-        let (own, unknown) = own::model(self.reference, &pairs.pairs, options.quantizer_for)?;
+        let (own, unknown) = own::model(self.reference, pairs, options.quantizer_for)?;
         if let Some(name) = unknown.first() {
             let text = "cannot be encoded as it is in the candidate, so logits have no limit";
             report.notes.push(format!("{name}: {text}; give --max-kld for one"));
@@ -216,7 +216,7 @@ impl Sides<'_> {
         }
         let either =
             |block: &_| (options.better_for)(block).or_else(|| (options.quantizer_for)(block));
-        let (own, unknown) = own::model(self.reference, &pairs.pairs, either)?;
+        let (own, unknown) = own::model(self.reference, pairs, either)?;
         if !unknown.is_empty() {
             return Ok(ran);
         }

@@ -33,6 +33,8 @@ pub(super) struct Pair {
 pub(super) struct Pairs {
     /// Those that both have, with equal shapes, in the candidate's order.
     pub(super) pairs: Vec<Pair>,
+    /// Of the reference's tensors that are parts of others in the comparison, what they become.
+    pub(super) becomes: IndexMap<String, Vec<String>>,
     /// Names that only the reference has.
     pub(super) missing: Vec<String>,
     /// Names that only the candidate has.
@@ -46,11 +48,14 @@ pub(super) struct Pairs {
 }
 
 /// One side under the names of the comparison.
+#[derive(Default)]
 struct Side {
     /// By the name in the comparison.
     tensors: IndexMap<String, Entry>,
     /// Own names of tensors that the model could do without, and why.
     spare: IndexMap<String, String>,
+    /// Own names of tensors that are parts of others here, or several of them, and of which.
+    becomes: IndexMap<String, Vec<String>>,
 }
 
 /// A tensor of one side.
@@ -122,11 +127,11 @@ impl Side {
             // What a table says of names that need no mapping is welcome, not needed.
             return Ok(match (arch, renamed) {
                 (Some(arch), Some(Ok(renamed))) => Self::of_hub(arch, model, &renamed),
-                _ => Self { tensors: own(), spare: IndexMap::new() },
+                _ => Self { tensors: own(), ..Self::default() },
             });
         }
         let Some(renamed) = renamed else {
-            return Ok(Self { tensors: own(), spare: IndexMap::new() });
+            return Ok(Self { tensors: own(), ..Self::default() });
         };
         let (renamed, ledger) = renamed?;
         let origin: IndexMap<&str, &str> = ledger.iter().filter_map(mapped).collect();
@@ -135,7 +140,8 @@ impl Side {
             let rounded = has(arch, &name, |row| !row.fix.is_exact());
             (name, Entry { own, tensor, rounded })
         });
-        Ok(Self { tensors: tensors.collect(), spare: IndexMap::new() })
+        let becomes = ledger.iter().filter_map(fused).collect();
+        Ok(Self { tensors: tensors.collect(), becomes, ..Self::default() })
     }
 
     /// A model of the hub beside another of the hub: by the names that are written, and what a
@@ -152,13 +158,21 @@ impl Side {
             let name = arch::usual_name(arch, model, own).unwrap_or_else(|| own.clone());
             (name, Entry { own: own.clone(), tensor, rounded })
         };
-        Self { tensors: model.tensors.iter().map(entry).collect(), spare: spare(ledger) }
+        let tensors = model.tensors.iter().map(entry).collect();
+        Self { tensors, spare: spare(ledger), ..Self::default() }
     }
 }
 
 fn mapped((from, fate): &(String, Fate)) -> Option<(&str, &str)> {
     match fate {
         Fate::Mapped(to) => Some((to, from)),
+        _ => None,
+    }
+}
+
+fn fused((from, fate): &(String, Fate)) -> Option<(String, Vec<String>)> {
+    match fate {
+        Fate::Fused(into) => Some((from.clone(), into.split(", ").map(str::to_owned).collect())),
         _ => None,
     }
 }
@@ -175,6 +189,7 @@ fn spare(ledger: &Ledger) -> IndexMap<String, String> {
 impl Pairs {
     fn join(&mut self, family: Option<&'static Arch>, mut theirs: Side, ours: Side) {
         let prefix = family.map_or("", |arch| arch.optional_prefix);
+        self.becomes = std::mem::take(&mut theirs.becomes);
         let known: IndexSet<String> = theirs.tensors.keys().cloned().collect();
         for (name, Entry { own, tensor: candidate, rounded }) in ours.tensors {
             let found = spellings(&name, prefix).into_iter().find(|name| known.contains(name));

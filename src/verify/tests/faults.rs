@@ -266,7 +266,7 @@ fn logits_see_what_the_table_would_hide() {
             let plain = &good.tensors[&format!("model.layers.{layer}.self_attn.q_proj.weight")];
             candidate.tensors[&name] = encode(plain, dtype);
         }
-        let pairs = pair::pair(&good, &candidate).unwrap().pairs;
+        let pairs = pair::pair(&good, &candidate).unwrap();
         let (own, unknown) = own::model(&good, &pairs, quant::quantizer_for).unwrap();
         assert!(unknown.is_empty(), "{unknown:?}");
         let own = (!exact).then_some(&own);
