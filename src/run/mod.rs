@@ -27,6 +27,7 @@ pub mod kernels;
 mod machine;
 pub mod math;
 mod pool;
+pub mod random;
 mod relative;
 mod rope;
 pub mod sample;

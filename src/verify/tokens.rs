@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use crate::ir::Hyper;
 use crate::ir::tokenizer::{Class, Tokenizer};
+use crate::run::random::SplitMix;
 
 /// "remold".
 const SEED: u64 = 0x7265_6d6f_6c64;
@@ -17,30 +18,6 @@ const COUNT: u64 = 256;
 const BEYOND: u64 = 64;
 /// Longer texts are cut into pieces of this many ids, so that the cache stays small.
 const PIECE: u64 = 512;
-
-/// A generator of numbers that are the same everywhere.
-#[derive(Debug, Clone)]
-pub struct SplitMix(u64);
-
-impl SplitMix {
-    /// The generator in its state after `seed`.
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// The next 64 bits.
-    pub fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let x = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
-    }
-
-    /// A number below `n`, which is below 2^32.
-    pub fn below(&mut self, n: u64) -> u64 {
-        (self.draw() >> 32).wrapping_mul(n) >> 32
-    }
-}
 
 /// The ids of a tokenizer that are no text: they steer the model, or fill its embedding.
 pub fn special(tokenizer: &Tokenizer) -> Vec<u32> {
@@ -84,15 +61,6 @@ mod tests {
     fn hyper(window: Option<u64>) -> Hyper {
         let context = Some(2048);
         Hyper { vocab: Some(1000), context, sliding_window: window, ..Hyper::default() }
-    }
-
-    /// The first outputs of the reference implementation, <https://prng.di.unimi.it/splitmix64.c>,
-    /// for the seed 1234567.
-    #[test]
-    fn the_generator_is_the_published_one() {
-        let mut random = SplitMix::new(1_234_567);
-        let expected = [6_457_827_717_110_365_317, 3_203_168_211_198_807_973];
-        assert_eq!([random.draw(), random.draw()], expected);
     }
 
     #[test]

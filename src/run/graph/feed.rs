@@ -9,13 +9,13 @@ use std::collections::BTreeMap;
 use indexmap::IndexMap;
 
 use super::array::{Array, Data};
-use super::operators::random::Generator;
 use super::plan::Plan;
 use super::types::Type;
 use super::value::{Value, element_type};
 use super::{Real as _, Session};
 use crate::ir::graph::{Dim, Kind, Port};
 use crate::ir::{Error, Result};
+use crate::run::random::SplitMix;
 
 /// What is not declared, and is asked of the user.
 #[derive(Debug, Clone, Default)]
@@ -39,7 +39,7 @@ impl Session {
     ) -> Result<Vec<String>> {
         self.check_dims(wanted)?;
         let mut notes = Vec::new();
-        let mut random = Generator::new(wanted.seed);
+        let mut random = SplitMix::new(wanted.seed);
         let missing: Vec<&Port> =
             self.inputs().filter(|port| !inputs.contains_key(&port.name)).collect();
         for port in missing {
@@ -123,12 +123,7 @@ impl Session {
         }
     }
 
-    fn made(
-        &self,
-        port: &Port,
-        wanted: &Wanted,
-        random: &mut Generator,
-    ) -> Result<(Value, String)> {
+    fn made(&self, port: &Port, wanted: &Wanted, random: &mut SplitMix) -> Result<(Value, String)> {
         let (dtype, dims) = declared(port)?;
         let dims = dims.ok_or_else(|| {
             let text = format!("the input '{}' declares no shape; give it with --input", port.name);
@@ -152,7 +147,7 @@ impl Session {
         } else {
             let below = self.plan.table_rows(&port.name).unwrap_or(2);
             let how = format!("integers below {below}, seed {}", wanted.seed);
-            ((0..count).map(|_| (random.bits() % below.max(1)) as f64).collect(), how)
+            ((0..count).map(|_| (random.draw() % below.max(1)) as f64).collect(), how)
         };
         let data = match dtype {
             Type::Text => {

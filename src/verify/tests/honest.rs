@@ -6,8 +6,8 @@ use super::model::{Like, encode_by, honest, normal, packing, reference, renamed}
 use super::{assert_passes, with_running, without_running};
 use crate::ir::{Blob, DType, Model, Op, Shape, Tensor};
 use crate::quant;
+use crate::run::random::SplitMix;
 use crate::verify::pair::Pair;
-use crate::verify::tokens::SplitMix;
 use crate::verify::{Asked, Kind, Options, compare, scan};
 
 const PLAIN: [DType; 3] = [DType::F32, DType::F16, DType::BF16];

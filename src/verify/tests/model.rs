@@ -10,8 +10,8 @@ use crate::ir::{
     Blob, Config, DType, Model, Naming, Notes, Op, Quantizer, Result, Scratch, Shape, Tensor, Value,
 };
 use crate::quant;
+use crate::run::random::SplitMix;
 use crate::verify::own;
-use crate::verify::tokens::SplitMix;
 
 pub(super) const VOCAB: u64 = 320;
 const HIDDEN: u64 = 256;
@@ -57,8 +57,7 @@ pub(super) fn reference(dtype: DType, like: Like) -> Model {
 
 /// A sum of twelve uniform numbers: near enough to a normal one.
 pub(super) fn normal(random: &mut SplitMix) -> f64 {
-    let uniform = |_| (random.draw() >> 11) as f64 / (1u64 << 53) as f64;
-    (0..12).map(uniform).sum::<f64>() - 6.0
+    (0..12).map(|_| random.uniform()).sum::<f64>() - 6.0
 }
 
 fn shapes(like: Like) -> Vec<(String, Vec<u64>)> {

@@ -408,7 +408,7 @@ fn dropout(call: &Call<'_>) -> Result<Vec<Value>> {
     let mask = match training && ratio > 0.0 {
         false => vec![true; x.len()],
         true => {
-            let mut random = super::random::Generator::seeded(call)?;
+            let mut random = super::random::seeded(call)?;
             (0..x.len()).map(|_| random.uniform() >= ratio).collect()
         }
     };

@@ -8,6 +8,7 @@ use crate::run::graph::array::Array;
 use crate::run::graph::call::Call;
 use crate::run::graph::types::Type;
 use crate::run::graph::value::Value;
+use crate::run::random::SplitMix;
 
 #[rustfmt::skip]
 pub(super) const OPERATORS: &[Operator] = &[
@@ -19,49 +20,19 @@ pub(super) const OPERATORS: &[Operator] = &[
     onnx("Multinomial", 7, multinomial),
 ];
 
-/// SplitMix64: <https://doi.org/10.1145/2714064.2660195>.
-pub struct Generator(u64);
-
-impl Generator {
-    /// Starts from a seed.
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// Starts from the bits of the seed that a node states.
-    pub(super) fn seeded(call: &Call<'_>) -> Result<Self> {
-        Ok(Self(u64::from(call.float("seed", 0.0)?.to_bits())))
-    }
-
-    /// 64 random bits.
-    pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// At least 0 and less than 1.
-    pub fn uniform(&mut self) -> f64 {
-        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    /// Of mean 0 and variance 1, by Box and Muller.
-    pub fn normal(&mut self) -> f64 {
-        let (a, b) = (1.0 - self.uniform(), self.uniform());
-        (-2.0 * libm::log(a)).sqrt() * libm::cos(2.0 * std::f64::consts::PI * b)
-    }
+/// A generator that starts from the bits of the seed that a node states.
+pub(super) fn seeded(call: &Call<'_>) -> Result<SplitMix> {
+    Ok(SplitMix::new(u64::from(call.float("seed", 0.0)?.to_bits())))
 }
 
 fn drawn(
     call: &Call<'_>,
     shape: Vec<usize>,
     dtype: Type,
-    mut draw: impl FnMut(usize, &mut Generator) -> f64,
+    mut draw: impl FnMut(usize, &mut SplitMix) -> f64,
 ) -> Result<Vec<Value>> {
     let count = call.room(&shape)?;
-    let mut random = Generator::seeded(call)?;
+    let mut random = seeded(call)?;
     let numbers = (0..count).map(|i| draw(i, &mut random)).collect();
     one(Array::new(shape, super::numbers(numbers, dtype)?)?)
 }
