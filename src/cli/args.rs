@@ -113,7 +113,8 @@ impl Reading {
         let source = Files::open(path, access)?;
         let format = formats::detect(&source, self.from.as_deref())?;
         let read = format.read.ok_or_else(|| {
-            Error::unsupported(format!("{} is written, but not read", format.name))
+            let text = format!("{} is written, but not read", format.name);
+            Error::unsupported(text).at(path.display())
         })?;
         let model = read(&source, limits, notes)?;
         let selection = Selection { include: self.include.clone(), exclude: self.exclude.clone() };

@@ -205,6 +205,7 @@ fn logits(m: &Metrics) -> Markup {
         div.wide { table.narrow { tbody { @for (name, value) in &rows {
             tr { td { (name) } td.num { (value) } }
         } } } }
+        h2 { "Percentiles" }
         div.wide { table.narrow {
             thead { tr { th { "percentile" } th.num { "KLD" } @if m.text.is_some() { th.num { "Δp" } } } }
             tbody { @for share in PERCENTILES { tr {
