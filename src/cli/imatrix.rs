@@ -66,7 +66,12 @@ impl Args {
         progress.start(chunks.len() as u64);
         let ran: Result<()> = run::pool(self.common.threads()?.get())?.install(|| {
             chunks.iter().try_for_each(|chunk| {
-                decoder.forward(&mut decoder.cache(chunk.ids.len())?, &chunk.ids)?;
+                let cache = &mut decoder.cache(chunk.ids.len())?;
+                // The output matrix is the largest of all: where nobody asks, one position will do.
+                match self.process_output {
+                    true => decoder.forward(cache, &chunk.ids)?,
+                    false => decoder.forward_last(cache, &chunk.ids)?,
+                };
                 progress.add(1);
                 Ok(())
             })
