@@ -308,7 +308,7 @@ fn malformed_nodes_are_errors() {
 
 /// All of the suite, for whoever has some minutes.
 #[test]
-#[ignore = "minutes: run with --ignored after changing operators"]
+#[ignore = "minutes: scripts/operators.sh runs it"]
 fn malformed_nodes_of_the_suite_are_errors() {
     let Some(folder) = corpora("onnx-node") else { return };
     let only = std::env::var("REMOLD_CASE").unwrap_or_default();
