@@ -7,7 +7,7 @@ use crate::formats::Format;
 use crate::ir::{Error, Fault, Model, Naming, Notes, Result, Tally};
 use crate::quant::{self, Types};
 use crate::store::{FileSink, Target};
-use crate::transform::{self, Constants, Narrow};
+use crate::transform::{self, Constants, Retype};
 use crate::write::{ExecuteOptions, Layout, WriteOptions, execute};
 
 /// What is to be made of a model that has been read.
@@ -94,8 +94,8 @@ pub fn convert(
 fn retype(model: Model, job: &Job, notes: &mut Notes) -> Result<(Model, Ledger)> {
     let model = match job.types.plain()? {
         Some(to) => {
-            let narrow = Narrow { to, keep_io: job.keep_io, clamp: job.types.clamp };
-            transform::narrow(model, &narrow, notes)?
+            let how = Retype { to, keep_io: job.keep_io, clamp: job.types.clamp };
+            transform::retype(model, &how, notes)?
         }
         None => model,
     };

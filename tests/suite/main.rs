@@ -26,6 +26,7 @@ mod logits;
 mod memory;
 mod onnx;
 mod operators;
+mod pairs;
 mod perplexity;
 mod scaling;
 mod sentencepiece;
