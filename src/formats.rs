@@ -42,7 +42,8 @@ pub static FORMATS: &[Format] = &[
     Format { name: "safetensors", about: "safetensors: a file, shards, a hub directory", extensions: &["safetensors"], directory: true,  probe: read::safetensors::probe, read: Some(read::safetensors::read), layout: Some(write::safetensors::layout), naming: Naming::HuggingFace, graph: false },
     Format { name: "pytorch",     about: "PyTorch checkpoints, executed by nobody",      extensions: &["pt", "pth", "bin", "ckpt"], directory: true, probe: read::torch::probe, read: Some(read::torch::read), layout: Some(write::torch::layout), naming: Naming::HuggingFace, graph: false },
     Format { name: "onnx",        about: "ONNX: a graph of operators and its weights",   extensions: &["onnx"],        directory: false, probe: read::onnx::probe,        read: Some(read::onnx::read),        layout: Some(write::onnx::layout),        naming: Naming::HuggingFace, graph: true },
-    Format { name: "npz",         about: "npz: NumPy's archive of arrays, written only",  extensions: &["npz"],         directory: false, probe: |_| Ok(false),             read: None,                          layout: Some(write::npz::layout),         naming: Naming::HuggingFace, graph: false },
+    Format { name: "npz",         about: "npz: NumPy's archive of arrays",               extensions: &["npz"],         directory: false, probe: read::npz::probe,         read: Some(read::npz::read),         layout: Some(write::npz::layout),         naming: Naming::HuggingFace, graph: false },
+    Format { name: "npy",         about: "npy: one array of NumPy's",                    extensions: &["npy"],         directory: false, probe: read::npy::probe,         read: Some(read::npy::read),         layout: Some(write::npy::layout),         naming: Naming::HuggingFace, graph: false },
 ];
 
 /// The format called `name`.
