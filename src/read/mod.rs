@@ -4,6 +4,9 @@
 pub mod gguf;
 pub mod hub;
 pub mod imatrix;
+mod inflate;
+pub mod npy;
+pub mod npz;
 pub mod onnx;
 pub mod safetensors;
 pub mod tokenizer;
@@ -52,8 +55,7 @@ const FOREIGN: &[(usize, &[u8], &str)] = &[
     (0, b"tjgg", "a legacy GGML file (ggjt); convert it with llama.cpp of its time"),
     (0, b"algg", "a legacy GGML adapter (ggla)"),
     (0, b"\x89HDF\r\n\x1a\n", "HDF5, as Keras writes"),
-    (0, b"\x93NUMPY", "a NumPy array"),
-    (0, b"PK\x03\x04", "a zip archive that is no PyTorch checkpoint"),
+    (0, b"PK\x03\x04", "a zip archive that is neither a PyTorch checkpoint nor an .npz"),
     (0, b"PK\x05\x06", "an empty zip archive"),
     (4, b"TFL3", "TensorFlow Lite"),
 ];
@@ -91,7 +93,7 @@ pub(crate) fn unknown(source: &dyn Source) -> Result<&'static Format> {
     if let Some((_, what)) = MISTAKEN.iter().find(|(bytes, _)| head.starts_with(bytes)) {
         return Err(Error::malformed(format!("this is {what}")).at(source.label()));
     }
-    if matches!(extension, Some("pb" | "tflite" | "keras" | "h5" | "npz" | "npy" | "index")) {
+    if matches!(extension, Some("pb" | "tflite" | "keras" | "h5" | "index")) {
         let text = format!("a .{} file: not read by this version", extension.unwrap_or_default());
         return Err(Error::unsupported(text).at(source.label()));
     }

@@ -5,6 +5,7 @@ mod edit;
 mod program;
 mod sha256;
 
+mod arrays;
 mod contract;
 mod conversion;
 mod damage;
