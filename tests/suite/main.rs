@@ -3,7 +3,6 @@
 
 mod edit;
 mod program;
-mod sha256;
 
 mod arrays;
 mod contract;
@@ -24,6 +23,7 @@ mod imatrix;
 mod interrupted;
 mod judge;
 mod logits;
+mod manifest;
 mod memory;
 mod onnx;
 mod operators;
