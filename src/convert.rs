@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::arch::{self, Fate, Ledger};
-use crate::formats::Format;
-use crate::ir::{Error, Fault, Model, Naming, Notes, Result, Tally};
+use crate::formats::{self, Format};
+use crate::ir::{Convention, Error, Fault, Model, Naming, Notes, Result, Tally};
 use crate::quant::{self, Types};
 use crate::store::{FileSink, Target};
 use crate::transform::{self, Constants, Narrow};
@@ -111,9 +111,13 @@ pub fn comparable(a: Model, b: Model, notes: &mut Notes) -> Result<(Model, Model
     let alone = a.graph.is_some() != b.graph.is_some();
     let known = [&a, &b].into_iter().any(|model| arch::find(model).is_some());
     match alone || known {
-        true => Ok((weights(a, notes)?, weights(b, notes)?)),
+        true => Ok((comparand(a, notes)?, comparand(b, notes)?)),
         false => Ok((a, b)),
     }
+}
+
+fn comparand(model: Model, notes: &mut Notes) -> Result<Model> {
+    transform::convention(weights(model, notes)?, None, Some(Convention::PyTorch), notes)
 }
 
 /// The weights of a model that may say what is computed, as if it did not.
@@ -131,12 +135,14 @@ fn rewrite(
     notes: &mut Notes,
 ) -> Result<(Model, Ledger)> {
     let had_graph = model.graph.is_some();
+    let from = formats::by_name(model.format)?.convention;
     let mut model = weights(model, notes)?;
     // A family's table names what a GGUF has; of any other graph the names may have no room.
     if had_graph && job.to.naming == Naming::Gguf && arch::find(&model).is_none() {
         model = transform::weights_for_gguf(model, notes)?;
     }
     let (model, ledger) = rename(model, job, notes)?;
+    let model = transform::convention(model, from, job.to.convention, notes)?;
     let model = quant::apply(model, &job.types, job.to.naming, &mut write.entries, notes)?;
     Ok((model, ledger))
 }

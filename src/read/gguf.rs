@@ -37,7 +37,7 @@ pub fn read(source: &dyn Source, limits: &Limits, notes: &mut Notes) -> Result<M
     for part in &parts {
         part.tensors(&mut weights)?;
     }
-    let Weights { tensors, refused } = weights;
+    let Weights { tensors, refused, kernels } = weights;
     check_count(&parts, tensors.len() + refused.len())?;
     let config = Config { entries: entries(&parts[0].file.metadata) };
     let read = super::tokenizer_gguf::read(&config.entries);
@@ -53,6 +53,7 @@ pub fn read(source: &dyn Source, limits: &Limits, notes: &mut Notes) -> Result<M
         tokenizer,
         unread_tokenizer,
         graph: None,
+        kernels,
         side_files: Vec::new(),
     })
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use super::{Cache, Decoder, pool};
 use crate::arch;
+use indexmap::IndexMap;
+
 use crate::ir::{Access, Blob, Config, DType, Model, Naming, Notes, Op, Shape, Tensor, Value};
 use crate::quant::simd::tests::on_each;
 
@@ -30,7 +32,7 @@ fn directory(name: &str) -> PathBuf {
 fn load(name: &str, access: Access) -> Case {
     let directory = directory(name);
     let json = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap();
-    let mut tensors = indexmap::IndexMap::new();
+    let mut tensors = IndexMap::new();
     let mut files: Vec<_> =
         std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
@@ -69,10 +71,11 @@ fn load(name: &str, access: Access) -> Case {
             naming: Naming::HuggingFace,
             config: Config { entries },
             tensors,
-            refused: indexmap::IndexMap::new(),
+            refused: IndexMap::new(),
             tokenizer: None,
             graph: None,
             unread_tokenizer: None,
+            kernels: IndexMap::new(),
             side_files: Vec::new(),
         },
         tokens: tokens.trim().split(',').map(|id| id.trim().parse().unwrap()).collect(),

@@ -28,6 +28,7 @@ fn hyper(entries: &str) -> Hyper {
         tokenizer: None,
         graph: None,
         unread_tokenizer: None,
+        kernels: IndexMap::new(),
         side_files: Vec::new(),
     };
     let family = arch::find(&model).expect("a Mistral");

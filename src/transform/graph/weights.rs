@@ -305,6 +305,7 @@ mod tests {
             graph: None,
             tokenizer: None,
             unread_tokenizer: None,
+            kernels: IndexMap::new(),
             side_files: Vec::new(),
         }
     }

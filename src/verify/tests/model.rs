@@ -51,6 +51,7 @@ pub(super) fn reference(dtype: DType, like: Like) -> Model {
         tokenizer: None,
         graph: None,
         unread_tokenizer: None,
+        kernels: IndexMap::new(),
         side_files: Vec::new(),
     }
 }
