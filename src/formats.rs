@@ -42,6 +42,7 @@ pub static FORMATS: &[Format] = &[
     Format { name: "safetensors", about: "safetensors: a file, shards, a hub directory", extensions: &["safetensors"], directory: true,  probe: read::safetensors::probe, read: Some(read::safetensors::read), layout: Some(write::safetensors::layout), naming: Naming::HuggingFace, graph: false },
     Format { name: "pytorch",     about: "PyTorch checkpoints, executed by nobody",      extensions: &["pt", "pth", "bin", "ckpt"], directory: true, probe: read::torch::probe, read: Some(read::torch::read), layout: Some(write::torch::layout), naming: Naming::HuggingFace, graph: false },
     Format { name: "onnx",        about: "ONNX: a graph of operators and its weights",   extensions: &["onnx"],        directory: false, probe: read::onnx::probe,        read: Some(read::onnx::read),        layout: Some(write::onnx::layout),        naming: Naming::HuggingFace, graph: true },
+    Format { name: "ggml",        about: "ggml before GGUF: Llama, RWKV, Whisper",       extensions: &["ggml"],        directory: false, probe: read::ggml::probe,        read: Some(read::ggml::read),        layout: None,                             naming: Naming::Gguf, graph: false },
     Format { name: "npz",         about: "npz: NumPy's archive of arrays, written only",  extensions: &["npz"],         directory: false, probe: |_| Ok(false),             read: None,                          layout: Some(write::npz::layout),         naming: Naming::HuggingFace, graph: false },
 ];
 
