@@ -58,6 +58,7 @@ pub static FORMATS: &[Format] = &[
     Format { name: "safetensors", about: "safetensors: a file, shards, a hub directory", extensions: &["safetensors"], probe: read::safetensors::probe, read: Some(read::safetensors::read), layout: Some(write::safetensors::layout), directory: true, ..WEIGHTS },
     Format { name: "pytorch",     about: "PyTorch checkpoints, executed by nobody",      extensions: &["pt", "pth", "bin", "ckpt"], probe: read::torch::probe, read: Some(read::torch::read), layout: Some(write::torch::layout),   directory: true, ..WEIGHTS },
     Format { name: "onnx",        about: "ONNX: a graph of operators and its weights",   extensions: &["onnx"],        probe: read::onnx::probe,        read: Some(read::onnx::read),        layout: Some(write::onnx::layout),        graph: true, ..WEIGHTS },
+    Format { name: "ggml",        about: "ggml before GGUF: Llama, RWKV, Whisper",       extensions: &["ggml"],        probe: read::ggml::probe,        read: Some(read::ggml::read),        naming: Naming::Gguf, ..WEIGHTS },
     Format { name: "npz",         about: "npz: NumPy's archive of arrays",               extensions: &["npz"],         probe: read::npz::probe,         read: Some(read::npz::read),         layout: Some(write::npz::layout),         convention: None, ..WEIGHTS },
     Format { name: "npy",         about: "npy: one array of NumPy's",                    extensions: &["npy"],         probe: read::npy::probe,         read: Some(read::npy::read),         layout: Some(write::npy::layout),         convention: None, ..WEIGHTS },
 ];

@@ -1,6 +1,7 @@
 //! Parts of a file → Model. One file per format; each translates the nouns of its container into
 //! ours, and renames nothing.
 
+pub mod ggml;
 pub mod gguf;
 pub mod hub;
 pub mod imatrix;
@@ -50,9 +51,6 @@ pub(crate) fn optional(
 
 /// Containers that are known but not read yet, by their first bytes (offset, bytes, name).
 const FOREIGN: &[(usize, &[u8], &str)] = &[
-    (0, b"lmgg", "a legacy GGML file (before GGUF); convert it with llama.cpp of its time"),
-    (0, b"fmgg", "a legacy GGML file (ggmf); convert it with llama.cpp of its time"),
-    (0, b"tjgg", "a legacy GGML file (ggjt); convert it with llama.cpp of its time"),
     (0, b"algg", "a legacy GGML adapter (ggla)"),
     (0, b"\x89HDF\r\n\x1a\n", "HDF5, as Keras writes"),
     (0, b"PK\x03\x04", "a zip archive that is neither a PyTorch checkpoint nor an .npz"),

@@ -14,6 +14,7 @@ mod durability;
 mod encoders;
 mod families;
 mod faults;
+mod ggml;
 mod gguf;
 mod golden;
 mod graphs;
