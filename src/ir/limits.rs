@@ -27,8 +27,8 @@ pub struct Limits {
     pub gguf_rank: u64,
     /// Bytes to which a GGUF file aligns its tensors.
     pub gguf_alignment: u64,
-    /// Bytes of a deflated tensor of a checkpoint, which is held in memory while it is used.
-    pub torch_inflated: u64,
+    /// Bytes of a deflated part of a file, which is held in memory while it is used.
+    pub inflated: u64,
     /// Elements of one value of a graph that is run.
     pub graph_elements: u64,
     /// Nodes of a graph that are run, those of a loop once for each turn.
@@ -59,14 +59,14 @@ impl Limits {
             "gguf-name" => &mut self.gguf_name,
             "gguf-rank" => &mut self.gguf_rank,
             "gguf-alignment" => &mut self.gguf_alignment,
-            "torch-inflated" => &mut self.torch_inflated,
+            "inflated" => &mut self.inflated,
             "graph-elements" => &mut self.graph_elements,
             "graph-steps" => &mut self.graph_steps,
             "shards" => &mut self.shards,
             _ => {
                 let known = "side-file, safetensors-header, gguf-string, gguf-metadata, \
                              gguf-entries, gguf-key, gguf-nesting, gguf-tensors, gguf-name, \
-                             gguf-rank, gguf-alignment, torch-inflated, shards";
+                             gguf-rank, gguf-alignment, inflated, shards";
                 return Err(Error::usage(format!("--limit {name}: there are {known}")));
             }
         };
@@ -89,7 +89,7 @@ impl Default for Limits {
             gguf_name: 64,
             gguf_rank: 4,
             gguf_alignment: 1 << 20,
-            torch_inflated: 4 << 30,
+            inflated: 4 << 30,
             graph_elements: 1 << 30,
             graph_steps: 100_000_000,
             shards: 100_000,

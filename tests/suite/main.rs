@@ -3,8 +3,8 @@
 
 mod edit;
 mod program;
-mod sha256;
 
+mod arrays;
 mod contract;
 mod conversion;
 mod damage;
@@ -14,6 +14,7 @@ mod durability;
 mod encoders;
 mod families;
 mod faults;
+mod ggml;
 mod gguf;
 mod golden;
 mod graphs;
@@ -23,6 +24,7 @@ mod imatrix;
 mod interrupted;
 mod judge;
 mod logits;
+mod manifest;
 mod memory;
 mod onnx;
 mod operators;
