@@ -38,6 +38,7 @@ pub type Read = fn(&dyn Source, &Limits, &mut Notes) -> Result<Model>;
 pub type LayOut = fn(&Model, &WriteOptions, &mut Notes) -> Result<Layout>;
 
 const PYTORCH: Option<Convention> = Some(Convention::PyTorch);
+const KERAS: Option<Convention> = Some(Convention::Keras);
 
 /// Every format, in the order in which a source's content is compared.
 #[rustfmt::skip]
@@ -45,6 +46,7 @@ pub static FORMATS: &[Format] = &[
     Format { name: "gguf",        about: "GGUF of ggml and llama.cpp",                   extensions: &["gguf"],        directory: false, probe: read::gguf::probe,        read: Some(read::gguf::read),        layout: Some(write::gguf::layout),        naming: Naming::Gguf, convention: PYTORCH, graph: false },
     Format { name: "safetensors", about: "safetensors: a file, shards, a hub directory", extensions: &["safetensors"], directory: true,  probe: read::safetensors::probe, read: Some(read::safetensors::read), layout: Some(write::safetensors::layout), naming: Naming::HuggingFace, convention: PYTORCH, graph: false },
     Format { name: "pytorch",     about: "PyTorch checkpoints, executed by nobody",      extensions: &["pt", "pth", "bin", "ckpt"], directory: true, probe: read::torch::probe, read: Some(read::torch::read), layout: Some(write::torch::layout), naming: Naming::HuggingFace, convention: PYTORCH, graph: false },
+    Format { name: "tensorflow",  about: "TensorFlow: checkpoints, SavedModels, frozen graphs", extensions: &["index", "pb"], directory: true, probe: read::tensorflow::probe, read: Some(read::tensorflow::read), layout: Some(write::tensorflow::layout), naming: Naming::HuggingFace, convention: KERAS, graph: false },
     Format { name: "onnx",        about: "ONNX: a graph of operators and its weights",   extensions: &["onnx"],        directory: false, probe: read::onnx::probe,        read: Some(read::onnx::read),        layout: Some(write::onnx::layout),        naming: Naming::HuggingFace, convention: PYTORCH, graph: true },
     Format { name: "npz",         about: "npz: NumPy's archive of arrays, written only",  extensions: &["npz"],         directory: false, probe: |_| Ok(false),             read: None,                          layout: Some(write::npz::layout),         naming: Naming::HuggingFace, convention: None, graph: false },
 ];

@@ -11,7 +11,6 @@
 //! depend on who made which one when. Chunks are claimed in order and a claimed one is finished,
 //! so of several errors the first in the order of the file is reported, however many workers.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -21,7 +20,7 @@ use std::thread;
 use crate::ir::{Blob, Error, Result, Scratch, Tally, Tensor};
 use crate::store::{FileSet, Place, Sink};
 
-use super::layout::{Layout, Part};
+use super::layout::{Checksum, Layout, Part};
 use super::progress::{Progress, Silent};
 use super::sums::Sums;
 
@@ -123,8 +122,8 @@ struct Job<'a> {
     first: usize,
     /// The name of the tensor, for messages.
     name: Option<&'a str>,
-    /// Whether a checksum of it is stated elsewhere.
-    summed: bool,
+    /// How it is summed, if a checksum of it is stated elsewhere.
+    summed: Option<Checksum>,
 }
 
 enum Work<'a> {
@@ -207,7 +206,7 @@ struct Run<'a> {
     failure: Mutex<Option<(usize, Error)>>,
     /// By job.
     tallies: Mutex<Vec<Tally>>,
-    sums: Sums,
+    sums: Sums<'a>,
 }
 
 impl<'a> Run<'a> {
@@ -218,15 +217,14 @@ impl<'a> Run<'a> {
     ) -> Self {
         let chunk_bytes = chunk_bytes(options);
         let (mut jobs, mut chunks) = (Vec::new(), 0usize);
+        let sums = Sums::of(layout);
         for (file, plan) in layout.files.iter().enumerate() {
-            let sums: BTreeMap<u64, u64> = plan.parts.iter().filter_map(summed).collect();
             for (offset, part) in &plan.parts {
                 let name = match part {
                     Part::Tensor { name, .. } => Some(name.as_str()),
                     Part::Bytes(_) | Part::Copy(_) | Part::Slice(..) | Part::Sum { .. } => None,
                 };
-                let sum = sums.range(..=offset).next_back();
-                let summed = sum.is_some_and(|(start, end)| offset == start || offset < end);
+                let summed = sums.kind(file, *offset);
                 let work = Work::of(part, chunk_bytes);
                 let first = chunks;
                 chunks += work.chunks() as usize;
@@ -235,7 +233,7 @@ impl<'a> Run<'a> {
         }
         let tallies = Mutex::new(vec![Tally::default(); jobs.len()]);
         let budget = Budget::new(options.memory_bytes);
-        let (next, failed, failure, sums) = Default::default();
+        let (next, failed, failure) = Default::default();
         Self { layout, jobs, chunks, places, options, budget, next, failed, failure, tallies, sums }
     }
 
@@ -264,14 +262,13 @@ impl<'a> Run<'a> {
 
     /// Writes every checksum, now that what it is of has been written.
     fn state_sums(&self) -> Result<()> {
-        for (file, (plan, place)) in self.layout.files.iter().zip(&self.places).enumerate() {
-            for (offset, part) in &plan.parts {
-                if let Part::Sum { of, kind } = part {
-                    let sum = self.sums.of(file, of, *kind).map_err(|error| error.at(&plan.name));
-                    place.write_at(*offset, &sum?)?;
-                    self.options.progress.add(part.len());
-                }
-            }
+        for wanted in self.sums.in_order() {
+            let (file, at) = (wanted.file, wanted.at);
+            let name = &self.layout.files[file].name;
+            let sum = self.sums.stated(wanted).map_err(|error| error.at(name))?;
+            let summed = self.sums.kind(file, at);
+            self.sums.watch((file, summed), &*self.places[file]).write_at(at, &sum)?;
+            self.options.progress.add(sum.len() as u64);
         }
         Ok(())
     }
@@ -298,8 +295,7 @@ impl<'a> Run<'a> {
         let index = self.jobs.partition_point(|job| job.first <= chunk) - 1;
         let job = &self.jobs[index];
         let (number, place) = ((chunk - job.first) as u64, &*self.places[job.file]);
-        let watched = self.sums.watch(job.file, place);
-        let place = if job.summed { &watched } else { place };
+        let place = &self.sums.watch((job.file, job.summed), place);
         let written = match &job.work {
             Work::Bytes(bytes) => {
                 let start = number * COPY_BYTES;
@@ -329,14 +325,6 @@ impl<'a> Run<'a> {
         };
         self.options.progress.add(written);
         Ok(())
-    }
-}
-
-/// Where the bytes begin and end that a checksum is of.
-fn summed((_, part): &(u64, Part)) -> Option<(u64, u64)> {
-    match part {
-        Part::Sum { of, .. } => Some((of.start, of.end)),
-        Part::Bytes(_) | Part::Tensor { .. } | Part::Copy(_) | Part::Slice(..) => None,
     }
 }
 

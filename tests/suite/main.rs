@@ -29,6 +29,7 @@ mod operators;
 mod perplexity;
 mod scaling;
 mod sentencepiece;
+mod tensorflow;
 mod tokenizer;
 mod tokenizer_files;
 mod torch;
