@@ -10,6 +10,7 @@ pub mod npy;
 pub mod npz;
 pub mod onnx;
 pub mod safetensors;
+pub mod tensorflow;
 pub mod tokenizer;
 mod tokenizer_beside;
 pub mod tokenizer_gguf;
@@ -91,7 +92,7 @@ pub(crate) fn unknown(source: &dyn Source) -> Result<&'static Format> {
     if let Some((_, what)) = MISTAKEN.iter().find(|(bytes, _)| head.starts_with(bytes)) {
         return Err(Error::malformed(format!("this is {what}")).at(source.label()));
     }
-    if matches!(extension, Some("pb" | "tflite" | "keras" | "h5" | "index")) {
+    if matches!(extension, Some("tflite" | "keras" | "h5")) {
         let text = format!("a .{} file: not read by this version", extension.unwrap_or_default());
         return Err(Error::unsupported(text).at(source.label()));
     }

@@ -32,6 +32,7 @@ mod pairs;
 mod perplexity;
 mod scaling;
 mod sentencepiece;
+mod tensorflow;
 mod tokenizer;
 mod tokenizer_files;
 mod torch;
