@@ -3,16 +3,21 @@
 
 mod edit;
 mod program;
+#[allow(unreachable_pub, reason = "it is a crate of its own, too")]
+#[path = "../../fuzz/src/targets.rs"]
+mod targets;
 
 mod contract;
 mod conversion;
 mod damage;
+mod damaged_bits;
 mod direction;
 mod documents;
 mod durability;
 mod encoders;
 mod families;
 mod faults;
+mod fuzz;
 mod gguf;
 mod golden;
 mod graphs;
@@ -27,6 +32,7 @@ mod memory;
 mod onnx;
 mod operators;
 mod perplexity;
+mod planted;
 mod scaling;
 mod sentencepiece;
 mod tokenizer;
