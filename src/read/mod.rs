@@ -2,8 +2,10 @@
 //! ours, and renames nothing.
 
 pub mod gguf;
+pub mod hdf5;
 pub mod hub;
 pub mod imatrix;
+pub mod keras;
 pub mod onnx;
 pub mod safetensors;
 pub mod tokenizer;
@@ -51,7 +53,6 @@ const FOREIGN: &[(usize, &[u8], &str)] = &[
     (0, b"fmgg", "a legacy GGML file (ggmf); convert it with llama.cpp of its time"),
     (0, b"tjgg", "a legacy GGML file (ggjt); convert it with llama.cpp of its time"),
     (0, b"algg", "a legacy GGML adapter (ggla)"),
-    (0, b"\x89HDF\r\n\x1a\n", "HDF5, as Keras writes"),
     (0, b"\x93NUMPY", "a NumPy array"),
     (0, b"PK\x03\x04", "a zip archive that is no PyTorch checkpoint"),
     (0, b"PK\x05\x06", "an empty zip archive"),
@@ -91,7 +92,7 @@ pub(crate) fn unknown(source: &dyn Source) -> Result<&'static Format> {
     if let Some((_, what)) = MISTAKEN.iter().find(|(bytes, _)| head.starts_with(bytes)) {
         return Err(Error::malformed(format!("this is {what}")).at(source.label()));
     }
-    if matches!(extension, Some("pb" | "tflite" | "keras" | "h5" | "npz" | "npy" | "index")) {
+    if matches!(extension, Some("pb" | "tflite" | "npz" | "npy" | "index")) {
         let text = format!("a .{} file: not read by this version", extension.unwrap_or_default());
         return Err(Error::unsupported(text).at(source.label()));
     }

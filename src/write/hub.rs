@@ -37,15 +37,7 @@ pub(super) fn layout(
     notes: &mut Notes,
 ) -> Result<Layout> {
     if !options.directory {
-        if !options.edits.is_empty() {
-            let text = "--set and --unset change config.json; name a directory, which has one";
-            return Err(Error::usage(text));
-        }
-        if model.tokenizer.is_some() || !model.side_files.is_empty() {
-            let name = container.name;
-            let text = format!("one {name} file holds tensors only; name a directory to keep them");
-            notes.lost("configuration and tokenizer", text);
-        }
+        check_single(container.name, model, options, notes)?;
         let file = (container.file)(options.name.clone(), tensors)?;
         return Ok(Layout { files: vec![file], directory: false });
     }
@@ -55,6 +47,27 @@ pub(super) fn layout(
     }
     files.extend(side_files(model, options, notes)?);
     Ok(Layout { files, directory: true })
+}
+
+/// What one file of weights cannot hold is refused, or noted.
+///
+/// # Errors
+/// Usage for edits of a configuration that is not written.
+pub(super) fn check_single(
+    kind: &str,
+    model: &Model,
+    options: &WriteOptions,
+    notes: &mut Notes,
+) -> Result<()> {
+    if !options.edits.is_empty() {
+        let text = "--set and --unset change config.json; name a directory, which has one";
+        return Err(Error::usage(text));
+    }
+    if model.tokenizer.is_some() || !model.side_files.is_empty() {
+        let text = format!("one {kind} file holds tensors only; name a directory to keep them");
+        notes.lost("configuration and tokenizer", text);
+    }
+    Ok(())
 }
 
 fn shards(
