@@ -22,6 +22,7 @@ mod hostile;
 mod imatrix;
 mod interrupted;
 mod judge;
+mod keras;
 mod logits;
 mod memory;
 mod onnx;
