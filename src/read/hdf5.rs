@@ -9,8 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ::hdf5::{Class, Dataset, File, Float, Object, Storage};
 use wire::Endian;
 
-use super::hub::{self, Weights};
-use crate::ir::{Blob, DType, Error, Limits, Model, Notes, Op, Result, Shape, Tensor, View};
+use super::hub::Weights;
+use crate::ir::{
+    Blob, Config, DType, Error, Limits, Model, Naming, Notes, Op, Result, Shape, Tensor, View,
+};
 use crate::store::Source;
 
 /// Whether the source is an HDF5 file.
@@ -34,7 +36,31 @@ pub fn read(source: &dyn Source, limits: &Limits, notes: &mut Notes) -> Result<M
     for (path, dataset) in file.datasets() {
         stored.add(path, dataset, limits, &mut weights)?;
     }
-    hub::model("hdf5", weights, source, limits, notes)
+    Ok(model("hdf5", &file, weights, source))
+}
+
+/// A model of these weights. What lies beside such a file is not of it: the names in a
+/// config.json of the hub are not those of its arrays.
+pub(super) fn model(
+    format: &'static str,
+    file: &File,
+    weights: Weights,
+    source: &dyn Source,
+) -> Model {
+    Model {
+        format,
+        version: Some(file.version.into()),
+        origin: source.label(),
+        naming: Naming::HuggingFace,
+        config: Config::default(),
+        tensors: weights.tensors,
+        refused: weights.refused,
+        kernels: weights.kernels,
+        graph: None,
+        tokenizer: None,
+        unread_tokenizer: None,
+        side_files: Vec::new(),
+    }
 }
 
 /// An HDF5 file: a whole one, or an entry of an archive.

@@ -19,7 +19,7 @@ use indexmap::IndexMap;
 use layers::Kind;
 
 use super::hdf5::{Stored, has_group, texts};
-use super::hub::{self, Weights};
+use super::hub::Weights;
 use crate::ir::value::List;
 use crate::ir::{Blob, Error, Limits, Model, Notes, Result, Value};
 use crate::store::Source;
@@ -75,7 +75,7 @@ pub fn read(source: &dyn Source, limits: &Limits, notes: &mut Notes) -> Result<M
         current::read(&from, &mut found, notes)?;
     }
     let weights = std::mem::take(&mut found.weights);
-    let mut model = hub::model("keras", weights, source, limits, notes)?;
+    let mut model = super::hdf5::model("keras", &file, weights, source);
     model.config.entries.extend(found.entries());
     Ok(model)
 }
