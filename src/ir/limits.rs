@@ -27,8 +27,8 @@ pub struct Limits {
     pub gguf_rank: u64,
     /// Bytes to which a GGUF file aligns its tensors.
     pub gguf_alignment: u64,
-    /// Bytes of a deflated tensor of a checkpoint, which is held in memory while it is used.
-    pub torch_inflated: u64,
+    /// Bytes of a deflated part of a file, which is held in memory while it is used.
+    pub inflated: u64,
     /// Links of all groups of an HDF5 file.
     pub hdf5_objects: u64,
     /// Bytes of a chunk of an HDF5 dataset, which is held in memory while it is used.
@@ -37,8 +37,6 @@ pub struct Limits {
     pub hdf5_chunks: u64,
     /// Bytes of an HDF5 dataset that were never written, and are made from nothing.
     pub hdf5_unwritten: u64,
-    /// Bytes of the deflated weights of a .keras archive, which are held in memory.
-    pub keras_inflated: u64,
     /// Elements of one value of a graph that is run.
     pub graph_elements: u64,
     /// Nodes of a graph that are run, those of a loop once for each turn.
@@ -69,21 +67,19 @@ impl Limits {
             "gguf-name" => &mut self.gguf_name,
             "gguf-rank" => &mut self.gguf_rank,
             "gguf-alignment" => &mut self.gguf_alignment,
-            "torch-inflated" => &mut self.torch_inflated,
+            "inflated" => &mut self.inflated,
             "hdf5-objects" => &mut self.hdf5_objects,
             "hdf5-chunk" => &mut self.hdf5_chunk,
             "hdf5-chunks" => &mut self.hdf5_chunks,
             "hdf5-unwritten" => &mut self.hdf5_unwritten,
-            "keras-inflated" => &mut self.keras_inflated,
             "graph-elements" => &mut self.graph_elements,
             "graph-steps" => &mut self.graph_steps,
             "shards" => &mut self.shards,
             _ => {
                 let known = "side-file, safetensors-header, gguf-string, gguf-metadata, \
                              gguf-entries, gguf-key, gguf-nesting, gguf-tensors, gguf-name, \
-                             gguf-rank, gguf-alignment, torch-inflated, hdf5-objects, \
-                             hdf5-chunk, hdf5-chunks, hdf5-unwritten, keras-inflated, \
-                             graph-elements, graph-steps, shards";
+                             gguf-rank, gguf-alignment, inflated, hdf5-objects, hdf5-chunk, \
+                             hdf5-chunks, hdf5-unwritten, graph-elements, graph-steps, shards";
                 return Err(Error::usage(format!("--limit {name}: there are {known}")));
             }
         };
@@ -106,12 +102,11 @@ impl Default for Limits {
             gguf_name: 64,
             gguf_rank: 4,
             gguf_alignment: 1 << 20,
-            torch_inflated: 4 << 30,
+            inflated: 4 << 30,
             hdf5_objects: 10_000_000,
             hdf5_chunk: 256 << 20,
             hdf5_chunks: 1 << 24,
             hdf5_unwritten: 1 << 30,
-            keras_inflated: 4 << 30,
             graph_elements: 1 << 30,
             graph_steps: 100_000_000,
             shards: 100_000,

@@ -10,9 +10,7 @@ use ::hdf5::{Class, Dataset, File, Float, Object, Storage};
 use wire::Endian;
 
 use super::hub::Weights;
-use crate::ir::{
-    Blob, Config, DType, Error, Limits, Model, Naming, Notes, Op, Result, Shape, Tensor, View,
-};
+use crate::ir::{Blob, DType, Error, Limits, Model, Notes, Op, Result, Shape, Tensor, View};
 use crate::store::Source;
 
 /// Whether the source is an HDF5 file.
@@ -36,31 +34,14 @@ pub fn read(source: &dyn Source, limits: &Limits, notes: &mut Notes) -> Result<M
     for (path, dataset) in file.datasets() {
         stored.add(path, dataset, limits, &mut weights)?;
     }
-    Ok(model("hdf5", &file, weights, source))
+    Ok(model("hdf5", weights, source))
 }
 
 /// A model of these weights. What lies beside such a file is not of it: the names in a
 /// config.json of the hub are not those of its arrays.
-pub(super) fn model(
-    format: &'static str,
-    file: &File,
-    weights: Weights,
-    source: &dyn Source,
-) -> Model {
-    Model {
-        format,
-        version: Some(file.version.into()),
-        origin: source.label(),
-        naming: Naming::HuggingFace,
-        config: Config::default(),
-        tensors: weights.tensors,
-        refused: weights.refused,
-        kernels: weights.kernels,
-        graph: None,
-        tokenizer: None,
-        unread_tokenizer: None,
-        side_files: Vec::new(),
-    }
+pub(super) fn model(format: &'static str, weights: Weights, source: &dyn Source) -> Model {
+    let Weights { tensors, refused, kernels } = weights;
+    Model { tensors, refused, kernels, ..Model::empty(format, source.label()) }
 }
 
 /// An HDF5 file: a whole one, or an entry of an archive.

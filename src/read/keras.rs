@@ -75,7 +75,7 @@ pub fn read(source: &dyn Source, limits: &Limits, notes: &mut Notes) -> Result<M
         current::read(&from, &mut found, notes)?;
     }
     let weights = std::mem::take(&mut found.weights);
-    let mut model = super::hdf5::model("keras", &file, weights, source);
+    let mut model = super::hdf5::model("keras", weights, source);
     model.config.entries.extend(found.entries());
     Ok(model)
 }
@@ -204,8 +204,8 @@ fn archive(
             Ok(Stored::part(Arc::clone(blob), place))
         }
         zip::Method::Deflated => {
-            let lift = "--limit keras-inflated";
-            let bytes = weights.data(&**blob, limits.keras_inflated, lift)?;
+            let lift = "--limit inflated";
+            let bytes = weights.data(&**blob, limits.inflated, lift)?;
             Ok(Stored::whole(Arc::new(Blob::memory(blob.name(), bytes))))
         }
     }

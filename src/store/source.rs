@@ -82,6 +82,16 @@ impl Files {
         Ok(Self { named: path.to_owned(), root, entry, access, opened: Mutex::default() })
     }
 
+    /// Every file that has been opened, by the path that it was asked for under; sorted by name.
+    pub fn opened(&self) -> Vec<(PathBuf, Arc<Blob>)> {
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = |name: &String| match &self.entry {
+            Some((entry, path)) if entry == name => path.clone(),
+            _ => self.root.join(name),
+        };
+        opened.iter().map(|(name, blob)| (path(name), Arc::clone(blob))).collect()
+    }
+
     fn locate(&self, name: &str) -> Result<Option<PathBuf>> {
         if let Some((_, path)) = self.entry.as_ref().filter(|(entry, _)| entry == name) {
             return Ok(Some(path.clone()));

@@ -87,10 +87,17 @@ impl Layout {
     /// files has a name of its own.
     pub fn opened_at(&self, target: &Path) -> PathBuf {
         match self.files.get(self.entry()) {
-            Some(first) if self.files.len() > 1 && !self.directory => {
-                target.with_file_name(&first.name)
-            }
+            Some(first) if !self.directory => self.path_of(first, target),
             _ => target.to_owned(),
+        }
+    }
+
+    /// Where a file of the output that was asked for as `target` lies.
+    pub fn path_of(&self, file: &FilePlan, target: &Path) -> PathBuf {
+        match (self.directory, self.files.len()) {
+            (true, _) => target.join(&file.name),
+            (false, 1) => target.to_owned(),
+            (false, _) => target.with_file_name(&file.name),
         }
     }
 

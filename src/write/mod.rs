@@ -9,6 +9,7 @@ pub mod imatrix;
 pub mod json;
 pub mod keras;
 mod layout;
+pub mod npy;
 pub mod npz;
 pub mod onnx;
 pub mod options;

@@ -35,6 +35,23 @@ impl Sums {
     /// # Errors
     /// Bug if it has not.
     pub(super) fn of(&self, file: usize, of: &Range<u64>, kind: Checksum) -> Result<[u8; 4]> {
+        let sum = self.crc32(file, of)?;
+        match kind {
+            Checksum::Crc32 => Ok(sum.to_le_bytes()),
+        }
+    }
+
+    /// A piece that lies there already.
+    pub(super) fn add(&self, file: usize, offset: u64, sum: u32, len: u64) {
+        let mut pieces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        pieces.insert((file, offset), Piece { sum, len });
+    }
+
+    /// The CRC-32 of a range that has been written whole.
+    ///
+    /// # Errors
+    /// Bug if it has not.
+    pub(super) fn crc32(&self, file: usize, of: &Range<u64>) -> Result<u32> {
         let pieces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut sum, mut at) = (0, of.start);
         for (&(_, start), piece) in pieces.range((file, of.start)..(file, of.end)) {
@@ -47,9 +64,7 @@ impl Sums {
         if at != of.end {
             return Err(Error::bug(format!("{:#x} of a checksum was not written", at)));
         }
-        match kind {
-            Checksum::Crc32 => Ok(sum.to_le_bytes()),
-        }
+        Ok(sum)
     }
 }
 
@@ -63,10 +78,7 @@ impl Place for Watched<'_> {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         let mut sum = Crc32::default();
         sum.update(bytes);
-        let piece = Piece { sum: sum.value(), len: bytes.len() as u64 };
-        let mut pieces = self.sums.0.lock().unwrap_or_else(PoisonError::into_inner);
-        pieces.insert((self.file, offset), piece);
-        drop(pieces);
+        self.sums.add(self.file, offset, sum.value(), bytes.len() as u64);
         self.place.write_at(offset, bytes)
     }
 

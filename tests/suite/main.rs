@@ -3,8 +3,8 @@
 
 mod edit;
 mod program;
-mod sha256;
 
+mod arrays;
 mod contract;
 mod conversion;
 mod damage;
@@ -14,6 +14,7 @@ mod durability;
 mod encoders;
 mod families;
 mod faults;
+mod ggml;
 mod gguf;
 mod golden;
 mod graphs;
@@ -24,9 +25,11 @@ mod interrupted;
 mod judge;
 mod keras;
 mod logits;
+mod manifest;
 mod memory;
 mod onnx;
 mod operators;
+mod pairs;
 mod perplexity;
 mod scaling;
 mod sentencepiece;

@@ -326,7 +326,9 @@ impl Op {
             }
             Self::SwapBytes { input } => {
                 input.read(elements, out, scratch)?;
-                let width = input.dtype().block_bytes() as usize;
+                // A complex number is two, each in its own order.
+                let numbers = if input.dtype().is_complex() { 2 } else { 1 };
+                let width = input.dtype().block_bytes() as usize / numbers;
                 out.chunks_exact_mut(width).for_each(<[u8]>::reverse);
                 Ok(())
             }
