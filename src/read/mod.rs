@@ -3,9 +3,11 @@
 
 pub mod ggml;
 pub mod gguf;
+pub mod hdf5;
 pub mod hub;
 pub mod imatrix;
 mod inflate;
+pub mod keras;
 pub mod npy;
 pub mod npz;
 pub mod onnx;
@@ -53,8 +55,7 @@ pub(crate) fn optional(
 /// Containers that are known but not read yet, by their first bytes (offset, bytes, name).
 const FOREIGN: &[(usize, &[u8], &str)] = &[
     (0, b"algg", "a legacy GGML adapter (ggla)"),
-    (0, b"\x89HDF\r\n\x1a\n", "HDF5, as Keras writes"),
-    (0, b"PK\x03\x04", "a zip archive that is neither a PyTorch checkpoint nor an .npz"),
+    (0, b"PK\x03\x04", "a zip archive that is no checkpoint of PyTorch, Keras or NumPy"),
     (0, b"PK\x05\x06", "an empty zip archive"),
     (4, b"TFL3", "TensorFlow Lite"),
 ];
@@ -92,7 +93,7 @@ pub(crate) fn unknown(source: &dyn Source) -> Result<&'static Format> {
     if let Some((_, what)) = MISTAKEN.iter().find(|(bytes, _)| head.starts_with(bytes)) {
         return Err(Error::malformed(format!("this is {what}")).at(source.label()));
     }
-    if matches!(extension, Some("tflite" | "keras" | "h5")) {
+    if matches!(extension, Some("tflite")) {
         let text = format!("a .{} file: not read by this version", extension.unwrap_or_default());
         return Err(Error::unsupported(text).at(source.label()));
     }

@@ -3,9 +3,11 @@
 pub mod edits;
 pub mod execute;
 pub mod gguf;
+pub mod hdf5;
 mod hub;
 pub mod imatrix;
 pub mod json;
+pub mod keras;
 mod layout;
 pub mod npy;
 pub mod npz;

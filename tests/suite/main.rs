@@ -28,6 +28,7 @@ mod hostile;
 mod imatrix;
 mod interrupted;
 mod judge;
+mod keras;
 mod logits;
 mod manifest;
 mod memory;
