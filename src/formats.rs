@@ -60,6 +60,8 @@ pub static FORMATS: &[Format] = &[
     Format { name: "onnx",        about: "ONNX: a graph of operators and its weights",   extensions: &["onnx"],        probe: read::onnx::probe,        read: Some(read::onnx::read),        layout: Some(write::onnx::layout),        graph: true, ..WEIGHTS },
     Format { name: "npz",         about: "npz: NumPy's archive of arrays",               extensions: &["npz"],         probe: read::npz::probe,         read: Some(read::npz::read),         layout: Some(write::npz::layout),         convention: None, ..WEIGHTS },
     Format { name: "npy",         about: "npy: one array of NumPy's",                    extensions: &["npy"],         probe: read::npy::probe,         read: Some(read::npy::read),         layout: Some(write::npy::layout),         convention: None, ..WEIGHTS },
+    Format { name: "tflite",      about: "TensorFlow Lite: its weights",                 extensions: &["tflite"],      probe: read::tflite::probe,      read: Some(read::tflite::read),      convention: Some(Convention::TfLite), ..WEIGHTS },
+    Format { name: "flax",        about: "Flax: trees of arrays in MessagePack",         extensions: &["msgpack"],     probe: read::flax::probe,        read: Some(read::flax::read),        layout: Some(write::flax::layout),        directory: true, convention: Some(Convention::Keras), ..WEIGHTS },
 ];
 
 /// The format called `name`.
