@@ -62,6 +62,24 @@ pub struct Model {
 }
 
 impl Model {
+    /// A model of nothing yet, whose tensors have Hugging Face's names.
+    pub fn empty(format: &'static str, origin: impl Into<String>) -> Self {
+        Self {
+            format,
+            version: None,
+            origin: origin.into(),
+            naming: Naming::HuggingFace,
+            config: Config::default(),
+            tensors: IndexMap::new(),
+            refused: IndexMap::new(),
+            kernels: IndexMap::new(),
+            graph: None,
+            tokenizer: None,
+            unread_tokenizer: None,
+            side_files: Vec::new(),
+        }
+    }
+
     /// For those who want every tensor that the file holds.
     ///
     /// # Errors

@@ -43,18 +43,15 @@ pub fn read(source: &dyn Source, limits: &Limits, notes: &mut Notes) -> Result<M
     let read = super::tokenizer_gguf::read(&config.entries);
     let (tokenizer, unread_tokenizer) = super::optional(read, &source.label(), notes)?;
     Ok(Model {
-        format: "gguf",
         version: Some(version),
-        origin: source.label(),
         naming: Naming::Gguf,
         config,
         tensors,
         refused,
         tokenizer,
         unread_tokenizer,
-        graph: None,
         kernels,
-        side_files: Vec::new(),
+        ..Model::empty("gguf", source.label())
     })
 }
 

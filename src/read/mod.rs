@@ -2,6 +2,7 @@
 //! ours, and renames nothing.
 
 pub mod flax;
+pub mod ggml;
 pub mod gguf;
 mod gptq;
 pub mod hub;
@@ -12,6 +13,7 @@ pub mod npy;
 pub mod npz;
 pub mod onnx;
 pub mod safetensors;
+pub mod tensorflow;
 pub mod tflite;
 pub mod tokenizer;
 mod tokenizer_beside;
@@ -54,9 +56,6 @@ pub(crate) fn optional(
 
 /// Containers that are known but not read yet, by their first bytes (offset, bytes, name).
 const FOREIGN: &[(usize, &[u8], &str)] = &[
-    (0, b"lmgg", "a legacy GGML file (before GGUF); convert it with llama.cpp of its time"),
-    (0, b"fmgg", "a legacy GGML file (ggmf); convert it with llama.cpp of its time"),
-    (0, b"tjgg", "a legacy GGML file (ggjt); convert it with llama.cpp of its time"),
     (0, b"algg", "a legacy GGML adapter (ggla)"),
     (0, b"\x89HDF\r\n\x1a\n", "HDF5, as Keras writes"),
     (0, b"PK\x03\x04", "a zip archive that is neither a PyTorch checkpoint nor an .npz"),
@@ -96,7 +95,7 @@ pub(crate) fn unknown(source: &dyn Source) -> Result<&'static Format> {
     if let Some((_, what)) = MISTAKEN.iter().find(|(bytes, _)| head.starts_with(bytes)) {
         return Err(Error::malformed(format!("this is {what}")).at(source.label()));
     }
-    if matches!(extension, Some("pb" | "keras" | "h5" | "index")) {
+    if matches!(extension, Some("keras" | "h5")) {
         let text = format!("a .{} file: not read by this version", extension.unwrap_or_default());
         return Err(Error::unsupported(text).at(source.label()));
     }

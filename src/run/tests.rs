@@ -64,20 +64,7 @@ fn load(name: &str, access: Access) -> Case {
     };
     let tokens = std::fs::read_to_string(directory.join("tokens.txt")).unwrap();
     Case {
-        model: Model {
-            format: "safetensors",
-            version: None,
-            origin: name.to_owned(),
-            naming: Naming::HuggingFace,
-            config: Config { entries },
-            tensors,
-            refused: IndexMap::new(),
-            tokenizer: None,
-            graph: None,
-            unread_tokenizer: None,
-            kernels: IndexMap::new(),
-            side_files: Vec::new(),
-        },
+        model: Model { config: Config { entries }, tensors, ..Model::empty("safetensors", name) },
         tokens: tokens.trim().split(',').map(|id| id.trim().parse().unwrap()).collect(),
         expected: npy(&std::fs::read(directory.join("expected_logits.npy")).unwrap()),
     }

@@ -45,6 +45,7 @@ pub use graph::{Feed, GraphOptions, compare_graphs};
 pub use metrics::{Gather, Metrics, OnText};
 pub use own::QuantizerFor;
 pub use report::{Bound, Finding, Gate, Kind, Report, TensorReport};
+pub use scan::{Apart, apart};
 
 use crate::ir::{Model, Result};
 use gates::logits::{Plan, Ran};

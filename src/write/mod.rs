@@ -15,6 +15,7 @@ pub mod options;
 pub mod progress;
 pub mod safetensors;
 mod sums;
+pub mod tensorflow;
 pub mod tokenizer_gguf;
 pub mod tokenizer_json;
 pub mod torch;

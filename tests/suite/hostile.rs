@@ -22,6 +22,7 @@ const FORMATS: &[&str] = &[
     "onnx",
     "npy",
     "npz",
+    "tf",
 ];
 
 /// Cases that end otherwise than the corpus says, and why that is right.
