@@ -25,6 +25,7 @@ mod interrupted;
 mod judge;
 mod logits;
 mod manifest;
+mod matrix;
 mod memory;
 mod onnx;
 mod operators;
