@@ -67,7 +67,8 @@ pub(crate) struct Reading {
     /// Read files instead of mapping them.
     #[arg(long)]
     pub(crate) no_mmap: bool,
-    /// Leave out objects of foreign classes in PyTorch checkpoints; nothing is ever called.
+    /// Leave out objects of foreign classes in PyTorch checkpoints, and Keras configurations that
+    /// name code; nothing is ever called.
     #[arg(long)]
     pub(crate) skip_objects: bool,
 }
@@ -187,6 +188,9 @@ pub(crate) struct Writing {
     /// Keep what is finished when the run is ended, and go on from there when it is repeated.
     #[arg(long, conflicts_with = "dry_run")]
     pub(crate) resume: bool,
+    /// Make everything a second time, and compare it with what the disk gives back.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) recheck: bool,
     /// Write what was made of what, and how, with the SHA-256 of every file; see `check`.
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     pub(crate) manifest: Option<PathBuf>,
