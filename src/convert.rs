@@ -11,7 +11,7 @@ use crate::arch::{self, Fate, Ledger};
 use crate::formats::{self, Format};
 use crate::ir::{Convention, Error, Fault, Model, Naming, Notes, Op, Result, Tally, Tensor, Value};
 use crate::quant::{self, Types};
-use crate::store::{self, FileSink, Target};
+use crate::store::{self, FileSink, Recheck, Target};
 use crate::transform::{self, Constants, Retype};
 use crate::write::{ExecuteOptions, Layout, WriteOptions, execute};
 
@@ -38,6 +38,8 @@ pub struct Job {
     /// Whether an ended run is gone on with, and this one may be; then what the bytes follow from
     /// and neither the plan nor the sources say.
     pub resume: Option<String>,
+    /// Whether to make everything again, and compare it with what the disk gives back.
+    pub recheck: bool,
     /// Whether to wait until the bytes are on the disk.
     pub sync: bool,
     /// Decide everything, print it, write nothing.
@@ -105,6 +107,10 @@ pub fn convert(
         Fault::Loss => error.at(&origin),
         _ => error,
     })?;
+    if job.recheck {
+        let paths = layout.files.iter().map(|file| layout.path_of(file, &job.target)).collect();
+        execute(&layout, Box::new(Recheck::new(paths)), how)?;
+    }
     for (name, tally) in losses.iter().filter(|(_, tally)| tally.clamped > 0) {
         notes.lost(name, format!("{} values were clamped, as asked for", tally.clamped));
     }

@@ -188,6 +188,9 @@ pub(crate) struct Writing {
     /// Keep what is finished when the run is ended, and go on from there when it is repeated.
     #[arg(long, conflicts_with = "dry_run")]
     pub(crate) resume: bool,
+    /// Make everything a second time, and compare it with what the disk gives back.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) recheck: bool,
     /// Write what was made of what, and how, with the SHA-256 of every file; see `check`.
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     pub(crate) manifest: Option<PathBuf>,

@@ -163,6 +163,7 @@ impl Conversion {
                 ..WriteOptions::default()
             },
             overwrite: self.writing.overwrite,
+            recheck: self.writing.recheck,
             resume: self.writing.resume.then(|| self.unplanned()),
             sync: !self.writing.no_sync,
             plan_only: self.writing.dry_run,

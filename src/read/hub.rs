@@ -141,7 +141,10 @@ pub(super) fn sharded(
             continue;
         }
         if shards.len() as u64 >= limits.shards {
-            return Err(place(Error::limit(format!("more than {} shards", limits.shards))));
+            return Err(place(Error::limit(format!(
+                "more than {} shards (--limit shards=N)",
+                limits.shards
+            ))));
         }
         let opened = source.open(shard).map_err(place)?;
         shards.insert(shard, file(&opened, notes).map_err(place)?);

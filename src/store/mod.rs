@@ -9,6 +9,7 @@ mod directory;
 mod journal;
 mod memory;
 mod ops;
+mod recheck;
 mod refuse;
 pub mod sink;
 pub mod source;
@@ -17,6 +18,7 @@ pub mod temp;
 pub use digest::Digest;
 pub use journal::{Finished, Journal};
 pub use memory::{MemorySink, MemorySource, Written};
+pub use recheck::Recheck;
 pub use sink::{
     FileSet, FileSink, Place, Sink, Target, is_same_name, refuse_early, write_file, write_to,
 };

@@ -46,7 +46,7 @@ impl<'m> Arrays<'m> {
         if options.directory {
             return Err(Error::usage(format!("{kind} is one file, not a directory")));
         }
-        hub::check_single(kind, model, options, notes)?;
+        hub::tensors_only(kind, model, options, notes)?;
         Ok(Self { tree: Tree::default(), tensors: BTreeMap::new(), bytes: BTreeMap::new() })
     }
 

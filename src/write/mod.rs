@@ -2,6 +2,7 @@
 
 pub mod edits;
 pub mod execute;
+pub mod flax;
 pub mod gguf;
 pub mod hdf5;
 mod hub;
@@ -16,6 +17,7 @@ pub mod options;
 pub mod progress;
 pub mod safetensors;
 mod sums;
+pub mod tensorflow;
 pub mod tokenizer_gguf;
 pub mod tokenizer_json;
 pub mod torch;

@@ -248,3 +248,12 @@ fn metadata_says_who_and_of_what() {
     let error = remold!("convert", source, dir.join("hub"), "--provenance").refuses(2);
     assert!(error.contains("use --manifest"), "{error}");
 }
+
+/// Made again and compared with what the disk gives: a good disk gives what was written.
+#[test]
+fn an_output_is_read_back() {
+    let dir = Dir::new();
+    for target in [dir.join("x.gguf"), dir.join("hub")] {
+        remold!("convert", tiny(), target, "--type", "f16", "--recheck", "--quiet").ends(0);
+    }
+}
