@@ -39,11 +39,13 @@ pub static TARGETS: &[Target] = &[
     Target { name: "protobuf",        seeds: &["onnx/everything.onnx", "sentencepiece/word.model"], run: protobuf },
     Target { name: "onnx",            seeds: &["onnx/everything.onnx", "onnx/narrow.onnx", "onnx/sparse.onnx", "graph/loop.onnx"], run: onnx },
     Target { name: "sentencepiece",   seeds: &["sentencepiece/word.model", "sentencepiece/unigram.model"], run: sentencepiece },
+    Target { name: "hdf5",            seeds: &["hdf5/behind.h5", "keras/float16.weights.h5", "keras/bfloat16.weights.h5"], run: hdf5 },
     Target { name: "read-gguf",       seeds: &["imatrix/model.q2_k_s.gguf", "gguf/packed.gguf", "gguf/swapped.gguf"], run: |bytes| mapping("gguf", bytes) },
     Target { name: "read-safetensors", seeds: &["safetensors/names.safetensors", "safetensors/raw_types.safetensors"], run: |bytes| mapping("safetensors", bytes) },
     Target { name: "read-torch",      seeds: &["torch/parameter.pt", "torch/legacy_shared_storage.pt", "torch/big_endian.pt"], run: |bytes| mapping("pytorch", bytes) },
     Target { name: "read-pickle",     seeds: &["torch/checkpoint.pt", "torch/every.pt"], run: |bytes| mapping("pytorch", &archive(bytes)) },
     Target { name: "read-onnx",       seeds: &["onnx/everything.onnx", "onnx/types.onnx", "graph/mlp.onnx", "graph/loop.onnx"], run: |bytes| mapping("onnx", bytes) },
+    Target { name: "read-keras",      seeds: &["keras/float16.weights.h5", "keras/bfloat16.weights.h5"], run: |bytes| mapping("keras", bytes) },
     Target { name: "families",        seeds: &["families/gpt2/config.json", "families/gemma/config.json", "families/mixtral/config.json", "families/phi3-long/config.json"], run: families },
     Target { name: "tokenizer-json",  seeds: &["tokenizer/added/tokenizer.json", "tokenizer/gpt-2/tokenizer.json"], run: |bytes| tokenizer("tokenizer.json", bytes) },
     Target { name: "tokenizer-model", seeds: &["sentencepiece/unigram.model"], run: |bytes| tokenizer("tokenizer.model", bytes) },
@@ -143,6 +145,19 @@ fn protobuf(bytes: &[u8]) {
 fn onnx(bytes: &[u8]) {
     onnx::probe(bytes);
     drop(onnx::read(&bytes));
+}
+
+fn hdf5(bytes: &[u8]) {
+    let Ok(file) = hdf5::open(&bytes, &hdf5::Limits::default()) else { return };
+    for (_, dataset) in file.datasets() {
+        if let hdf5::Storage::Chunks(chunks) = &dataset.storage
+            && chunks.bytes < BYTES_MAX
+        {
+            for chunk in &chunks.written {
+                drop(chunks.decode(&bytes, chunk));
+            }
+        }
+    }
 }
 
 fn sentencepiece(bytes: &[u8]) {
