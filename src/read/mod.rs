@@ -5,9 +5,11 @@ pub mod flax;
 pub mod ggml;
 pub mod gguf;
 mod gptq;
+pub mod hdf5;
 pub mod hub;
 pub mod imatrix;
 mod inflate;
+pub mod keras;
 mod mlx;
 pub mod npy;
 pub mod npz;
@@ -57,8 +59,7 @@ pub(crate) fn optional(
 /// Containers that are known but not read yet, by their first bytes (offset, bytes, name).
 const FOREIGN: &[(usize, &[u8], &str)] = &[
     (0, b"algg", "a legacy GGML adapter (ggla)"),
-    (0, b"\x89HDF\r\n\x1a\n", "HDF5, as Keras writes"),
-    (0, b"PK\x03\x04", "a zip archive that is neither a PyTorch checkpoint nor an .npz"),
+    (0, b"PK\x03\x04", "a zip archive that is no checkpoint of PyTorch, Keras or NumPy"),
     (0, b"PK\x05\x06", "an empty zip archive"),
 ];
 
@@ -94,10 +95,6 @@ pub(crate) fn unknown(source: &dyn Source) -> Result<&'static Format> {
     }
     if let Some((_, what)) = MISTAKEN.iter().find(|(bytes, _)| head.starts_with(bytes)) {
         return Err(Error::malformed(format!("this is {what}")).at(source.label()));
-    }
-    if matches!(extension, Some("keras" | "h5")) {
-        let text = format!("a .{} file: not read by this version", extension.unwrap_or_default());
-        return Err(Error::unsupported(text).at(source.label()));
     }
     if let Some(format) = claimed {
         return Ok(format);

@@ -9,9 +9,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrange::interleave;
-use pack::{Rows, clamp, count_overflow, matrices, pack};
+use pack::{Rows, SCALE_MAX, clamp, count_overflow, matrices, pack};
 
-use super::float::{encode, narrow_f64};
+use super::float::{all_within, encode, narrow_f64};
 use super::{Blob, DType, Error, Quantizer, Result, Scratch, Shape, Tensor};
 
 pub use affine::{Affine, Offset};
@@ -373,9 +373,12 @@ impl Op {
             }
             Self::Pack { input, quantizer, importance } => {
                 with_floats(input, elements.clone(), scratch, |values, scratch| {
-                    scratch.tally.count_nonfinite(values, elements.start);
                     let rows = Rows { shape: input.shape(), start: elements.start, values };
                     pack(quantizer, &rows, importance.as_deref(), out);
+                    if all_within(values, SCALE_MAX) {
+                        return Ok(());
+                    }
+                    scratch.tally.count_nonfinite(values, elements.start);
                     count_overflow(quantizer, values, out, elements.start, scratch)
                 })
             }
