@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use indexmap::IndexMap;
 
 use crate::arch::{self, Fate, Ledger};
-use crate::formats::Format;
-use crate::ir::{Error, Fault, Model, Naming, Notes, Op, Result, Tally, Tensor, Value};
+use crate::formats::{self, Format};
+use crate::ir::{Convention, Error, Fault, Model, Naming, Notes, Op, Result, Tally, Tensor, Value};
 use crate::quant::{self, Types};
 use crate::store::{self, FileSink, Recheck, Target};
 use crate::transform::{self, Constants, Narrow};
@@ -151,9 +151,13 @@ pub fn comparable(a: Model, b: Model, notes: &mut Notes) -> Result<(Model, Model
     let alone = a.graph.is_some() != b.graph.is_some();
     let known = [&a, &b].into_iter().any(|model| arch::find(model).is_some());
     match alone || known {
-        true => Ok((weights(a, notes)?, weights(b, notes)?)),
+        true => Ok((comparand(a, notes)?, comparand(b, notes)?)),
         false => Ok((a, b)),
     }
+}
+
+fn comparand(model: Model, notes: &mut Notes) -> Result<Model> {
+    transform::convention(weights(model, notes)?, None, Some(Convention::PyTorch), notes)
 }
 
 /// The weights of a model that may say what is computed, as if it did not.
@@ -171,6 +175,7 @@ fn rewrite(
     notes: &mut Notes,
 ) -> Result<(Model, Ledger)> {
     let had_graph = model.graph.is_some();
+    let from = formats::by_name(model.format)?.convention;
     let source = model.tensors.clone();
     let mut model = weights(model, notes)?;
     // A family's table names what a GGUF has; of any other graph the names may have no room.
@@ -180,6 +185,7 @@ fn rewrite(
     let between = model.tensors.clone();
     let (model, ledger) = rename(model, job, notes)?;
     let ledger = account::account(&source, &between, ledger, &model, notes)?;
+    let model = transform::convention(model, from, job.to.convention, notes)?;
     let model = quant::apply(model, &job.types, job.to.naming, &mut write.entries, notes)?;
     if model.tensors.values().any(|tensor| matches!(tensor.op(), Some(Op::Pack { .. }))) {
         let us = concat!("remold ", env!("CARGO_PKG_VERSION"));

@@ -59,7 +59,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::ir::{Blob, Config, DType, Fault, Naming, Op, Shape};
+    use crate::ir::{Blob, DType, Fault, Naming, Op, Shape};
 
     fn tensors(names: &[&str]) -> Tensors {
         let blob = Arc::new(Blob::memory("in", vec![0; 64]));
@@ -71,19 +71,7 @@ mod tests {
     }
 
     fn model(tensors: &Tensors) -> Model {
-        Model {
-            format: "test",
-            version: None,
-            origin: "in".into(),
-            naming: Naming::Gguf,
-            config: Config::default(),
-            tensors: tensors.clone(),
-            refused: IndexMap::new(),
-            graph: None,
-            tokenizer: None,
-            unread_tokenizer: None,
-            side_files: Vec::new(),
-        }
+        Model { naming: Naming::Gguf, tensors: tensors.clone(), ..Model::empty("test", "in") }
     }
 
     fn mapped(name: &str, to: &str) -> (String, Fate) {

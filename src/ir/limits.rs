@@ -27,8 +27,8 @@ pub struct Limits {
     pub gguf_rank: u64,
     /// Bytes to which a GGUF file aligns its tensors.
     pub gguf_alignment: u64,
-    /// Bytes of a deflated tensor of a checkpoint, which is held in memory while it is used.
-    pub torch_inflated: u64,
+    /// Bytes of a deflated part of a file, which is held in memory while it is used.
+    pub inflated: u64,
     /// Elements of one value of a graph that is run.
     pub graph_elements: u64,
     /// Nodes of a graph that are run, those of a loop once for each turn.
@@ -75,7 +75,7 @@ const LIMITS: &[Row] = &[
     ("gguf-name", |limits| &mut limits.gguf_name),
     ("gguf-rank", |limits| &mut limits.gguf_rank),
     ("gguf-alignment", |limits| &mut limits.gguf_alignment),
-    ("torch-inflated", |limits| &mut limits.torch_inflated),
+    ("inflated", |limits| &mut limits.inflated),
     ("graph-elements", |limits| &mut limits.graph_elements),
     ("graph-steps", |limits| &mut limits.graph_steps),
     ("shards", |limits| &mut limits.shards),
@@ -95,7 +95,7 @@ impl Default for Limits {
             gguf_name: 64,
             gguf_rank: 4,
             gguf_alignment: 1 << 20,
-            torch_inflated: 4 << 30,
+            inflated: 4 << 30,
             graph_elements: 1 << 30,
             graph_steps: 100_000_000,
             shards: 100_000,

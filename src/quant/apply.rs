@@ -8,7 +8,7 @@ use regex::Regex;
 
 use super::policy::{self, Facts, Policy};
 use super::{
-    ImportanceMatrix, Search, best_quantizer_for, block_by_name, importance, quantizer_for,
+    ImportanceMatrix, LEGACY, Search, best_quantizer_for, block_by_name, importance, quantizer_for,
 };
 use crate::ir::{DType, Error, Model, Naming, Notes, Op, Result, Tensor, Value};
 
@@ -184,6 +184,15 @@ fn keep_for_gguf(
     let mut wanted = Vec::new();
     for ((name, tensor), (assigned, _)) in model.tensors.iter().zip(halved) {
         let dtype = match tensor.dtype() {
+            DType::Packed(block) if LEGACY.contains(&block) => {
+                let text = format!(
+                    "{} becomes f32: ggml has it no more; --type and --allow-requantize pack it \
+                     anew",
+                    block.name
+                );
+                notes.chosen(name.as_str(), text);
+                DType::F32
+            }
             kept if from_gguf || !kept.is_float() => kept,
             _ if assigned == DType::F32 => DType::F32,
             small if small.is_small_float() => {

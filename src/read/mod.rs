@@ -1,9 +1,13 @@
 //! Parts of a file → Model. One file per format; each translates the nouns of its container into
 //! ours, and renames nothing.
 
+pub mod ggml;
 pub mod gguf;
 pub mod hub;
 pub mod imatrix;
+mod inflate;
+pub mod npy;
+pub mod npz;
 pub mod onnx;
 pub mod safetensors;
 pub mod tokenizer;
@@ -47,13 +51,9 @@ pub(crate) fn optional(
 
 /// Containers that are known but not read yet, by their first bytes (offset, bytes, name).
 const FOREIGN: &[(usize, &[u8], &str)] = &[
-    (0, b"lmgg", "a legacy GGML file (before GGUF); convert it with llama.cpp of its time"),
-    (0, b"fmgg", "a legacy GGML file (ggmf); convert it with llama.cpp of its time"),
-    (0, b"tjgg", "a legacy GGML file (ggjt); convert it with llama.cpp of its time"),
     (0, b"algg", "a legacy GGML adapter (ggla)"),
     (0, b"\x89HDF\r\n\x1a\n", "HDF5, as Keras writes"),
-    (0, b"\x93NUMPY", "a NumPy array"),
-    (0, b"PK\x03\x04", "a zip archive that is no PyTorch checkpoint"),
+    (0, b"PK\x03\x04", "a zip archive that is neither a PyTorch checkpoint nor an .npz"),
     (0, b"PK\x05\x06", "an empty zip archive"),
     (4, b"TFL3", "TensorFlow Lite"),
 ];
@@ -91,7 +91,7 @@ pub(crate) fn unknown(source: &dyn Source) -> Result<&'static Format> {
     if let Some((_, what)) = MISTAKEN.iter().find(|(bytes, _)| head.starts_with(bytes)) {
         return Err(Error::malformed(format!("this is {what}")).at(source.label()));
     }
-    if matches!(extension, Some("pb" | "tflite" | "keras" | "h5" | "npz" | "npy" | "index")) {
+    if matches!(extension, Some("pb" | "tflite" | "keras" | "h5" | "index")) {
         let text = format!("a .{} file: not read by this version", extension.unwrap_or_default());
         return Err(Error::unsupported(text).at(source.label()));
     }

@@ -1,12 +1,12 @@
 //! PyTorch checkpoint → Model: tensors of the pickle, in place where they are contiguous.
 
-use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use torch::{Dtype, Storage};
+use torch::Dtype;
 
 use super::hub::{self, Weights};
+use super::inflate::Inflater;
 use crate::ir::{Blob, DType, Error, Limits, Model, Notes, Op, Result, Shape, Tensor, View};
 use crate::store::Source;
 
@@ -79,7 +79,7 @@ fn file(blob: &Arc<Blob>, limits: &Limits, notes: &mut Notes) -> Result<Weights>
 fn tensor(file: &Arc<Inflater>, dtype: DType, info: torch::TensorInfo) -> Result<Tensor> {
     let shape = Shape::new(info.shape.clone())?;
     match info.contiguous().filter(|_| info.storage.deflated.is_none()) {
-        Some(span) => Tensor::span(dtype, shape, Arc::clone(&file.blob), span.start),
+        Some(span) => Tensor::span(dtype, shape, Arc::clone(file.blob()), span.start),
         None => Tensor::view(dtype, shape, Arc::new(Strided { file: Arc::clone(file), info })),
     }
 }
@@ -93,59 +93,20 @@ struct Strided {
 
 impl View for Strided {
     fn blob(&self) -> &Arc<Blob> {
-        &self.file.blob
+        self.file.blob()
     }
 
     fn read(&self, elements: Range<u64>, out: &mut [u8]) -> Result<()> {
-        let blob = &*self.file.blob;
-        let read = match self.info.storage.deflated {
+        let (blob, storage) = (&**self.file.blob(), &self.info.storage);
+        let read = match &storage.deflated {
             None => self.info.read(blob, elements.start, out),
-            Some(_) => {
-                let bytes = self.file.bytes(&self.info.storage);
+            Some(place) => {
+                let inflate = |blob: &Blob, max, lift| storage.inflate(blob, max, lift);
+                let bytes = self.file.bytes(place.start, storage.len, inflate);
                 bytes.and_then(|bytes| self.info.read(&*bytes, elements.start, out))
             }
         };
         read.map_err(|error| Error::from(error).at(blob.name()))
-    }
-}
-
-/// Inflated storages that are kept at least, in bytes: more tensors than one are made at a time.
-const KEPT: u64 = 256 << 20;
-
-/// A storage and its bytes.
-type Inflated = (Arc<Storage>, Arc<Vec<u8>>);
-
-/// A file, and those of its deflated storages that were used last. Tensors are asked for piece by
-/// piece, in order; a stream can only be read from its begin.
-#[derive(Debug)]
-struct Inflater {
-    blob: Arc<Blob>,
-    max: u64,
-    kept: Mutex<VecDeque<Inflated>>,
-}
-
-impl Inflater {
-    fn new(blob: &Arc<Blob>, limits: &Limits) -> Self {
-        let kept = Mutex::new(VecDeque::new());
-        Self { blob: Arc::clone(blob), max: limits.torch_inflated, kept }
-    }
-
-    /// The bytes of a storage. Whoever comes second waits for the first.
-    fn bytes(&self, storage: &Arc<Storage>) -> wire::Result<Arc<Vec<u8>>> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, bytes)) = kept.iter().find(|(known, _)| Arc::ptr_eq(known, storage)) {
-            return Ok(Arc::clone(bytes));
-        }
-        let lift = "--limit torch-inflated";
-        let mut held: u64 = kept.iter().map(|(known, _)| known.len).sum();
-        while held.saturating_add(storage.len) > KEPT
-            && let Some((oldest, _)) = kept.pop_front()
-        {
-            held = held.saturating_sub(oldest.len);
-        }
-        let bytes = Arc::new(storage.inflate(&*self.blob, self.max, lift)?);
-        kept.push_back((Arc::clone(storage), Arc::clone(&bytes)));
-        Ok(bytes)
     }
 }
 

@@ -7,6 +7,7 @@ mod hub;
 pub mod imatrix;
 pub mod json;
 mod layout;
+pub mod npy;
 pub mod npz;
 pub mod onnx;
 pub mod options;

@@ -43,7 +43,8 @@ fn file(name: String, tensors: &[(&String, &Tensor)]) -> Result<FilePlan> {
     Ok(FilePlan { name, len: plan.len, parts })
 }
 
-fn descr(dtype: DType) -> Result<Descr> {
+/// NumPy's word for a type.
+pub(super) fn descr(dtype: DType) -> Result<Descr> {
     let kind = match dtype {
         DType::Bool => Kind::Bool,
         DType::I8 | DType::I16 | DType::I32 | DType::I64 => Kind::Int,

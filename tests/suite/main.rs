@@ -7,6 +7,7 @@ mod program;
 #[path = "../../fuzz/src/targets.rs"]
 mod targets;
 
+mod arrays;
 mod contract;
 mod conversion;
 mod damage;
@@ -18,6 +19,7 @@ mod encoders;
 mod families;
 mod faults;
 mod fuzz;
+mod ggml;
 mod gguf;
 mod golden;
 mod graphs;

@@ -103,6 +103,13 @@ pub enum Op {
         /// A tensor of a plain dtype and of two dimensions or more.
         input: Tensor,
     },
+    /// The dimensions in another order.
+    Permute {
+        /// A tensor of a plain dtype.
+        input: Tensor,
+        /// For each dimension of the result, which one of the input it is.
+        axes: Vec<usize>,
+    },
     /// The same elements under other dimensions.
     Reshape {
         /// A tensor of as many elements.
@@ -154,6 +161,7 @@ impl fmt::Display for Op {
                 write!(f, "merge {count} in {groups} groups of dimension {axis}")
             }
             Self::Transpose { .. } => f.write_str("transpose"),
+            Self::Permute { axes, .. } => write!(f, "permute {axes:?}"),
             Self::Reshape { shape, .. } => write!(f, "reshape {shape}"),
         }
     }
@@ -174,6 +182,7 @@ impl Op {
             | Self::NegativeExp { input, .. }
             | Self::Pick { input, .. }
             | Self::Transpose { input }
+            | Self::Permute { input, .. }
             | Self::Reshape { input, .. } => vec![input],
             Self::Merge { inputs, .. } => inputs.iter().collect(),
         }
@@ -245,7 +254,13 @@ impl Op {
                 let shape = arrange::merged_shape(inputs, *axis, *groups)?;
                 Ok((inputs.first().map_or(DType::F32, Tensor::dtype), shape))
             }
-            Self::Transpose { input } => Ok((input.dtype(), arrange::transposed_shape(input)?)),
+            Self::Transpose { input } => {
+                let axes = arrange::transposition(input)?;
+                Ok((input.dtype(), arrange::permuted_shape(input, &axes)?))
+            }
+            Self::Permute { input, axes } => {
+                Ok((input.dtype(), arrange::permuted_shape(input, axes)?))
+            }
             Self::Reshape { input, shape } if input.shape().count() == shape.count() => {
                 Ok((input.dtype(), shape.clone()))
             }
@@ -268,7 +283,10 @@ impl Op {
             | Self::Reshape { input, .. } => input.granule(),
             Self::Pick { input, picked } => picked.granule(input),
             Self::Merge { inputs, axis, groups } => arrange::merged_granule(inputs, *axis, *groups),
-            Self::Transpose { input } => lcm(input.granule(), arrange::matrix(input.shape())),
+            Self::Transpose { input } => {
+                arrange::transposition(input).map_or(1, |a| arrange::permuted_granule(input, &a))
+            }
+            Self::Permute { input, axes } => arrange::permuted_granule(input, axes),
             Self::Pack { input, .. } => lcm(input.granule(), input.shape().columns()),
             Self::Interleave { input, heads, .. } => {
                 lcm(input.granule(), input.shape().count() / heads)
@@ -308,7 +326,9 @@ impl Op {
             }
             Self::SwapBytes { input } => {
                 input.read(elements, out, scratch)?;
-                let width = input.dtype().block_bytes() as usize;
+                // A complex number is two, each in its own order.
+                let numbers = if input.dtype().is_complex() { 2 } else { 1 };
+                let width = input.dtype().block_bytes() as usize / numbers;
                 out.chunks_exact_mut(width).for_each(<[u8]>::reverse);
                 Ok(())
             }
@@ -360,7 +380,10 @@ impl Op {
             Self::Merge { inputs, axis, groups } => {
                 arrange::merge(inputs, (*axis, *groups), elements, out, scratch)
             }
-            Self::Transpose { input } => arrange::transpose(input, elements, out, scratch),
+            Self::Transpose { input } => {
+                arrange::permute(input, &arrange::transposition(input)?, elements, out, scratch)
+            }
+            Self::Permute { input, axes } => arrange::permute(input, axes, elements, out, scratch),
             Self::Reshape { input, .. } => input.read(elements, out, scratch),
         }
     }

@@ -35,6 +35,7 @@ fn bytes_are_swapped_within_each_element() {
     };
     assert_eq!(swapped(DType::F64, 2), [15, 14, 13, 12, 11, 10, 9, 8]);
     assert_eq!(swapped(DType::I32, 4), [11, 10, 9, 8, 15, 14, 13, 12]);
+    assert_eq!(swapped(DType::C64, 2), [11, 10, 9, 8, 15, 14, 13, 12]);
     assert_eq!(swapped(DType::BF16, 8), [9, 8, 11, 10, 13, 12, 15, 14]);
     assert_eq!(swapped(DType::U8, 16), [8, 9, 10, 11, 12, 13, 14, 15]);
 }
