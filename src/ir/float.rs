@@ -3,9 +3,8 @@
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
+use super::simd::dispatch;
 use super::{DType, Error, Result};
-use crate::quant::rows;
-use crate::quant::simd::dispatch;
 
 /// What did not survive a change of type. Indices count elements of the tensor, row-major.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -244,9 +243,22 @@ dispatch!(fn halves(bytes: &[u8], out: &mut [f32]) = widen_halves);
 fn widen_halves(bytes: &[u8], out: &mut [f32]) {
     const QUIET: u32 = 0x0040_0000;
     for (x, half) in out.iter_mut().zip(bytes.as_chunks().0) {
-        let wide = rows::get_f16(*half);
+        let wide = get_f16(*half);
         *x = if wide.is_nan() { f32::from_bits(wide.to_bits() | QUIET) } else { wide };
     }
+}
+
+/// A little-endian binary16. `half` asks for the processor's features at each conversion, which
+/// in a loop over blocks costs more than this.
+#[inline(always)]
+pub(crate) fn get_f16(bytes: [u8; 2]) -> f32 {
+    const TWO_112: f32 = f32::from_bits((127 + 112) << 23);
+    let bits = u32::from(u16::from_le_bytes(bytes));
+    let (sign, magnitude) = ((bits & 0x8000) << 16, (bits & 0x7fff) << 13);
+    // The exponents differ by 112, of subnormals too; those of infinity and NaN are all ones.
+    let scaled = (f32::from_bits(magnitude) * TWO_112).to_bits();
+    let bits = if magnitude < 0x7c00 << 13 { scaled } else { magnitude | 0x7f80_0000 };
+    f32::from_bits(sign | bits)
 }
 
 fn put<const N: usize>(out: &mut [u8], elements: impl Iterator<Item = [u8; N]>) {

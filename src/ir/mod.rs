@@ -18,6 +18,7 @@ pub mod model;
 pub mod note;
 pub mod op;
 pub mod shape;
+pub(crate) mod simd;
 pub mod tensor;
 pub mod tokenizer;
 pub mod value;

@@ -11,9 +11,9 @@
 //! Bit-exact with `quantize_iq1_s` of ggml, which needs importance.
 
 use super::rows::Packing;
-use super::simd::dispatch;
 use super::ternary::{LANES, MINUS, PLUS, Shift, Split, by_ends, lanes, shifted};
 use super::{grids, lattice, rows, search, ternary};
+use crate::ir::simd::dispatch;
 use crate::ir::{Block, Codec, Quantizer};
 
 const LEN: usize = 256;

@@ -11,8 +11,8 @@
 
 use super::lattice::{Again, Group, Plan, Signs};
 use super::rows::Packing;
-use super::simd::dispatch;
 use super::{grids, lattice, rows, search};
+use crate::ir::simd::dispatch;
 use crate::ir::{Block, Codec, Quantizer};
 
 const LEN: usize = 256;

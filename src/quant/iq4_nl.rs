@@ -14,8 +14,8 @@
 use std::array::from_fn;
 
 use super::rows::Packing;
-use super::simd::dispatch;
 use super::{nibbles, rows, search};
+use crate::ir::simd::dispatch;
 use crate::ir::{Block, Codec, Quantizer};
 
 pub(super) const LEN: usize = 32;

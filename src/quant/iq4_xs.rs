@@ -13,8 +13,8 @@
 
 use super::groups::{each, peak_of};
 use super::rows::Packing;
-use super::simd::dispatch;
 use super::{iq4_nl, nibbles, rows, search};
+use crate::ir::simd::dispatch;
 use crate::ir::{Block, Codec, Quantizer};
 
 pub(super) const LEN: usize = 256;

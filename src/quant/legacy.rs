@@ -15,8 +15,8 @@
 //! before its pull requests 1405 (order of weights) and 1508 (scales of f16).
 
 use super::rows::{self, Packing};
-use super::simd::dispatch;
 use super::{nibbles, q5_0, q5_1, q8_0};
+use crate::ir::simd::dispatch;
 use crate::ir::{Block, Codec};
 
 /// Every packing that ggml once had and has no more.

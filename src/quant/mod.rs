@@ -44,7 +44,6 @@ mod q8_1;
 mod q8_k;
 pub(crate) mod rows;
 mod search;
-pub(crate) mod simd;
 mod super_block;
 mod ternary;
 #[cfg(test)]

@@ -14,8 +14,8 @@
 //! Bit-exact with `quantize_row_mxfp4_ref` of ggml, which importance does not change.
 
 use super::rows::Packing;
-use super::simd::dispatch;
 use super::{fp4, nibbles, rows};
+use crate::ir::simd::dispatch;
 use crate::ir::{Block, Codec, Quantizer};
 
 const LEN: usize = 32;

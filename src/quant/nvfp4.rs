@@ -13,8 +13,8 @@
 //! Bit-exact with `quantize_row_nvfp4_ref` of ggml, which importance does not change.
 
 use super::rows::Packing;
-use super::simd::dispatch;
 use super::{fp4, rows};
+use crate::ir::simd::dispatch;
 use crate::ir::{Block, Codec, Quantizer};
 
 const LEN: usize = 64;

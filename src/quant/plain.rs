@@ -4,7 +4,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use super::rows::{LANES, PIECE, add_products, total};
-use super::simd::dispatch;
+use crate::ir::simd::dispatch;
 
 dispatch!(
     /// Little-endian binary32 weights times as many activations.

@@ -11,7 +11,7 @@
 
 use super::rows;
 use super::rows::Packing;
-use super::simd::dispatch;
+use crate::ir::simd::dispatch;
 use crate::ir::{Block, Codec, Quantizer};
 
 const LEN: usize = 128;

@@ -13,8 +13,8 @@
 
 use super::groups::{self, Errors, Tries, affine, again, by_peak, turned};
 use super::rows::{self, Packing};
-use super::simd::dispatch;
 use super::{pairs, search};
+use crate::ir::simd::dispatch;
 use crate::ir::{Block, Codec, Quantizer};
 
 pub(super) const LEN: usize = 256;

@@ -15,8 +15,8 @@
 
 use super::groups::{self, Descent, each, peak_of, symmetric, turned, turned_some};
 use super::rows::{self, Packing};
-use super::simd::dispatch;
 use super::{pairs, search};
+use crate::ir::simd::dispatch;
 use crate::ir::{Block, Codec, Quantizer};
 
 pub(super) const LEN: usize = 256;

@@ -12,8 +12,8 @@
 
 use super::groups::{self, side_by_side, symmetric};
 use super::rows::Packing;
-use super::simd::dispatch;
 use super::{nibbles, rows};
+use crate::ir::simd::dispatch;
 use crate::ir::{Block, Codec, Quantizer};
 
 pub(super) const LEN: usize = 32;

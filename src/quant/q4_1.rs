@@ -12,8 +12,8 @@
 
 use super::groups::{self, Tries, affine, side_by_side};
 use super::rows::Packing;
-use super::simd::dispatch;
 use super::{nibbles, rows};
+use crate::ir::simd::dispatch;
 use crate::ir::{Block, Codec, Quantizer};
 
 pub(super) const LEN: usize = 32;

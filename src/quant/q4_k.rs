@@ -13,8 +13,8 @@
 
 use super::groups::{Errors, Tries};
 use super::rows::{self, Packing};
-use super::simd::dispatch;
 use super::super_block::{self, Chosen, GROUP, LEN};
+use crate::ir::simd::dispatch;
 use crate::ir::{Block, Codec, Quantizer};
 
 pub(super) const BYTES: usize = 16 + LEN / 2;

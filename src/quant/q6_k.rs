@@ -16,8 +16,8 @@
 
 use super::groups::{peak_of, symmetric, turned};
 use super::rows::Packing;
-use super::simd::dispatch;
 use super::{rows, search};
+use crate::ir::simd::dispatch;
 use crate::ir::{Block, Codec, Quantizer};
 
 pub(super) const LEN: usize = 256;

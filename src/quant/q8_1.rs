@@ -13,7 +13,7 @@
 //! ggml, which has no function for the way back.
 
 use super::rows;
-use super::simd::dispatch;
+use crate::ir::simd::dispatch;
 use crate::ir::{Block, Codec, Quantizer};
 
 const LEN: usize = 32;

@@ -12,7 +12,7 @@
 //! The sums follow from the levels, and are not looked at. Bit-exact with `dequantize_row_q8_K`.
 
 use super::rows;
-use super::simd::dispatch;
+use crate::ir::simd::dispatch;
 use crate::ir::{Block, Codec, Quantizer};
 
 const LEN: usize = 256;

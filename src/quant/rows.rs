@@ -2,6 +2,8 @@
 
 use std::slice::{from_mut, from_ref};
 
+pub(super) use crate::ir::float::get_f16;
+
 /// The partial sums of a dot product: product `i` goes to sum `i % LANES`, whatever the machine.
 pub(crate) const LANES: usize = 32;
 
@@ -187,19 +189,6 @@ pub(crate) fn total(mut sums: [f32; LANES]) -> f32 {
         }
     }
     sums[0]
-}
-
-/// A little-endian binary16. `half` asks for the processor's features at each conversion, which
-/// in a loop over blocks costs more than this.
-#[inline(always)]
-pub(crate) fn get_f16(bytes: [u8; 2]) -> f32 {
-    const TWO_112: f32 = f32::from_bits((127 + 112) << 23);
-    let bits = u32::from(u16::from_le_bytes(bytes));
-    let (sign, magnitude) = ((bits & 0x8000) << 16, (bits & 0x7fff) << 13);
-    // The exponents differ by 112, of subnormals too; those of infinity and NaN are all ones.
-    let scaled = (f32::from_bits(magnitude) * TWO_112).to_bits();
-    let bits = if magnitude < 0x7c00 << 13 { scaled } else { magnitude | 0x7f80_0000 };
-    f32::from_bits(sign | bits)
 }
 
 /// Rounded to binary16, to nearest, ties to even, little-endian.

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::simd::tests::on_each;
 use super::*;
 use crate::ir::Codec;
+use crate::ir::simd::tests::on_each;
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/quant")

@@ -15,8 +15,8 @@
 //! Bit-exact with `quantize_row_tq1_0_ref` of ggml, which importance does not change.
 
 use super::rows::Packing;
-use super::simd::dispatch;
 use super::{rows, trits};
+use crate::ir::simd::dispatch;
 use crate::ir::{Block, Codec, Quantizer};
 
 const LEN: usize = 256;

@@ -13,8 +13,8 @@
 //! Bit-exact with `quantize_row_tq2_0_ref` of ggml, which importance does not change.
 
 use super::rows::Packing;
-use super::simd::dispatch;
 use super::{rows, trits};
+use crate::ir::simd::dispatch;
 use crate::ir::{Block, Codec, Quantizer};
 
 const LEN: usize = 256;

@@ -7,8 +7,8 @@
 
 use super::math::{self, exp, gelu_tanh, silu};
 use crate::ir::Activation;
+use crate::ir::simd::{Isa, Level, dispatch};
 use crate::quant::rows::{LANES as PARTIAL, add_products, total as fold};
-use crate::quant::simd::{Isa, Level, dispatch};
 
 /// Tokens in a panel of a prompt.
 pub const LANES: usize = 32;
@@ -353,7 +353,7 @@ pub(super) fn rms_norm<const L: usize>(x: &mut [[f32; L]], weights: &[f32], epsi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::quant::simd::tests::on_each;
+    use crate::ir::simd::tests::on_each;
 
     /// A generator of test values between −1 and 1: Numerical Recipes' linear congruence.
     fn values(count: usize, seed: u32) -> Vec<f32> {

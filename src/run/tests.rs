@@ -7,8 +7,8 @@ use super::{Cache, Decoder, pool};
 use crate::arch;
 use indexmap::IndexMap;
 
+use crate::ir::simd::tests::on_each;
 use crate::ir::{Access, Blob, Config, DType, Model, Naming, Notes, Op, Shape, Tensor, Value};
-use crate::quant::simd::tests::on_each;
 
 const CASES: &[&str] =
     &["llama", "llama-linear-rope", "llama-tied-rope3", "llama-yarn", "mistral-window"];

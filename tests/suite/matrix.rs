@@ -30,6 +30,11 @@ const SOURCES: &[Source] = &[
     Source { format: "pytorch",     files: &["torch/every.pt", "torch2/newer.pt", "torch3/types.pt", "torch3/container.tar", "torch3/exported.pt2"] },
     Source { format: "onnx",        files: &["onnx/types.onnx"] },
     Source { format: "ggml",        files: &["ggml/whisper.bin"] },
+    Source { format: "tensorflow",  files: &["tensorflow/types.ckpt.index"] },
+    Source { format: "keras",       files: &["keras/three.weights.h5", "keras/float16.weights.h5", "keras/bfloat16.weights.h5"] },
+    Source { format: "hdf5",        files: &["hdf5/new.h5"] },
+    Source { format: "flax",        files: &["flax/types.msgpack", "flax/int4.msgpack"] },
+    Source { format: "tflite",      files: &["tflite/every.tflite"] },
     Source { format: "npz",         files: &["npz/stored.npz", "npz/deflated.npz"] },
     Source { format: "npy",         files: &["npy/le_f4.npy", "npy/be_f8.npy", "npy/le_f2.npy", "npy/i1.npy", "npy/le_i2.npy", "npy/be_u2.npy", "npy/le_c8.npy", "npy/b1.npy"] },
 ];
@@ -89,7 +94,9 @@ fn section(page: &mut String, source: &Source, files: &[PathBuf], writers: &[&Fo
         let model = open(file);
         assert_eq!(model.format, source.format, "{}", file.display());
         for (name, tensor) in &model.tensors {
-            if tensor.shape().count() == 0 || !seen.insert(tensor.dtype().name()) {
+            // Kernels get the order of dimensions that the target's framework has.
+            let is_kernel = model.kernels.contains_key(name);
+            if is_kernel || tensor.shape().count() == 0 || !seen.insert(tensor.dtype().name()) {
                 continue;
             }
             let cell = |writer: &Format| match (&model.graph, writer.graph) {

@@ -3,9 +3,9 @@
 use super::fit::{self, Levels, Places};
 use super::{Choose, pack as pack_rows};
 use crate::ir::Quantizer;
+use crate::ir::simd::dispatch;
 use crate::quant::groups::side_by_side;
 use crate::quant::iq4_nl as packing;
-use crate::quant::simd::dispatch;
 
 use packing::{BYTES, LEN, LEVELS};
 

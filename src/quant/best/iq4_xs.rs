@@ -4,8 +4,8 @@ use super::iq4_nl::Uneven;
 use super::q6_k::multiples;
 use super::{Choose, pack as pack_rows};
 use crate::ir::Quantizer;
+use crate::ir::simd::dispatch;
 use crate::quant::groups::{each, turned};
-use crate::quant::simd::dispatch;
 use crate::quant::{iq4_xs as packing, rows};
 
 use packing::{BYTES, GROUP, GROUPS, LEN};

@@ -4,9 +4,9 @@ use super::fit::{self, Spans};
 use super::super_block::{Units, multiples, unit};
 use super::{Choose, pack as pack_rows};
 use crate::ir::Quantizer;
+use crate::ir::simd::dispatch;
 use crate::quant::groups::turned;
 use crate::quant::q2_k as packing;
-use crate::quant::simd::dispatch;
 
 use packing::{BYTES, GROUP, GROUPS, LEN};
 

@@ -4,8 +4,8 @@ use super::fit::{Places, Scales};
 use super::q6_k::multiples;
 use super::{Choose, pack as pack_rows};
 use crate::ir::Quantizer;
+use crate::ir::simd::dispatch;
 use crate::quant::groups::turned;
-use crate::quant::simd::dispatch;
 use crate::quant::{q3_k as packing, rows};
 
 use packing::{BYTES, GROUP, GROUPS, LEN};

@@ -3,8 +3,8 @@
 use super::fit::{self, Levels, Places, Scales};
 use super::{Choose, pack as pack_rows};
 use crate::ir::Quantizer;
+use crate::ir::simd::dispatch;
 use crate::quant::groups::side_by_side;
-use crate::quant::simd::dispatch;
 use crate::quant::{q5_0 as packing, rows};
 
 use packing::{BYTES, LEN};

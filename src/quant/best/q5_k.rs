@@ -3,8 +3,8 @@
 use super::fit::Spans;
 use super::{Choose, pack as pack_rows, super_block};
 use crate::ir::Quantizer;
+use crate::ir::simd::dispatch;
 use crate::quant::q5_k as packing;
-use crate::quant::simd::dispatch;
 use crate::quant::super_block::{AT_ONCE, LEN};
 
 use packing::BYTES;

@@ -3,8 +3,8 @@
 use super::fit::{self, Levels, Places, Scales};
 use super::{Choose, pack as pack_rows};
 use crate::ir::Quantizer;
+use crate::ir::simd::dispatch;
 use crate::quant::groups::{Lanes, peak_of, turned};
-use crate::quant::simd::dispatch;
 use crate::quant::{q6_k as packing, rows};
 
 use packing::{BYTES, GROUP, GROUPS, LEN};

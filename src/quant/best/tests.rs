@@ -1,7 +1,7 @@
 //! What the search gains, held against the reference's quantizers through the same decoder.
 
 use crate::ir::Quantizer;
-use crate::quant::simd::tests::on_each;
+use crate::ir::simd::tests::on_each;
 use crate::quant::tests::{decode, gaussian, pack};
 use crate::quant::{BEST_QUANTIZERS, quantizer_for};
 

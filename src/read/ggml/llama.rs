@@ -103,6 +103,7 @@ fn hyper(model: &Model, file: &File) -> Result<IndexMap<String, Value>> {
     let pairs = [
         ("general.architecture", Value::Text("llama".into())),
         ("llama.context_length", Value::U32(CONTEXT)),
+        ("llama.vocab_size", Value::U32(field("n_vocab"))),
         ("llama.embedding_length", Value::U32(hidden)),
         ("llama.block_count", Value::U32(field("n_layer"))),
         ("llama.feed_forward_length", count(feed_forward)),

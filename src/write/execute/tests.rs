@@ -39,14 +39,19 @@ fn part(name: &str, tensor: Tensor) -> Part {
 
 /// Parts one after another, each at the next multiple of 32.
 fn file(name: &str, parts: Vec<Part>) -> FilePlan {
+    aligned(name, parts, 32, 5)
+}
+
+/// Parts at multiples of `to`, and `rest` bytes behind the last.
+fn aligned(name: &str, parts: Vec<Part>, to: u64, rest: u64) -> FilePlan {
     let (mut offset, mut placed) = (0u64, Vec::new());
     for part in parts {
-        offset = offset.next_multiple_of(32);
+        offset = offset.next_multiple_of(to);
         let at = offset;
         offset += part.len();
         placed.push((at, part));
     }
-    FilePlan { name: name.into(), len: offset + 5, parts: placed }
+    FilePlan { name: name.into(), len: offset + rest, parts: placed }
 }
 
 fn layout(files: Vec<FilePlan>) -> Layout {
@@ -408,12 +413,16 @@ fn sums_of_other_files_and_of_sums_are_stated() {
     let of_weights = Part::Sum { file: Some("data".into()), of: 0..200_000, kind };
     let of_index = Part::Sum { file: None, of: 0..13, kind };
     let header = |bytes: &[u8]| Part::Bytes(bytes.to_vec());
-    let index = file(
+    let index = aligned(
         "x.index",
         vec![header(b"head"), of_weights, header(b"tail!"), of_index, header(b"end")],
+        1,
+        0,
     );
-    let layout =
-        Layout { files: vec![index, file("data", vec![part("w", swapped)])], directory: false };
+    let layout = Layout {
+        files: vec![index, aligned("data", vec![part("w", swapped)], 1, 0)],
+        directory: false,
+    };
     let masked = |bytes: &[u8]| {
         let mut sum = tensorflow::Sum::default();
         sum.update(bytes);

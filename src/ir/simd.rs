@@ -71,14 +71,14 @@ macro_rules! dispatch {
                 $body($($arg),*)
             }
             #[allow(unsafe_code, reason = "calling code for an instruction set that was asked for")]
-            match $crate::quant::simd::Isa::best().level() {
-                $crate::quant::simd::Level::Portable => $body($($arg),*),
+            match $crate::ir::simd::Isa::best().level() {
+                $crate::ir::simd::Level::Portable => $body($($arg),*),
                 // SAFETY: an `Isa` exists only for what the processor said it has.
                 #[cfg(target_arch = "x86_64")]
-                $crate::quant::simd::Level::Avx2 => unsafe { avx2($($arg),*) },
+                $crate::ir::simd::Level::Avx2 => unsafe { avx2($($arg),*) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
-                $crate::quant::simd::Level::Avx512 => unsafe { avx512($($arg),*) },
+                $crate::ir::simd::Level::Avx512 => unsafe { avx512($($arg),*) },
             }
         }
     };
