@@ -1,13 +1,18 @@
 //! The pipeline: the program in forty lines.
 
+mod account;
+mod fingerprint;
+
 use std::path::PathBuf;
 
+use indexmap::IndexMap;
+
 use crate::arch::{self, Fate, Ledger};
-use crate::formats::Format;
-use crate::ir::{Error, Fault, Model, Naming, Notes, Result, Tally};
+use crate::formats::{self, Format};
+use crate::ir::{Convention, Error, Fault, Model, Naming, Notes, Op, Result, Tally, Tensor, Value};
 use crate::quant::{self, Types};
-use crate::store::{FileSink, Target};
-use crate::transform::{self, Constants, Narrow};
+use crate::store::{self, FileSink, Recheck, Target};
+use crate::transform::{self, Constants, Retype};
 use crate::write::{ExecuteOptions, Layout, WriteOptions, execute};
 
 /// What is to be made of a model that has been read.
@@ -20,12 +25,21 @@ pub struct Job {
     pub types: Types,
     /// Whether tensors were left out on purpose, so that some may be missing.
     pub partial: bool,
+    /// The tensors that were left out so.
+    pub left_out: Vec<String>,
     /// Whether what goes into a graph and comes out of it keeps its types.
     pub keep_io: bool,
+    /// Where a manifest of the output is to be written.
+    pub manifest: Option<PathBuf>,
     /// How the format lays the model out.
     pub write: WriteOptions,
     /// Whether an existing target may be replaced.
     pub overwrite: bool,
+    /// Whether an ended run is gone on with, and this one may be; then what the bytes follow from
+    /// and neither the plan nor the sources say.
+    pub resume: Option<String>,
+    /// Whether to make everything again, and compare it with what the disk gives back.
+    pub recheck: bool,
     /// Whether to wait until the bytes are on the disk.
     pub sync: bool,
     /// Decide everything, print it, write nothing.
@@ -38,6 +52,8 @@ pub struct Job {
 pub struct Made {
     /// Every file, with every tensor's place.
     pub layout: Layout,
+    /// The tensors of the source, as they were read.
+    pub source: IndexMap<String, Tensor>,
     /// What became of each source tensor.
     pub ledger: Ledger,
     /// What each tensor lost on its way.
@@ -57,19 +73,22 @@ pub fn convert(
 ) -> Result<Made> {
     let origin = model.origin.clone();
     let mut write = job.write.clone();
+    let source = model.tensors.clone();
     let (model, ledger) = match (&model.graph, job.to.graph) {
         (Some(_), true) => retype(model, job, notes),
         _ => rewrite(model, job, &mut write, notes),
     }
     .map_err(|error| error.at(&origin))?;
+    let ledger = with_left_out(ledger, job);
     let lay_out = job.to.layout.ok_or_else(|| Error::bug("a format that is not written"))?;
     let layout = lay_out(&model, &write, notes).map_err(|error| error.at(&origin))?;
+    refuse_manifest(&layout, job)?;
     if job.strict && !notes.is_empty() {
         let text = format!("{} notes, and --strict makes each an error", notes.len());
         return Err(Error::loss(text));
     }
     if job.plan_only {
-        return Ok(Made { layout, ledger, losses: Vec::new() });
+        return Ok(Made { layout, source, ledger, losses: Vec::new() });
     }
     quant::require_importance(&model, &job.types).map_err(|error| error.at(&origin))?;
     let sink = FileSink::new(Target {
@@ -79,27 +98,49 @@ pub fn convert(
         sync: job.sync,
         inputs: layout.blobs(),
     });
+    let sink = match &job.resume {
+        Some(options) => sink.resumed(fingerprint::fingerprint(&layout, options)?),
+        None => sink,
+    };
     let losses = execute(&layout, Box::new(sink), how).map_err(|error| match error.fault {
         // What is lost is of the source; all else is of the file that it names.
         Fault::Loss => error.at(&origin),
         _ => error,
     })?;
+    if job.recheck {
+        let paths = layout.files.iter().map(|file| layout.path_of(file, &job.target)).collect();
+        execute(&layout, Box::new(Recheck::new(paths)), how)?;
+    }
     for (name, tally) in losses.iter().filter(|(_, tally)| tally.clamped > 0) {
         notes.lost(name, format!("{} values were clamped, as asked for", tally.clamped));
     }
-    Ok(Made { layout, ledger, losses })
+    Ok(Made { layout, source, ledger, losses })
+}
+
+/// A manifest is no file of the output that it tells of.
+fn refuse_manifest(layout: &Layout, job: &Job) -> Result<()> {
+    let Some(manifest) = &job.manifest else { return Ok(()) };
+    let mut outputs = layout.files.iter().map(|file| layout.path_of(file, &job.target));
+    match outputs.any(|path| store::is_same_name(&path, manifest)) {
+        true => {
+            let text = "the output has a file of this name; choose another for the manifest";
+            Err(Error::usage(text).at(manifest.display()))
+        }
+        false => Ok(()),
+    }
 }
 
 /// Weights and what computes with them, in the types asked for; names stay, the graph knows them.
 fn retype(model: Model, job: &Job, notes: &mut Notes) -> Result<(Model, Ledger)> {
-    let model = match job.types.plain()? {
-        Some(to) => {
-            let narrow = Narrow { to, keep_io: job.keep_io, clamp: job.types.clamp };
-            transform::narrow(model, &narrow, notes)?
-        }
-        None => model,
+    let Some(to) = job.types.plain()? else { return Ok(kept(model)) };
+    let names: Vec<String> = model.tensors.keys().cloned().collect();
+    let how = Retype { to, keep_io: job.keep_io, clamp: job.types.clamp };
+    let (model, renamed) = transform::retype(model, &how, notes)?;
+    let fate = |name: String| {
+        let now = renamed.get(&name).unwrap_or(&name).clone();
+        (name, Fate::Mapped(now))
     };
-    Ok(kept(model))
+    Ok((model, names.into_iter().map(fate).collect()))
 }
 
 /// Two models to be compared tensor by tensor: graphs under the names that their weights would
@@ -111,9 +152,13 @@ pub fn comparable(a: Model, b: Model, notes: &mut Notes) -> Result<(Model, Model
     let alone = a.graph.is_some() != b.graph.is_some();
     let known = [&a, &b].into_iter().any(|model| arch::find(model).is_some());
     match alone || known {
-        true => Ok((weights(a, notes)?, weights(b, notes)?)),
+        true => Ok((comparand(a, notes)?, comparand(b, notes)?)),
         false => Ok((a, b)),
     }
+}
+
+fn comparand(model: Model, notes: &mut Notes) -> Result<Model> {
+    transform::convention(weights(model, notes)?, None, Some(Convention::PyTorch), notes)
 }
 
 /// The weights of a model that may say what is computed, as if it did not.
@@ -131,14 +176,34 @@ fn rewrite(
     notes: &mut Notes,
 ) -> Result<(Model, Ledger)> {
     let had_graph = model.graph.is_some();
+    let from = formats::by_name(model.format)?.convention;
+    let source = model.tensors.clone();
     let mut model = weights(model, notes)?;
     // A family's table names what a GGUF has; of any other graph the names may have no room.
     if had_graph && job.to.naming == Naming::Gguf && arch::find(&model).is_none() {
         model = transform::weights_for_gguf(model, notes)?;
     }
+    let between = model.tensors.clone();
     let (model, ledger) = rename(model, job, notes)?;
+    let ledger = account::account(&source, &between, ledger, &model, notes)?;
+    let model = transform::convention(model, from, job.to.convention, notes)?;
     let model = quant::apply(model, &job.types, job.to.naming, &mut write.entries, notes)?;
+    if model.tensors.values().any(|tensor| matches!(tensor.op(), Some(Op::Pack { .. }))) {
+        let us = concat!("remold ", env!("CARGO_PKG_VERSION"));
+        write.entries.insert("general.quantized_by".into(), Value::Text(us.into()));
+    }
     Ok((model, ledger))
+}
+
+/// The ledger with what the user did not want: tensors by name, or all of them.
+fn with_left_out(mut ledger: Ledger, job: &Job) -> Ledger {
+    if job.write.vocab_only {
+        let reason = || Fate::Dropped("only configuration and tokenizer were asked for".into());
+        ledger.iter_mut().for_each(|(_, fate)| *fate = reason());
+    }
+    let left_out = || Fate::Dropped("left out, as asked for".into());
+    ledger.extend(job.left_out.iter().map(|name| (name.clone(), left_out())));
+    ledger
 }
 
 fn kept(model: Model) -> (Model, Ledger) {

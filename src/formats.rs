@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::ir::{Error, Limits, Model, Naming, Notes, Result};
+use crate::ir::{Convention, Error, Limits, Model, Naming, Notes, Result};
 use crate::store::Source;
 use crate::write::{Layout, WriteOptions};
 use crate::{read, write};
@@ -25,6 +25,8 @@ pub struct Format {
     pub layout: Option<LayOut>,
     /// Whose names its tensors have.
     pub naming: Naming,
+    /// In which order its readers expect the dimensions of kernels; none for mere arrays.
+    pub convention: Option<Convention>,
     /// Whether it says what is computed, too.
     pub graph: bool,
 }
@@ -35,14 +37,37 @@ pub type Read = fn(&dyn Source, &Limits, &mut Notes) -> Result<Model>;
 /// Lays a model out: every size is decided, no byte is written.
 pub type LayOut = fn(&Model, &WriteOptions, &mut Notes) -> Result<Layout>;
 
+const KERAS: Option<Convention> = Some(Convention::Keras);
+
+/// Weights under Hugging Face's names, in PyTorch's order: what a row says nothing else about.
+const WEIGHTS: Format = Format {
+    name: "",
+    about: "",
+    extensions: &[],
+    directory: false,
+    probe: |_| Ok(false),
+    read: None,
+    layout: None,
+    naming: Naming::HuggingFace,
+    convention: Some(Convention::PyTorch),
+    graph: false,
+};
+
 /// Every format, in the order in which a source's content is compared.
 #[rustfmt::skip]
 pub static FORMATS: &[Format] = &[
-    Format { name: "gguf",        about: "GGUF of ggml and llama.cpp",                   extensions: &["gguf"],        directory: false, probe: read::gguf::probe,        read: Some(read::gguf::read),        layout: Some(write::gguf::layout),        naming: Naming::Gguf, graph: false },
-    Format { name: "safetensors", about: "safetensors: a file, shards, a hub directory", extensions: &["safetensors"], directory: true,  probe: read::safetensors::probe, read: Some(read::safetensors::read), layout: Some(write::safetensors::layout), naming: Naming::HuggingFace, graph: false },
-    Format { name: "pytorch",     about: "PyTorch checkpoints, executed by nobody",      extensions: &["pt", "pth", "bin", "ckpt"], directory: true, probe: read::torch::probe, read: Some(read::torch::read), layout: Some(write::torch::layout), naming: Naming::HuggingFace, graph: false },
-    Format { name: "onnx",        about: "ONNX: a graph of operators and its weights",   extensions: &["onnx"],        directory: false, probe: read::onnx::probe,        read: Some(read::onnx::read),        layout: Some(write::onnx::layout),        naming: Naming::HuggingFace, graph: true },
-    Format { name: "npz",         about: "npz: NumPy's archive of arrays, written only",  extensions: &["npz"],         directory: false, probe: |_| Ok(false),             read: None,                          layout: Some(write::npz::layout),         naming: Naming::HuggingFace, graph: false },
+    Format { name: "gguf",        about: "GGUF of ggml and llama.cpp",                   extensions: &["gguf"],        probe: read::gguf::probe,        read: Some(read::gguf::read),        layout: Some(write::gguf::layout),        naming: Naming::Gguf, ..WEIGHTS },
+    Format { name: "safetensors", about: "safetensors: a file, shards, a hub directory", extensions: &["safetensors"], probe: read::safetensors::probe, read: Some(read::safetensors::read), layout: Some(write::safetensors::layout), directory: true, ..WEIGHTS },
+    Format { name: "pytorch",     about: "PyTorch checkpoints, executed by nobody",      extensions: &["pt", "pth", "bin", "ckpt"], probe: read::torch::probe, read: Some(read::torch::read), layout: Some(write::torch::layout),   directory: true, ..WEIGHTS },
+    Format { name: "tensorflow",  about: "TensorFlow: checkpoints, SavedModels, frozen graphs", extensions: &["index", "pb"], probe: read::tensorflow::probe, read: Some(read::tensorflow::read), layout: Some(write::tensorflow::layout), directory: true, convention: KERAS, ..WEIGHTS },
+    Format { name: "onnx",        about: "ONNX: a graph of operators and its weights",   extensions: &["onnx"],        probe: read::onnx::probe,        read: Some(read::onnx::read),        layout: Some(write::onnx::layout),        graph: true, ..WEIGHTS },
+    Format { name: "ggml",        about: "ggml before GGUF: Llama, RWKV, Whisper",       extensions: &["ggml"],        probe: read::ggml::probe,        read: Some(read::ggml::read),        naming: Naming::Gguf, ..WEIGHTS },
+    Format { name: "keras",       about: "Keras: .keras, .weights.h5 and .h5",           extensions: &["h5", "hdf5", "keras"], probe: read::keras::probe, read: Some(read::keras::read),       layout: Some(write::keras::layout),       convention: KERAS, ..WEIGHTS },
+    Format { name: "hdf5",        about: "HDF5: arrays by their paths",                  extensions: &["hdf", "he5"],  probe: read::hdf5::probe,        read: Some(read::hdf5::read),        layout: Some(write::hdf5::layout),        convention: None, ..WEIGHTS },
+    Format { name: "npz",         about: "npz: NumPy's archive of arrays",               extensions: &["npz"],         probe: read::npz::probe,         read: Some(read::npz::read),         layout: Some(write::npz::layout),         convention: None, ..WEIGHTS },
+    Format { name: "npy",         about: "npy: one array of NumPy's",                    extensions: &["npy"],         probe: read::npy::probe,         read: Some(read::npy::read),         layout: Some(write::npy::layout),         convention: None, ..WEIGHTS },
+    Format { name: "tflite",      about: "TensorFlow Lite: its weights",                 extensions: &["tflite"],      probe: read::tflite::probe,      read: Some(read::tflite::read),      convention: Some(Convention::TfLite), ..WEIGHTS },
+    Format { name: "flax",        about: "Flax: trees of arrays in MessagePack",         extensions: &["msgpack"],     probe: read::flax::probe,        read: Some(read::flax::read),        layout: Some(write::flax::layout),        directory: true, convention: Some(Convention::Keras), ..WEIGHTS },
 ];
 
 /// The format called `name`.

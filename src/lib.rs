@@ -27,3 +27,4 @@ pub mod verify;
 pub mod cli;
 pub mod convert;
 pub mod formats;
+pub mod manifest;

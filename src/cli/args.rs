@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use regex::Regex;
 
@@ -66,7 +67,8 @@ pub(crate) struct Reading {
     /// Read files instead of mapping them.
     #[arg(long)]
     pub(crate) no_mmap: bool,
-    /// Leave out objects of foreign classes in PyTorch checkpoints; nothing is ever called.
+    /// Leave out objects of foreign classes in PyTorch checkpoints, and Keras configurations that
+    /// name code; nothing is ever called.
     #[arg(long)]
     pub(crate) skip_objects: bool,
 }
@@ -78,10 +80,18 @@ impl Reading {
     /// # Errors
     /// What the format's reader says; Unsupported for tensors that cannot be had.
     pub(crate) fn intact(&self, path: &Path, access: Access, notes: &mut Notes) -> Result<Model> {
+        self.opened(path, access, notes).map(|opened| opened.model)
+    }
+
+    /// As [`Self::intact`], with what it was read from.
+    ///
+    /// # Errors
+    /// As [`Self::intact`].
+    pub(crate) fn opened(&self, path: &Path, access: Access, notes: &mut Notes) -> Result<Opened> {
         let limits = Limits { checksums: true, ..self.limits()? };
-        let model = self.read(path, access, &limits, notes)?;
-        model.require_tensors()?;
-        Ok(model)
+        let opened = self.read(path, access, &limits, notes)?;
+        opened.model.require_tensors()?;
+        Ok(opened)
     }
 
     /// Reads the model at `path`; the weights stay where they are.
@@ -99,7 +109,7 @@ impl Reading {
     /// # Errors
     /// What the format's reader says.
     pub(crate) fn listed(&self, path: &Path, access: Access, notes: &mut Notes) -> Result<Model> {
-        self.read(path, access, &self.limits()?, notes)
+        self.read(path, access, &self.limits()?, notes).map(|opened| opened.model)
     }
 
     fn read(
@@ -108,7 +118,7 @@ impl Reading {
         access: Access,
         limits: &Limits,
         notes: &mut Notes,
-    ) -> Result<Model> {
+    ) -> Result<Opened> {
         let access = if self.no_mmap { Access::Read } else { access };
         let source = Files::open(path, access)?;
         let format = formats::detect(&source, self.from.as_deref())?;
@@ -117,8 +127,14 @@ impl Reading {
             Error::unsupported(text).at(path.display())
         })?;
         let model = read(&source, limits, notes)?;
+        let names: Vec<String> =
+            model.tensors.keys().chain(model.refused.keys()).cloned().collect();
         let selection = Selection { include: self.include.clone(), exclude: self.exclude.clone() };
-        Ok(transform::select(model, &selection, notes))
+        let model = transform::select(model, &selection, notes);
+        let is_there =
+            |name: &String| model.tensors.contains_key(name) || model.refused.contains_key(name);
+        let left_out = names.into_iter().filter(|name| !is_there(name)).collect();
+        Ok(Opened { model, files: source.opened(), left_out })
     }
 
     /// What running a graph may take, as `--limit` changes it.
@@ -145,6 +161,15 @@ impl Reading {
     }
 }
 
+/// A model with what it was read from.
+pub(crate) struct Opened {
+    pub(crate) model: Model,
+    /// Every file that was opened for it.
+    pub(crate) files: Vec<(PathBuf, Arc<Blob>)>,
+    /// The tensors that the selection leaves out.
+    pub(crate) left_out: Vec<String>,
+}
+
 /// How a model is written.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Writing {
@@ -160,6 +185,18 @@ pub(crate) struct Writing {
     /// Do not wait until the disk has the bytes.
     #[arg(long)]
     pub(crate) no_sync: bool,
+    /// Keep what is finished when the run is ended, and go on from there when it is repeated.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) resume: bool,
+    /// Make everything a second time, and compare it with what the disk gives back.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) recheck: bool,
+    /// Write what was made of what, and how, with the SHA-256 of every file; see `check`.
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    pub(crate) manifest: Option<PathBuf>,
+    /// GGUF: the SHA-256 of every source file, in the metadata.
+    #[arg(long)]
+    pub(crate) provenance: bool,
     /// Set a metadata key, in the spelling of the output; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,

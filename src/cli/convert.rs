@@ -7,13 +7,16 @@ use std::time::Instant;
 use serde_json::{Value as Json, json};
 
 use super::args::{Common, Reading, Writing};
+use super::manifest::Origin;
 use super::{Outcome, report, verify};
 use crate::arch::Fate;
 use crate::convert::{Job, Made, convert};
 use crate::formats;
-use crate::ir::{Access, Blob, Error, Notes, Result};
+use crate::ir::{Access, Blob, Error, Naming, Notes, Result};
+use crate::manifest::fate_json;
 use crate::quant::Types;
 use crate::read::imatrix;
+use crate::store::Digest;
 use crate::verify::Report;
 use crate::write::{ExecuteOptions, Split, Unit, WriteOptions};
 
@@ -22,7 +25,7 @@ use crate::write::{ExecuteOptions, Split, Unit, WriteOptions};
 pub(crate) struct Args {
     #[command(flatten)]
     conversion: Conversion,
-    /// The type of the weights: f32, f16, bf16, q8_0, q4_0, …; the source's unless given.
+    /// The type of the weights: f32, f16, bf16, q8_0, q4_0, …, int8 of ONNX; the source's unless given.
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<String>,
     /// One type for every tensor that can be quantized, instead of llama-quantize's mixture.
@@ -32,13 +35,9 @@ pub(crate) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> Result<Outcome> {
-        let types = Types {
-            all: self.kind.as_deref().map(str::parse).transpose()?,
-            pure: self.pure,
-            // Whoever names a type for a conversion wants that type, whatever the source has.
-            allow_requantize: true,
-            ..Types::default()
-        };
+        let types = self.kind.as_deref().map(Types::named).transpose()?.unwrap_or_default();
+        // Whoever names a type for a conversion wants that type, whatever the source has.
+        let types = Types { pure: self.pure, allow_requantize: true, ..types };
         self.conversion.run(types)
     }
 }
@@ -81,11 +80,21 @@ impl Conversion {
         // A clamped value is a loss, which --strict refuses.
         job.types.clamp = self.writing.clamp && !self.common.strict;
         job.types.search = self.writing.search.into();
+        let opened = self.reading.opened(&self.source, Access::Read, &mut notes)?;
+        let (model, mut origin) = (opened.model, Origin { files: opened.files });
+        job.left_out = opened.left_out;
         if let Some(path) = &self.imatrix {
-            let matrix = imatrix::read(&Blob::open(path, Access::Read)?, &self.reading.limits()?)?;
-            job.types.importance = Some(Arc::new(matrix));
+            let blob = Arc::new(Blob::open(path, Access::Read)?);
+            if let Some(options) = &mut job.resume {
+                options.push_str(&Digest::of_blob(&blob)?.to_string());
+            }
+            job.types.importance = Some(Arc::new(imatrix::read(&blob, &self.reading.limits()?)?));
+            origin.files.push((path.clone(), blob));
         }
-        let model = self.reading.intact(&self.source, Access::Read, &mut notes)?;
+        origin.refuse_early(&self.writing, &self.target)?;
+        if self.writing.provenance {
+            job.write.entries.insert("general.source.sha256".into(), origin.lines()?);
+        }
         let progress = report::progress(Unit::Bytes, self.common.quiet);
         let how = ExecuteOptions {
             threads: self.common.threads()?,
@@ -108,9 +117,11 @@ impl Conversion {
             true => Some(verify::after(&self.source, &target, &self.reading, &self.common)?),
             false => None,
         };
+        let verification = proof.as_ref().map(Report::to_json);
+        origin.write(&self.writing, (&made, &self.target), &notes, verification.clone())?;
         if self.json {
             let mut json = self.to_json(&made, &notes);
-            json["verification"] = proof.as_ref().map_or(Json::Null, Report::to_json);
+            json["verification"] = verification.unwrap_or(Json::Null);
             report::json(&json)?;
         } else if let Some(proof) = &proof {
             report::result(&proof.to_text(false))?;
@@ -125,12 +136,18 @@ impl Conversion {
             return Err(Error::usage(text));
         }
         let to = formats::for_target(&self.target, self.writing.to.as_deref())?;
+        if self.writing.provenance && to.naming != Naming::Gguf {
+            let text = format!("--provenance: {} has no metadata for it; use --manifest", to.name);
+            return Err(Error::usage(text));
+        }
         let name = self.target.file_name().map(|name| name.to_string_lossy().into_owned());
         Ok(Job {
             target: self.target.clone(),
             to,
             types,
             partial,
+            left_out: Vec::new(),
+            manifest: self.writing.manifest.clone(),
             keep_io: self.writing.keep_io.is_some(),
             write: WriteOptions {
                 name: name.unwrap_or_default(),
@@ -146,10 +163,19 @@ impl Conversion {
                 ..WriteOptions::default()
             },
             overwrite: self.writing.overwrite,
+            recheck: self.writing.recheck,
+            resume: self.writing.resume.then(|| self.unplanned()),
             sync: !self.writing.no_sync,
             plan_only: self.writing.dry_run,
             strict: self.common.strict,
         })
+    }
+
+    /// The options that the bytes follow from and a plan does not show.
+    fn unplanned(&self) -> String {
+        let Reading { from, skip_objects, .. } = &self.reading;
+        let Writing { search, clamp, allow_nonfinite, .. } = &self.writing;
+        format!("{from:?} {skip_objects} {search:?} {clamp} {allow_nonfinite} ")
     }
 
     fn show_plan(&self, made: &Made) -> Result<()> {
@@ -189,16 +215,8 @@ impl Conversion {
             .iter()
             .map(|file| json!({ "name": file.name, "bytes": file.len }))
             .collect();
-        let ledger: Vec<Json> = made
-            .ledger
-            .iter()
-            .map(|(name, fate)| match fate {
-                Fate::Mapped(to) => json!({ "name": name, "fate": "mapped", "to": to }),
-                Fate::Tied(to) => json!({ "name": name, "fate": "tied", "to": to }),
-                Fate::Fused(to) => json!({ "name": name, "fate": "fused", "to": to }),
-                Fate::Dropped(why) => json!({ "name": name, "fate": "dropped", "reason": why }),
-            })
-            .collect();
+        let ledger: Vec<Json> =
+            made.ledger.iter().map(|(name, fate)| fate_json(name, fate)).collect();
         let notes: Vec<Json> = notes
             .iter()
             .map(|note| json!({ "subject": note.subject, "text": note.text }))

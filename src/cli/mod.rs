@@ -3,6 +3,7 @@
 mod args;
 mod arrays;
 mod bench;
+mod check;
 mod convert;
 mod diff;
 mod docs;
@@ -11,6 +12,7 @@ mod feed;
 mod imatrix;
 mod inspect;
 mod logits;
+mod manifest;
 mod perplexity;
 mod quantize;
 mod report;
@@ -51,6 +53,7 @@ enum Command {
     Quantize(quantize::Args),
     Verify(verify::Args),
     Diff(diff::Args),
+    Check(check::Args),
     Logits(logits::Args),
     Run(run::Args),
     Tokenize(tokenize::Args),
@@ -102,6 +105,7 @@ fn run(cli: Cli) -> Result<Outcome> {
         Command::Quantize(args) => args.run(),
         Command::Verify(args) => args.run(),
         Command::Diff(args) => args.run(),
+        Command::Check(args) => args.run(),
         Command::Logits(args) => args.run(),
         Command::Run(args) => args.run(),
         Command::Tokenize(args) => args.run(),

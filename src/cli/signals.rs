@@ -57,14 +57,19 @@ fn handle(signal: c_int, handler: libc::sighandler_t) {
 
 extern "C" fn end(signal: c_int) {
     let (line, code): (&[u8], c_int) = match signal {
-        SIGINT => (b"error: interrupted; the output was not finished and is removed\n", 130),
-        SIGTERM => (b"error: terminated; the output was not finished and is removed\n", 143),
-        SIGHUP => (b"error: hung up; the output was not finished and is removed\n", 129),
+        SIGINT => (b"error: interrupted; ", 130),
+        SIGTERM => (b"error: terminated; ", 143),
+        SIGHUP => (b"error: hung up; ", 129),
         _ => (
             b"error: a mapped input file became shorter while it was read; \
               leave it as it is and run again, or use --no-mmap\n",
             6,
         ),
+    };
+    let rest: &[u8] = match (signal, temp::lasts()) {
+        (SIGBUS, _) => b"",
+        (_, true) => b"the output was not finished; the same command goes on from there\n",
+        (_, false) => b"the output was not finished and is removed\n",
     };
     // Files before the directories that hold them. Each path is tried as both: the table does
     // not say what it is, and a refusal does no harm.
@@ -81,6 +86,7 @@ extern "C" fn end(signal: c_int) {
         write(b"\n");
     }
     write(line);
+    write(rest);
     // SAFETY: _exit is async-signal-safe and runs no destructors.
     unsafe { libc::_exit(code) }
 }

@@ -215,6 +215,11 @@ impl DType {
         )
     }
 
+    /// Whether an element is two numbers: real, imaginary.
+    pub fn is_complex(self) -> bool {
+        matches!(self, Self::C64 | Self::C128)
+    }
+
     /// Whether the elements are weights: floats, or packed.
     pub fn is_weights(self) -> bool {
         self.is_float() || self.is_packed()

@@ -214,7 +214,7 @@ fn round_to_odd(x: f64) -> f32 {
     f32::from_bits((nearest.to_bits() - u32::from(above)) | 1)
 }
 
-fn each<const N: usize>(bytes: &[u8], out: &mut [f32], value: impl Fn([u8; N]) -> f32) {
+pub(super) fn each<const N: usize>(bytes: &[u8], out: &mut [f32], value: impl Fn([u8; N]) -> f32) {
     let (elements, _) = bytes.as_chunks::<N>();
     for (x, element) in out.iter_mut().zip(elements) {
         *x = value(*element);

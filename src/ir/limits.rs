@@ -27,8 +27,16 @@ pub struct Limits {
     pub gguf_rank: u64,
     /// Bytes to which a GGUF file aligns its tensors.
     pub gguf_alignment: u64,
-    /// Bytes of a deflated tensor of a checkpoint, which is held in memory while it is used.
-    pub torch_inflated: u64,
+    /// Bytes of a deflated part of a file, which is held in memory while it is used.
+    pub inflated: u64,
+    /// Links of all groups of an HDF5 file.
+    pub hdf5_objects: u64,
+    /// Bytes of a chunk of an HDF5 dataset, which is held in memory while it is used.
+    pub hdf5_chunk: u64,
+    /// Chunks of an HDF5 dataset.
+    pub hdf5_chunks: u64,
+    /// Bytes of an HDF5 dataset that were never written, and are made from nothing.
+    pub hdf5_unwritten: u64,
     /// Elements of one value of a graph that is run.
     pub graph_elements: u64,
     /// Nodes of a graph that are run, those of a loop once for each turn.
@@ -45,35 +53,45 @@ impl Limits {
     /// Sets the limit that `--limit` calls `name`.
     ///
     /// # Errors
-    /// Usage, naming those that exist.
+    /// Usage, naming those that exist with what they are unless set.
     pub fn set(&mut self, name: &str, value: u64) -> Result<()> {
-        let place = match name {
-            "side-file" => &mut self.side_file,
-            "safetensors-header" => &mut self.safetensors_header,
-            "gguf-string" => &mut self.gguf_string,
-            "gguf-metadata" => &mut self.gguf_metadata,
-            "gguf-entries" => &mut self.gguf_entries,
-            "gguf-key" => &mut self.gguf_key,
-            "gguf-nesting" => &mut self.gguf_nesting,
-            "gguf-tensors" => &mut self.gguf_tensors,
-            "gguf-name" => &mut self.gguf_name,
-            "gguf-rank" => &mut self.gguf_rank,
-            "gguf-alignment" => &mut self.gguf_alignment,
-            "torch-inflated" => &mut self.torch_inflated,
-            "graph-elements" => &mut self.graph_elements,
-            "graph-steps" => &mut self.graph_steps,
-            "shards" => &mut self.shards,
-            _ => {
-                let known = "side-file, safetensors-header, gguf-string, gguf-metadata, \
-                             gguf-entries, gguf-key, gguf-nesting, gguf-tensors, gguf-name, \
-                             gguf-rank, gguf-alignment, torch-inflated, shards";
-                return Err(Error::usage(format!("--limit {name}: there are {known}")));
-            }
+        let Some((_, place)) = LIMITS.iter().find(|(known, _)| *known == name) else {
+            let mut defaults = Self::default();
+            let known =
+                LIMITS.iter().map(|(name, place)| format!("{name}={}", place(&mut defaults)));
+            let known: Vec<String> = known.collect();
+            return Err(Error::usage(format!("--limit {name}: there are {}", known.join(", "))));
         };
-        *place = value;
+        *place(self) = value;
         Ok(())
     }
 }
+
+/// The name that `--limit` has for each, and where it is.
+type Row = (&'static str, fn(&mut Limits) -> &mut u64);
+
+#[rustfmt::skip]
+const LIMITS: &[Row] = &[
+    ("side-file", |limits| &mut limits.side_file),
+    ("safetensors-header", |limits| &mut limits.safetensors_header),
+    ("gguf-string", |limits| &mut limits.gguf_string),
+    ("gguf-metadata", |limits| &mut limits.gguf_metadata),
+    ("gguf-entries", |limits| &mut limits.gguf_entries),
+    ("gguf-key", |limits| &mut limits.gguf_key),
+    ("gguf-nesting", |limits| &mut limits.gguf_nesting),
+    ("gguf-tensors", |limits| &mut limits.gguf_tensors),
+    ("gguf-name", |limits| &mut limits.gguf_name),
+    ("gguf-rank", |limits| &mut limits.gguf_rank),
+    ("gguf-alignment", |limits| &mut limits.gguf_alignment),
+    ("inflated", |limits| &mut limits.inflated),
+    ("hdf5-objects", |limits| &mut limits.hdf5_objects),
+    ("hdf5-chunk", |limits| &mut limits.hdf5_chunk),
+    ("hdf5-chunks", |limits| &mut limits.hdf5_chunks),
+    ("hdf5-unwritten", |limits| &mut limits.hdf5_unwritten),
+    ("graph-elements", |limits| &mut limits.graph_elements),
+    ("graph-steps", |limits| &mut limits.graph_steps),
+    ("shards", |limits| &mut limits.shards),
+];
 
 impl Default for Limits {
     fn default() -> Self {
@@ -89,12 +107,42 @@ impl Default for Limits {
             gguf_name: 64,
             gguf_rank: 4,
             gguf_alignment: 1 << 20,
-            torch_inflated: 4 << 30,
+            inflated: 4 << 30,
+            hdf5_objects: 10_000_000,
+            hdf5_chunk: 256 << 20,
+            hdf5_chunks: 1 << 24,
+            hdf5_unwritten: 1 << 30,
             graph_elements: 1 << 30,
             graph_steps: 100_000_000,
             shards: 100_000,
             checksums: false,
             skip_objects: false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each name sets another limit, and the guide says what it is unless set.
+    #[test]
+    fn every_limit_has_a_name_and_is_documented() {
+        let guide = include_str!("../../docs/guide.md");
+        for (name, _) in LIMITS {
+            let mut limits = Limits::default();
+            let (_, place) = LIMITS.iter().find(|(known, _)| known == name).unwrap();
+            let default = *place(&mut limits);
+            limits.set(name, 77).unwrap();
+            let changed = LIMITS.iter().filter(|(_, place)| *place(&mut limits) == 77).count();
+            assert_eq!(changed, 1, "{name}");
+            let row = format!("| `{name}` | {default} |");
+            assert!(guide.contains(&row), "docs/guide.md lacks: {row}");
+        }
+        let error = Limits::default().set("nope", 1).unwrap_err().to_string();
+        assert!(
+            error.contains("side-file=268435456, ") && error.contains("graph-steps="),
+            "{error}"
+        );
     }
 }

@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 
 use super::graph::Program;
 use super::tokenizer::Tokenizer;
-use super::{Blob, Error, Result, Tensor, Value};
+use super::{Blob, Error, Kernel, Result, Tensor, Value};
 
 /// Whose tensor names and layout conventions a model has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub struct Model {
     /// The tensors that the file holds and that cannot be had, each with what it is: `a sparse
     /// tensor`. A user may leave them out; else [`Model::require_tensors`] refuses the model.
     pub refused: IndexMap<String, String>,
+    /// What is known of those that are kernels of layers.
+    pub kernels: IndexMap<String, Kernel>,
     /// The computation, if the file says it; models of a known family need none.
     pub graph: Option<Arc<Program>>,
     /// The tokenizer, if the files hold one.
@@ -60,6 +62,24 @@ pub struct Model {
 }
 
 impl Model {
+    /// A model of nothing yet, whose tensors have Hugging Face's names.
+    pub fn empty(format: &'static str, origin: impl Into<String>) -> Self {
+        Self {
+            format,
+            version: None,
+            origin: origin.into(),
+            naming: Naming::HuggingFace,
+            config: Config::default(),
+            tensors: IndexMap::new(),
+            refused: IndexMap::new(),
+            kernels: IndexMap::new(),
+            graph: None,
+            tokenizer: None,
+            unread_tokenizer: None,
+            side_files: Vec::new(),
+        }
+    }
+
     /// For those who want every tensor that the file holds.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ mod iq3_xxs;
 mod iq4_nl;
 mod iq4_xs;
 mod lattice;
+mod legacy;
 mod mxfp4;
 mod nibbles;
 mod nvfp4;
@@ -55,6 +56,7 @@ mod trits;
 pub use apply::{Mixture, Types, apply, dtype_by_name, sizes};
 pub use best::QUANTIZERS as BEST_QUANTIZERS;
 pub use importance::{ImportanceMatrix, require_importance};
+pub use legacy::LEGACY;
 pub use order::words_of;
 
 use crate::ir::{Block, DType, Quantizer};
@@ -130,6 +132,11 @@ pub fn block_by_id(ggml_id: u32) -> Option<&'static Block> {
 /// The packing of a name such as `q4_0`, in any case.
 pub fn block_by_name(name: &str) -> Option<&'static Block> {
     BLOCKS.iter().copied().find(|block| block.name.eq_ignore_ascii_case(name))
+}
+
+/// As [`block_by_name`], and also what ggml has no more, such as `q4_0_v1`.
+pub fn block_of_any_time(name: &str) -> Option<&'static Block> {
+    block_by_name(name).or_else(|| LEGACY.iter().copied().find(|block| block.name == name))
 }
 
 /// How the numbers of a packing are chosen, where there is a choice.

@@ -87,6 +87,6 @@ pub(super) fn put(d: f32, levels: [u8; LEN], out: &mut [u8; BYTES]) {
 }
 
 /// See [`rows::SEARCH_MAX`]. Below 16 half steps of f16, levels lose their scale.
-fn error_bound(weights: &[f32]) -> f32 {
+pub(super) fn error_bound(weights: &[f32]) -> f32 {
     rows::peak(weights) * rows::SEARCH_MAX + 16.0 * rows::F16_FLOOR
 }

@@ -92,7 +92,7 @@ pub(super) fn put((scale, low): (f32, f32), levels: [u8; LEN], out: &mut [u8; BY
 
 /// See [`rows::SEARCH_MAX`], of the span with zero: the search has no offset above it. 31 levels and
 /// the offset lose half a step of f16 each.
-fn error_bound(weights: &[f32]) -> f32 {
+pub(super) fn error_bound(weights: &[f32]) -> f32 {
     let (low, high) = rows::span(weights);
     (high - low) * rows::SEARCH_MAX + 32.0 * rows::F16_FLOOR
 }

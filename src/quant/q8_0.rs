@@ -73,6 +73,6 @@ pub(super) fn put(d: f32, levels: [u8; LEN], out: &mut [u8; BYTES]) {
 
 /// Half a step by rounding, and up to 127 steps, each off by what d lost to f16, 2⁻¹¹ of it: 0.57
 /// steps. No search can gain on that by much; 0.75 leave room for one that moves d by 0.15 %.
-fn error_bound(weights: &[f32]) -> f32 {
+pub(super) fn error_bound(weights: &[f32]) -> f32 {
     rows::peak(weights) * (0.75 / 127.0) + 127.0 * rows::F16_FLOOR
 }

@@ -37,23 +37,21 @@ pub fn read(source: &dyn Source, limits: &Limits, notes: &mut Notes) -> Result<M
     for part in &parts {
         part.tensors(&mut weights)?;
     }
-    let Weights { tensors, refused } = weights;
+    let Weights { tensors, refused, kernels } = weights;
     check_count(&parts, tensors.len() + refused.len())?;
     let config = Config { entries: entries(&parts[0].file.metadata) };
     let read = super::tokenizer_gguf::read(&config.entries);
     let (tokenizer, unread_tokenizer) = super::optional(read, &source.label(), notes)?;
     Ok(Model {
-        format: "gguf",
         version: Some(version),
-        origin: source.label(),
         naming: Naming::Gguf,
         config,
         tensors,
         refused,
         tokenizer,
         unread_tokenizer,
-        graph: None,
-        side_files: Vec::new(),
+        kernels,
+        ..Model::empty("gguf", source.label())
     })
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use crate::ir::tokenizer::Tokenizer;
-use crate::ir::{Blob, Config, Error, Limits, Model, Naming, Notes, Result, Tensor, Value};
+use crate::ir::{Blob, Config, Error, Kernel, Limits, Model, Naming, Notes, Result, Tensor, Value};
 use crate::store::Source;
 
 /// Small files that travel with a model. config.json is not among them: it is written anew,
@@ -45,6 +45,8 @@ pub struct Weights {
     pub tensors: IndexMap<String, Tensor>,
     /// Those that cannot be had, each with what it is.
     pub refused: IndexMap<String, String>,
+    /// What is known of those that are kernels of layers.
+    pub kernels: IndexMap<String, Kernel>,
 }
 
 impl From<IndexMap<String, Tensor>> for Weights {
@@ -64,7 +66,7 @@ pub fn model(
     limits: &Limits,
     notes: &mut Notes,
 ) -> Result<Model> {
-    let Weights { tensors, refused } = weights.into();
+    let Weights { tensors, refused, kernels } = weights.into();
     let config = match source.find("config.json")? {
         Some(blob) => config(&blob, limits)?,
         None => Config::default(),
@@ -85,6 +87,7 @@ pub fn model(
         config,
         tensors,
         refused,
+        kernels,
         tokenizer,
         unread_tokenizer,
         graph: None,
@@ -138,7 +141,10 @@ pub(super) fn sharded(
             continue;
         }
         if shards.len() as u64 >= limits.shards {
-            return Err(place(Error::limit(format!("more than {} shards", limits.shards))));
+            return Err(place(Error::limit(format!(
+                "more than {} shards (--limit shards=N)",
+                limits.shards
+            ))));
         }
         let opened = source.open(shard).map_err(place)?;
         shards.insert(shard, file(&opened, notes).map_err(place)?);

@@ -1,12 +1,12 @@
 //! PyTorch checkpoint → Model: tensors of the pickle, in place where they are contiguous.
 
-use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use torch::{Dtype, Storage};
+use torch::Dtype;
 
 use super::hub::{self, Weights};
+use super::inflate::Inflater;
 use crate::ir::{Blob, DType, Error, Limits, Model, Notes, Op, Result, Shape, Tensor, View};
 use crate::store::Source;
 
@@ -60,11 +60,7 @@ fn file(blob: &Arc<Blob>, limits: &Limits, notes: &mut Notes) -> Result<Weights>
     for info in checkpoint.tensors {
         let name = info.name.clone();
         let named = |error: Error| place(error.at(format!("tensor '{name}'")));
-        let Some(dtype) = dtype(info.dtype) else {
-            weights.refused.insert(name, format!("of type {}", info.dtype.name()));
-            continue;
-        };
-        let mut tensor = tensor(&file, dtype, info).map_err(named)?;
+        let mut tensor = tensor(&file, dtype(info.dtype), info).map_err(named)?;
         if swap {
             tensor = Tensor::of(Op::SwapBytes { input: tensor }).map_err(named)?;
         }
@@ -79,7 +75,7 @@ fn file(blob: &Arc<Blob>, limits: &Limits, notes: &mut Notes) -> Result<Weights>
 fn tensor(file: &Arc<Inflater>, dtype: DType, info: torch::TensorInfo) -> Result<Tensor> {
     let shape = Shape::new(info.shape.clone())?;
     match info.contiguous().filter(|_| info.storage.deflated.is_none()) {
-        Some(span) => Tensor::span(dtype, shape, Arc::clone(&file.blob), span.start),
+        Some(span) => Tensor::span(dtype, shape, Arc::clone(file.blob()), span.start),
         None => Tensor::view(dtype, shape, Arc::new(Strided { file: Arc::clone(file), info })),
     }
 }
@@ -93,59 +89,20 @@ struct Strided {
 
 impl View for Strided {
     fn blob(&self) -> &Arc<Blob> {
-        &self.file.blob
+        self.file.blob()
     }
 
     fn read(&self, elements: Range<u64>, out: &mut [u8]) -> Result<()> {
-        let blob = &*self.file.blob;
-        let read = match self.info.storage.deflated {
+        let (blob, storage) = (&**self.file.blob(), &self.info.storage);
+        let read = match &storage.deflated {
             None => self.info.read(blob, elements.start, out),
-            Some(_) => {
-                let bytes = self.file.bytes(&self.info.storage);
+            Some(place) => {
+                let inflate = |blob: &Blob, max, lift| storage.inflate(blob, max, lift);
+                let bytes = self.file.bytes(place.start, storage.len, inflate);
                 bytes.and_then(|bytes| self.info.read(&*bytes, elements.start, out))
             }
         };
         read.map_err(|error| Error::from(error).at(blob.name()))
-    }
-}
-
-/// Inflated storages that are kept at least, in bytes: more tensors than one are made at a time.
-const KEPT: u64 = 256 << 20;
-
-/// A storage and its bytes.
-type Inflated = (Arc<Storage>, Arc<Vec<u8>>);
-
-/// A file, and those of its deflated storages that were used last. Tensors are asked for piece by
-/// piece, in order; a stream can only be read from its begin.
-#[derive(Debug)]
-struct Inflater {
-    blob: Arc<Blob>,
-    max: u64,
-    kept: Mutex<VecDeque<Inflated>>,
-}
-
-impl Inflater {
-    fn new(blob: &Arc<Blob>, limits: &Limits) -> Self {
-        let kept = Mutex::new(VecDeque::new());
-        Self { blob: Arc::clone(blob), max: limits.torch_inflated, kept }
-    }
-
-    /// The bytes of a storage. Whoever comes second waits for the first.
-    fn bytes(&self, storage: &Arc<Storage>) -> wire::Result<Arc<Vec<u8>>> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, bytes)) = kept.iter().find(|(known, _)| Arc::ptr_eq(known, storage)) {
-            return Ok(Arc::clone(bytes));
-        }
-        let lift = "--limit torch-inflated";
-        let mut held: u64 = kept.iter().map(|(known, _)| known.len).sum();
-        while held.saturating_add(storage.len) > KEPT
-            && let Some((oldest, _)) = kept.pop_front()
-        {
-            held = held.saturating_sub(oldest.len);
-        }
-        let bytes = Arc::new(storage.inflate(&*self.blob, self.max, lift)?);
-        kept.push_back((Arc::clone(storage), Arc::clone(&bytes)));
-        Ok(bytes)
     }
 }
 
@@ -159,15 +116,20 @@ fn sharded(
     hub::sharded(source, index_name, limits, notes, &mut |blob, notes| file(blob, limits, notes))
 }
 
-/// The type of the elements, if it is one that is read.
-fn dtype(dtype: Dtype) -> Option<DType> {
-    Some(match dtype {
+/// The type of the elements.
+fn dtype(dtype: Dtype) -> DType {
+    match dtype {
         Dtype::F64 => DType::F64,
         Dtype::F32 => DType::F32,
         Dtype::F16 => DType::F16,
         Dtype::Bf16 => DType::BF16,
         Dtype::F8E4M3Fn => DType::F8E4M3,
         Dtype::F8E5M2 => DType::F8E5M2,
+        Dtype::F8E4M3Fnuz => DType::F8E4M3Fnuz,
+        Dtype::F8E5M2Fnuz => DType::F8E5M2Fnuz,
+        Dtype::F8E8M0Fnu => DType::F8E8M0,
+        Dtype::C64 => DType::C64,
+        Dtype::C128 => DType::C128,
         Dtype::I64 => DType::I64,
         Dtype::I32 => DType::I32,
         Dtype::I16 => DType::I16,
@@ -177,6 +139,5 @@ fn dtype(dtype: Dtype) -> Option<DType> {
         Dtype::U16 => DType::U16,
         Dtype::U8 => DType::U8,
         Dtype::Bool => DType::Bool,
-        Dtype::F8E4M3Fnuz | Dtype::F8E5M2Fnuz | Dtype::F8E8M0Fnu => return None,
-    })
+    }
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use super::{Cache, Decoder, pool};
 use crate::arch;
+use indexmap::IndexMap;
+
 use crate::ir::{Access, Blob, Config, DType, Model, Naming, Notes, Op, Shape, Tensor, Value};
 use crate::quant::simd::tests::on_each;
 
@@ -30,7 +32,7 @@ fn directory(name: &str) -> PathBuf {
 fn load(name: &str, access: Access) -> Case {
     let directory = directory(name);
     let json = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap();
-    let mut tensors = indexmap::IndexMap::new();
+    let mut tensors = IndexMap::new();
     let mut files: Vec<_> =
         std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
@@ -62,19 +64,7 @@ fn load(name: &str, access: Access) -> Case {
     };
     let tokens = std::fs::read_to_string(directory.join("tokens.txt")).unwrap();
     Case {
-        model: Model {
-            format: "safetensors",
-            version: None,
-            origin: name.to_owned(),
-            naming: Naming::HuggingFace,
-            config: Config { entries },
-            tensors,
-            refused: indexmap::IndexMap::new(),
-            tokenizer: None,
-            graph: None,
-            unread_tokenizer: None,
-            side_files: Vec::new(),
-        },
+        model: Model { config: Config { entries }, tensors, ..Model::empty("safetensors", name) },
         tokens: tokens.trim().split(',').map(|id| id.trim().parse().unwrap()).collect(),
         expected: npy(&std::fs::read(directory.join("expected_logits.npy")).unwrap()),
     }

@@ -9,9 +9,13 @@ use rustix::io::Errno;
 use crate::ir::{Error, Result};
 
 use super::failed;
+use super::journal::{self, Journal};
 use super::ops::{Ops, Replace};
 use super::refuse::{self, Existing};
-use super::sink::{FileSet, NewFile, Parent, Pending, Place, Target, plain_name, sync_directory};
+use super::sink::{
+    FileSet, FileSink, NewFile, Parent, Pending, Place, Target, plain_name, sync_directory,
+    verified,
+};
 use super::temp::{self, Temp};
 
 /// A directory in the making. Fields are dropped in this order: what it holds, then itself.
@@ -21,45 +25,71 @@ pub(super) struct Directory {
     handle: File,
     parent: Parent,
     existing: Existing,
+    journal: Option<Arc<Journal>>,
 }
 
 impl Directory {
-    pub(super) fn create(
-        target: &Target,
-        parent: Parent,
-        set: &FileSet<'_>,
-        ops: &Arc<Ops>,
-    ) -> Result<Self> {
+    pub(super) fn create(sink: &FileSink, parent: Parent, set: &FileSet<'_>) -> Result<Self> {
+        let (target, ops) = (&sink.target, &sink.ops);
         let existing = refuse::unless_free_directory(&target.path, target)?;
-        temp::remove_stale(&parent.path, &[&parent.name]);
+        sink.remove_stale(&parent, &[&parent.name]);
         refuse::unless_space(&parent, set)?;
-        let name = temp::name_for(&parent.name);
-        let temp = Temp::new(parent.path.join(&name))?;
+        let journal = sink.open_journal(&parent)?;
+        let name = sink.temporary(&parent.name);
+        let path = parent.path.join(&name);
+        let (old, temp) = match &journal {
+            Some(_) => {
+                let old = journal::reopen(&parent.handle, &name, &parent.path, ops)?;
+                (old, Temp::lasting(path))
+            }
+            None => (None, Temp::new(path)?),
+        };
         let mode = match &existing {
             Existing::Nothing => None,
             Existing::Empty(mode) | Existing::Model(mode, _) => Some(*mode),
         };
-        let handle = ops
-            .create_dir(&parent.handle, &name, mode)
-            .map_err(|error| failed(target.path.display(), error))?;
+        let handle = match old {
+            Some(handle) => handle,
+            None => ops
+                .create_dir(&parent.handle, &name, mode)
+                .map_err(|error| failed(target.path.display(), error))?,
+        };
         temp::lock(&handle);
-        let mut made = Self { pending: Vec::new(), temp, handle, parent, existing };
+        let pending = Vec::new();
+        let mut made = Self { pending, temp, handle, parent, existing, journal: None };
         for (name, len) in set.files {
-            made.add(target, plain_name(name)?, *len, ops)?;
+            let pending = made.file(sink, plain_name(name)?, *len, journal.as_ref())?;
+            made.pending.push(pending);
         }
+        made.journal = journal.map(|journal| verified(journal, &made.pending));
         Ok(made)
     }
 
-    fn add(&mut self, target: &Target, name: &str, len: u64, ops: &Arc<Ops>) -> Result<()> {
+    fn file(
+        &self,
+        sink: &FileSink,
+        name: &str,
+        len: u64,
+        journal: Option<&Journal>,
+    ) -> Result<Pending> {
         let mode = match &self.existing {
             Existing::Model(_, files) => files.iter().find(|(old, _)| old == name).map(|f| f.1),
             Existing::Nothing | Existing::Empty(_) => None,
         };
-        let shown = target.path.join(name);
+        let shown = sink.target.path.join(name);
         let dir = (&self.handle, self.temp.path());
-        let file = NewFile { shown: &shown, len, mode };
-        self.pending.push(Pending::create(dir, OsStr::new(name), file, ops)?);
-        Ok(())
+        let file = NewFile { shown: &shown, len, mode, journal };
+        Pending::create(dir, OsStr::new(name), file, &sink.ops)
+    }
+
+    pub(super) fn journal(&self) -> Option<Arc<Journal>> {
+        self.journal.clone()
+    }
+
+    pub(super) fn discard(self) {
+        self.pending.into_iter().for_each(|pending| pending.temp.remove());
+        self.temp.remove();
+        self.journal.into_iter().for_each(|journal| journal.remove(&self.parent));
     }
 
     pub(super) fn places(&self) -> Vec<Arc<dyn Place>> {
@@ -85,9 +115,10 @@ impl Directory {
                 return self.exchange(old, target, ops);
             }
         }
-        let Self { pending, temp, parent, .. } = self;
+        let Self { pending, temp, parent, journal, .. } = self;
         pending.into_iter().for_each(|pending| pending.temp.keep());
         temp.keep();
+        journal.into_iter().for_each(|journal| journal.remove(&parent));
         sync_directory(&parent.handle, target, ops)
     }
 
@@ -107,12 +138,13 @@ impl Directory {
             let found = "this file system cannot exchange two directories at once";
             Error::io(format!("{found}; remove the old output first")).at(target.path.display())
         })?;
-        let Self { pending, temp, parent, .. } = self;
+        let Self { pending, temp, parent, journal, .. } = self;
+        journal.into_iter().for_each(|journal| journal.remove(&parent));
         let synced = sync_directory(&parent.handle, target, ops);
         pending.into_iter().for_each(|pending| pending.temp.keep());
         drop(old);
         let left = temp.path().to_owned();
-        drop(temp);
+        temp.remove();
         synced?;
         if left.exists() {
             let found = "the new output is in place, but the old one could not be removed";

@@ -74,6 +74,8 @@ impl Sink for MemorySink {
         Ok(self.files.iter().map(|(_, buffer)| Arc::clone(buffer) as Arc<dyn Place>).collect())
     }
 
+    fn discard(self: Box<Self>) {}
+
     fn commit(self: Box<Self>) -> Result<()> {
         let bytes = |buffer: &Buffer| {
             std::mem::take(&mut *buffer.0.lock().unwrap_or_else(PoisonError::into_inner))

@@ -4,16 +4,24 @@
 //! makes an output that appears whole or not at all.
 
 mod contain;
+mod digest;
 mod directory;
+mod journal;
 mod memory;
 mod ops;
+mod recheck;
 mod refuse;
 pub mod sink;
 pub mod source;
 pub mod temp;
 
+pub use digest::Digest;
+pub use journal::{Finished, Journal};
 pub use memory::{MemorySink, MemorySource, Written};
-pub use sink::{FileSet, FileSink, Place, Sink, Target, write_file};
+pub use recheck::Recheck;
+pub use sink::{
+    FileSet, FileSink, Place, Sink, Target, is_same_name, refuse_early, write_file, write_to,
+};
 pub use source::{Files, Source};
 
 use std::io;

@@ -37,6 +37,23 @@ impl Ops {
         Ok(file)
     }
 
+    /// A file or directory of this name, if there is one; a link is an error.
+    pub(super) fn reopen(&self, dir: &File, name: &OsStr) -> io::Result<Option<File>> {
+        self.step()?;
+        let open = |flags| {
+            let common = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+            rustix::fs::openat(dir, name, flags | common, Mode::empty())
+        };
+        let opened = match open(OFlags::RDWR) {
+            Err(Errno::ISDIR) => open(OFlags::RDONLY | OFlags::DIRECTORY),
+            opened => opened,
+        };
+        match opened {
+            Err(Errno::NOENT) => Ok(None),
+            opened => Ok(Some(File::from(opened?))),
+        }
+    }
+
     /// A new directory, and a handle of it.
     pub(super) fn create_dir(
         &self,

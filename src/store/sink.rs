@@ -20,9 +20,10 @@ use std::sync::Arc;
 use crate::ir::{Blob, Error, Result};
 
 use super::directory::Directory;
+use super::journal::{self, Finished, Journal};
 use super::ops::{Ops, Replace};
 use super::temp::{self, Temp};
-use super::{failed, refuse};
+use super::{Digest, failed, refuse};
 
 /// The files of an output.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +34,8 @@ pub struct FileSet<'a> {
     pub entry: usize,
 }
 
-/// Where files are made. Dropped without [`Self::commit`], nothing remains.
+/// Where files are made. Dropped without [`Self::commit`], nothing remains but what another run is
+/// to go on from.
 pub trait Sink {
     /// Makes room for all files; what can be refused early is refused here.
     ///
@@ -41,6 +43,15 @@ pub trait Sink {
     /// Usage if something would be overwritten unasked, or is being read; Io if the destination
     /// cannot be written or has too little space.
     fn create(&mut self, set: &FileSet<'_>) -> Result<Vec<Arc<dyn Place>>>;
+
+    /// What a run before this one has finished of the files that were created, and where this
+    /// one says what it finishes; nothing unless that was asked for.
+    fn journal(&self) -> Option<Arc<Journal>> {
+        None
+    }
+
+    /// Removes what would be kept for another run, which would not end otherwise.
+    fn discard(self: Box<Self>);
 
     /// Lets the files appear, once all is written.
     ///
@@ -83,8 +94,10 @@ pub struct Target {
 
 /// A sink in the file system.
 pub struct FileSink {
-    target: Target,
-    ops: Arc<Ops>,
+    pub(super) target: Target,
+    pub(super) ops: Arc<Ops>,
+    /// What all bytes follow from, for runs that may be ended and go on.
+    pub(super) resume: Option<Digest>,
     state: State,
 }
 
@@ -97,12 +110,57 @@ enum State {
 impl FileSink {
     /// A sink that has touched nothing yet.
     pub fn new(target: Target) -> Self {
-        Self { target, ops: Arc::default(), state: State::Empty }
+        Self { target, ops: Arc::default(), resume: None, state: State::Empty }
+    }
+
+    /// The same sink, which goes on where a run for the same digest was ended: that of
+    /// everything that the bytes follow from.
+    #[must_use]
+    pub fn resumed(self, digest: Digest) -> Self {
+        Self { resume: Some(digest), ..self }
+    }
+
+    /// The temporary name for a file or directory.
+    pub(super) fn temporary(&self, name: &OsStr) -> OsString {
+        match &self.resume {
+            Some(digest) => temp::lasting_for(name, &digest.mark()),
+            None => temp::name_for(name),
+        }
+    }
+
+    /// The journal of a run that may go on later, opened for the output of `parent`.
+    pub(super) fn open_journal(&self, parent: &Parent) -> Result<Option<Journal>> {
+        self.resume.as_ref().map(|digest| Journal::open(parent, digest, &self.ops)).transpose()
+    }
+
+    /// Removes what killed runs have left for these names.
+    pub(super) fn remove_stale(&self, parent: &Parent, names: &[&OsStr]) {
+        let kept = self.resume.map(|digest| digest.mark());
+        temp::remove_stale(&parent.path, names, kept.as_deref());
+    }
+
+    /// The same sink, of whose calls of the system the one of this number fails.
+    #[cfg(test)]
+    pub(crate) fn failing(self, at: u64) -> (Self, Calls) {
+        let plan = super::ops::plan::Plan::new(at, rustix::io::Errno::NOSPC);
+        let ops = Arc::new(Ops { plan: Some(plan) });
+        (Self { ops: Arc::clone(&ops), ..self }, Calls(ops))
     }
 
     #[cfg(test)]
     pub(super) fn with_ops(target: Target, ops: Arc<Ops>) -> Self {
-        Self { target, ops, state: State::Empty }
+        Self { target, ops, resume: None, state: State::Empty }
+    }
+}
+
+/// The calls of the system that a sink has asked for.
+#[cfg(test)]
+pub(crate) struct Calls(Arc<Ops>);
+
+#[cfg(test)]
+impl Calls {
+    pub(crate) fn count(&self) -> u64 {
+        self.0.plan.as_ref().map_or(0, super::ops::plan::Plan::count)
     }
 }
 
@@ -111,15 +169,31 @@ impl Sink for FileSink {
         allow_open_files();
         let parent = Parent::of(&self.target.path)?;
         if self.target.directory {
-            let made = Directory::create(&self.target, parent, set, &self.ops)?;
+            let made = Directory::create(self, parent, set)?;
             let places = made.places();
             self.state = State::Directory(made);
             return Ok(places);
         }
-        let made = Files::create(&self.target, parent, set, &self.ops)?;
+        let made = Files::create(self, parent, set)?;
         let places = made.pending.iter().map(Pending::place).collect();
         self.state = State::Files(made);
         Ok(places)
+    }
+
+    fn journal(&self) -> Option<Arc<Journal>> {
+        match &self.state {
+            State::Empty => None,
+            State::Files(files) => files.journal.clone(),
+            State::Directory(directory) => directory.journal(),
+        }
+    }
+
+    fn discard(self: Box<Self>) {
+        match self.state {
+            State::Empty => {}
+            State::Files(files) => files.discard(),
+            State::Directory(directory) => directory.discard(),
+        }
     }
 
     fn commit(self: Box<Self>) -> Result<()> {
@@ -136,9 +210,24 @@ impl Sink for FileSink {
 /// # Errors
 /// As [`Sink`]'s.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let inputs = Vec::new();
-    let target =
-        Target { path: path.to_owned(), directory: false, overwrite: true, sync: true, inputs };
+    let (path, inputs) = (path.to_owned(), Vec::new());
+    write_to(Target { path, directory: false, overwrite: true, sync: true, inputs }, bytes)
+}
+
+/// Refuses what [`write_to`] would, before the work is done that it is to tell of.
+///
+/// # Errors
+/// As [`Sink::create`].
+pub fn refuse_early(target: &Target) -> Result<()> {
+    Parent::of(&target.path)?;
+    refuse::unless_free(&target.path, target).map(drop)
+}
+
+/// Writes one small file whole.
+///
+/// # Errors
+/// As [`Sink`]'s.
+pub fn write_to(target: Target, bytes: &[u8]) -> Result<()> {
     let name = target.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut sink = Box::new(FileSink::new(target));
     let files = [(name.as_str(), bytes.len() as u64)];
@@ -146,6 +235,19 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
         place.write_at(0, bytes)?;
     }
     sink.commit()
+}
+
+/// Whether two paths name one place, which need not exist.
+pub fn is_same_name(a: &Path, b: &Path) -> bool {
+    let real = |path: &Path| {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let parent = path.parent().and_then(|parent| parent.canonicalize().ok());
+        match (parent, path.file_name()) {
+            (Some(parent), Some(name)) => parent.join(name),
+            _ => path,
+        }
+    };
+    real(a) == real(b)
 }
 
 /// The directory that a name is to appear in, held open: it stays the same one if it is renamed.
@@ -191,21 +293,52 @@ impl Pending {
     ) -> Result<Self> {
         let path = dir.1.join(name);
         let fail = |error| failed(file.shown.display(), error);
-        let temp = Temp::new(path)?;
-        let handle = match ops.create(dir.0, name, file.mode) {
-            Ok(handle) => handle,
-            Err(error) => {
-                // What has this name is not ours.
-                if error.kind() == std::io::ErrorKind::AlreadyExists {
-                    temp.keep();
+        let (handle, temp) = match file.journal {
+            Some(journal) => (Self::reopen(dir, name, &file, (journal, ops))?, Temp::lasting(path)),
+            None => {
+                let temp = Temp::new(path)?;
+                match ops.create(dir.0, name, file.mode) {
+                    Ok(handle) => (handle, temp),
+                    Err(error) => {
+                        // What has this name is not ours.
+                        if error.kind() == std::io::ErrorKind::AlreadyExists {
+                            temp.keep();
+                        }
+                        return Err(fail(error));
+                    }
                 }
-                return Err(fail(error));
             }
         };
         temp::lock(&handle);
         ops.allocate(&handle, file.len).map_err(fail)?;
         let (shown, len, ops) = (file.shown.display().to_string(), file.len, Arc::clone(ops));
         Ok(Self { file: Arc::new(FilePlace { file: handle, shown, len, ops }), temp })
+    }
+
+    /// What a run before this one has left, or a new file. What is not in the journal is not
+    /// believed.
+    fn reopen(
+        dir: (&File, &Path),
+        name: &OsStr,
+        file: &NewFile<'_>,
+        (journal, ops): (&Journal, &Ops),
+    ) -> Result<File> {
+        let fail = |error| failed(file.shown.display(), error);
+        let Some(old) = journal::reopen(dir.0, name, dir.1, ops)? else {
+            return ops.create(dir.0, name, file.mode).map_err(fail);
+        };
+        if journal.is_fresh() {
+            ops.set_len(&old, 0).map_err(fail)?;
+        }
+        Ok(old)
+    }
+
+    /// Whether the bytes of a finished piece are there.
+    pub(super) fn holds(&self, piece: &Finished) -> bool {
+        let FilePlace { file, len, .. } = &*self.file;
+        let is_inside = wire::fits(piece.offset, piece.len, *len).is_some();
+        let sum = || zip::crc32(&Read(file, *len), piece.offset, piece.len).ok();
+        is_inside && sum() == Some(piece.sum)
     }
 
     /// Gives the file its length and, if asked, waits for the disk.
@@ -225,6 +358,21 @@ pub(super) struct NewFile<'a> {
     pub(super) shown: &'a Path,
     pub(super) len: u64,
     pub(super) mode: Option<u32>,
+    /// Where it says what is finished of it, if it may outlive the run.
+    pub(super) journal: Option<&'a Journal>,
+}
+
+/// A file in the making, to be read again.
+struct Read<'a>(&'a File, u64);
+
+impl wire::ReadAt for Read<'_> {
+    fn size(&self) -> u64 {
+        self.1
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> std::io::Result<()> {
+        std::os::unix::fs::FileExt::read_exact_at(self.0, into, offset)
+    }
 }
 
 /// One file, or several beside each other.
@@ -233,32 +381,42 @@ struct Files {
     pending: Vec<Pending>,
     finals: Vec<OsString>,
     entry: usize,
+    journal: Option<Arc<Journal>>,
 }
 
 impl Files {
-    fn create(target: &Target, parent: Parent, set: &FileSet<'_>, ops: &Arc<Ops>) -> Result<Self> {
+    fn create(sink: &FileSink, parent: Parent, set: &FileSet<'_>) -> Result<Self> {
+        let target = &sink.target;
         let finals = set.files.iter().map(|(name, _)| final_name(name, &parent.name));
         let finals = finals.collect::<Result<Vec<OsString>>>()?;
         let modes = finals.iter().map(|name| refuse::unless_free(&parent.path.join(name), target));
         let modes = modes.collect::<Result<Vec<Option<u32>>>>()?;
-        let names: Vec<&OsStr> = finals.iter().map(OsString::as_os_str).collect();
-        temp::remove_stale(&parent.path, &names);
+        let mut names: Vec<&OsStr> = finals.iter().map(OsString::as_os_str).collect();
+        names.push(&parent.name);
+        sink.remove_stale(&parent, &names);
         refuse::unless_space(&parent, set)?;
+        let mut journal = sink.open_journal(&parent)?;
         let mut pending = Vec::with_capacity(finals.len());
         for ((name, mode), (_, len)) in finals.iter().zip(modes).zip(set.files) {
             let shown = parent.path.join(name);
-            let file = NewFile { shown: &shown, len: *len, mode };
+            let file = NewFile { shown: &shown, len: *len, mode, journal: journal.as_ref() };
             let dir = (&parent.handle, &*parent.path);
-            pending.push(Pending::create(dir, &temp::name_for(name), file, ops)?);
+            pending.push(Pending::create(dir, &sink.temporary(name), file, &sink.ops)?);
         }
-        Ok(Self { parent, pending, finals, entry: set.entry })
+        let journal = journal.take().map(|journal| verified(journal, &pending));
+        Ok(Self { parent, pending, finals, entry: set.entry, journal })
+    }
+
+    fn discard(self) {
+        self.pending.into_iter().for_each(|pending| pending.temp.remove());
+        self.journal.into_iter().for_each(|journal| journal.remove(&self.parent));
     }
 
     fn commit(self, target: &Target, ops: &Ops) -> Result<()> {
         for pending in &self.pending {
             pending.finish(target)?;
         }
-        let Self { parent, pending, finals, entry } = self;
+        let Self { parent, pending, finals, entry, journal } = self;
         let mut files: Vec<(Pending, OsString)> = pending.into_iter().zip(finals).collect();
         if files.len() > 1 && entry < files.len() {
             let last = files.remove(entry);
@@ -276,8 +434,15 @@ impl Files {
             }
         }
         appeared.names.clear();
+        journal.into_iter().for_each(|journal| journal.remove(&parent));
         sync_directory(&parent.handle, target, ops)
     }
+}
+
+/// The journal without the pieces that are not in the files.
+pub(super) fn verified(mut journal: Journal, pending: &[Pending]) -> Arc<Journal> {
+    journal.verify(|piece| pending.get(piece.file).is_some_and(|pending| pending.holds(piece)));
+    Arc::new(journal)
 }
 
 /// Removes the old entry of a set, for good, before the first of its old files is replaced.

@@ -70,6 +70,8 @@ impl Files {
     /// Io if there is nothing at `path`.
     pub fn open(path: &Path, access: Access) -> Result<Self> {
         let fail = |error: io::Error| failed(path.display(), error);
+        let index = fs::metadata(path).is_err().then(|| index(path)).flatten();
+        let path = index.as_deref().unwrap_or(path);
         let is_directory = fs::metadata(path).map_err(fail)?.is_dir();
         let beside = || match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -80,6 +82,16 @@ impl Files {
         let entry = path.file_name().filter(|_| !is_directory);
         let entry = entry.map(|name| (text(name), path.to_owned()));
         Ok(Self { named: path.to_owned(), root, entry, access, opened: Mutex::default() })
+    }
+
+    /// Every file that has been opened, by the path that it was asked for under; sorted by name.
+    pub fn opened(&self) -> Vec<(PathBuf, Arc<Blob>)> {
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = |name: &String| match &self.entry {
+            Some((entry, path)) if entry == name => path.clone(),
+            _ => self.root.join(name),
+        };
+        opened.iter().map(|(name, blob)| (path(name), Arc::clone(blob))).collect()
     }
 
     fn locate(&self, name: &str) -> Result<Option<PathBuf>> {
@@ -138,6 +150,14 @@ impl Source for Files {
     fn root(&self) -> Option<&Path> {
         Some(&self.root)
     }
+}
+
+/// The index of the files whose names begin so: a checkpoint of TensorFlow is called by what its
+/// files have in common, and no file has that name.
+fn index(prefix: &Path) -> Option<PathBuf> {
+    let mut name = prefix.file_name()?.to_owned();
+    name.push(".index");
+    Some(prefix.with_file_name(name)).filter(|path| path.is_file())
 }
 
 #[cfg(test)]

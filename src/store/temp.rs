@@ -8,10 +8,11 @@ use std::fs::{self, File};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 
 use crate::ir::{Error, Result};
 
@@ -22,7 +23,11 @@ const SLOTS_MAX: usize = 16_384;
 const STEM_MAX: usize = 200;
 
 const SUFFIX: &[u8] = b".partial";
-const RANDOM_DIGITS: usize = 16;
+const JOURNAL: &[u8] = b".journal";
+
+/// Hexadecimal digits that tell temporary files of one name apart: random ones, or those that a
+/// run with `--resume` finds again.
+pub(super) const MARK_DIGITS: usize = 16;
 
 /// What is older and unlocked belongs to a run that was killed.
 const STALE_AGE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -31,6 +36,14 @@ const STALE_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 /// read an entry at any time, so the strings are never freed: a few bytes for each output file.
 static SLOTS: [AtomicPtr<c_char>; SLOTS_MAX] =
     [const { AtomicPtr::new(std::ptr::null_mut()) }; SLOTS_MAX];
+
+/// Whether what is unfinished is kept for another run.
+static LASTS: AtomicBool = AtomicBool::new(false);
+
+/// Whether what is unfinished is kept for another run. Reads only an atomic.
+pub fn lasts() -> bool {
+    LASTS.load(Ordering::Relaxed)
+}
 
 /// Where the search for a free slot begins.
 static NEXT: AtomicUsize = AtomicUsize::new(0);
@@ -45,7 +58,8 @@ pub fn registered() -> impl Iterator<Item = *const c_char> {
 #[derive(Debug)]
 pub struct Temp {
     path: PathBuf,
-    slot: usize,
+    /// Nothing if the path is to outlive the run.
+    slot: Option<usize>,
 }
 
 impl Temp {
@@ -63,11 +77,23 @@ impl Temp {
             let free = std::ptr::null_mut();
             let order = (Ordering::AcqRel, Ordering::Relaxed);
             if SLOTS[slot].compare_exchange(free, text, order.0, order.1).is_ok() {
-                return Ok(Self { path, slot });
+                return Ok(Self { path, slot: Some(slot) });
             }
         }
         let found = format!("more than {SLOTS_MAX} output files at one time");
         Err(Error::limit(format!("{found}; choose larger shards")).at(path.display()))
+    }
+
+    /// A path that is kept for another run, unless [`Self::remove`] says otherwise.
+    pub(super) fn lasting(path: PathBuf) -> Self {
+        LASTS.store(true, Ordering::Relaxed);
+        Self { path, slot: None }
+    }
+
+    /// Removes it, whatever it was kept for.
+    pub(super) fn remove(self) {
+        remove(&self.path);
+        self.keep();
     }
 
     /// The path.
@@ -82,28 +108,46 @@ impl Temp {
     }
 
     fn unregister(&self) {
-        SLOTS[self.slot].store(std::ptr::null_mut(), Ordering::Release);
+        if let Some(slot) = self.slot {
+            SLOTS[slot].store(std::ptr::null_mut(), Ordering::Release);
+        }
+    }
+}
+
+impl Drop for Temp {
+    fn drop(&mut self) {
+        if self.slot.is_some() {
+            remove(&self.path);
+            self.unregister();
+        }
     }
 }
 
 /// Removes a file, or a directory whose files were dropped before. There is nobody to tell if
 /// that fails: an error is on its way already.
-impl Drop for Temp {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path).or_else(|_| fs::remove_dir(&self.path));
-        self.unregister();
-    }
+fn remove(path: &Path) {
+    let _ = fs::remove_file(path).or_else(|_| fs::remove_dir(path));
 }
 
 /// `.<name>.<random>.partial`, another one at each call.
 pub(super) fn name_for(name: &OsStr) -> OsString {
     let mut hasher = RandomState::new().build_hasher();
     hasher.write_u32(std::process::id());
-    let random = format!("{:01$x}", hasher.finish(), RANDOM_DIGITS);
-    let mut temp = prefix(name);
-    temp.extend_from_slice(random.as_bytes());
-    temp.extend_from_slice(SUFFIX);
-    OsString::from_vec(temp)
+    marked(name, &format!("{:01$x}", hasher.finish(), MARK_DIGITS), SUFFIX)
+}
+
+/// `.<name>.<mark>.partial`, the same one at each call.
+pub(super) fn lasting_for(name: &OsStr, mark: &str) -> OsString {
+    marked(name, mark, SUFFIX)
+}
+
+/// `.<name>.<mark>.journal`.
+pub(super) fn journal_for(name: &OsStr, mark: &str) -> OsString {
+    marked(name, mark, JOURNAL)
+}
+
+fn marked(name: &OsStr, mark: &str, suffix: &[u8]) -> OsString {
+    OsString::from_vec([&*prefix(name), mark.as_bytes(), suffix].concat())
 }
 
 fn prefix(name: &OsStr) -> Vec<u8> {
@@ -111,29 +155,35 @@ fn prefix(name: &OsStr) -> Vec<u8> {
     [b".", &stem[..stem.len().min(STEM_MAX)], b"."].concat()
 }
 
-/// Whether `candidate` is a name that [`name_for`] gave to `name`.
-fn is_ours(candidate: &OsStr, name: &OsStr) -> bool {
-    let middle = candidate
-        .as_bytes()
-        .strip_prefix(&*prefix(name))
-        .and_then(|rest| rest.strip_suffix(SUFFIX));
-    middle.is_some_and(|m| m.len() == RANDOM_DIGITS && m.iter().all(u8::is_ascii_hexdigit))
+/// The mark of `candidate`, if it is a temporary name of `name`.
+fn mark_of<'c>(candidate: &'c OsStr, name: &OsStr) -> Option<&'c [u8]> {
+    let rest = candidate.as_bytes().strip_prefix(&*prefix(name))?;
+    let mark = rest.strip_suffix(SUFFIX).or_else(|| rest.strip_suffix(JOURNAL))?;
+    let is_mark = mark.len() == MARK_DIGITS && mark.iter().all(u8::is_ascii_hexdigit);
+    is_mark.then_some(mark)
 }
 
-/// Marks a temporary file or directory as in use, for as long as it is open.
-pub(super) fn lock(file: &File) {
+/// Marks a temporary file or directory as in use, for as long as it is open; false if it is in
+/// use by another run.
+pub(super) fn lock(file: &File) -> bool {
     // Some network file systems have no locks; there, age alone tells what is stale.
-    let _ = rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive);
+    let locked = rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive);
+    locked != Err(Errno::WOULDBLOCK)
 }
 
 /// Removes what a killed run left behind for one of these names: ours by its name, older than a
-/// day, and locked by nobody. Whatever cannot be removed stays: the output does not depend on it.
-pub(super) fn remove_stale(directory: &Path, names: &[&OsStr]) {
+/// day, and locked by nobody; but not what this run is to go on from. Whatever cannot be removed
+/// stays: the output does not depend on it.
+pub(super) fn remove_stale(directory: &Path, names: &[&OsStr], kept: Option<&str>) {
     let Ok(entries) = fs::read_dir(directory) else { return };
     for entry in entries.flatten() {
         let found = entry.file_name();
         // Most entries of a directory are not even hidden; the names need no look then.
-        if found.as_bytes().ends_with(SUFFIX) && names.iter().any(|name| is_ours(&found, name)) {
+        if !found.as_bytes().starts_with(b".") {
+            continue;
+        }
+        let mark = names.iter().find_map(|name| mark_of(&found, name));
+        if mark.is_some() && mark != kept.map(str::as_bytes) {
             remove_if_stale(&entry.path());
         }
     }
@@ -170,7 +220,7 @@ mod tests {
         let path = dir.path().join("x");
         fs::write(&path, "x").unwrap();
         let temp = Temp::new(path.clone()).unwrap();
-        assert!(!SLOTS[temp.slot].load(Ordering::Acquire).is_null());
+        assert!(!SLOTS[temp.slot.unwrap()].load(Ordering::Acquire).is_null());
         temp.keep();
         assert!(path.exists());
         drop(Temp::new(path.clone()).unwrap());
@@ -180,7 +230,9 @@ mod tests {
     #[test]
     fn only_our_names_are_ours() {
         let name = OsStr::new("m.gguf");
+        let is_ours = |candidate: &OsStr, name: &OsStr| mark_of(candidate, name).is_some();
         assert!(is_ours(&name_for(name), name));
+        assert!(is_ours(&journal_for(name, "0123456789abcdef"), name));
         assert_ne!(name_for(name), name_for(name));
         for other in [".m.gguf.partial", "m.gguf", ".m.gguf.0123456789abcdeg.partial"] {
             assert!(!is_ours(OsStr::new(other), name), "{other}");
@@ -207,9 +259,15 @@ mod tests {
         let foreign = make(OsStr::new(".m.gguf.download.partial"), day);
         let locked = make(&name_for(name), day);
         let holder = File::open(&locked).unwrap();
-        lock(&holder);
-        remove_stale(dir.path(), &[name]);
+        assert!(lock(&holder));
+        assert!(!lock(&File::open(&locked).unwrap()));
+        let mark = "0123456789abcdef";
+        let kept = [lasting_for(name, mark), journal_for(name, mark)].map(|name| make(&name, day));
+        remove_stale(dir.path(), &[name], Some(mark));
         assert!(!old.exists());
         assert!(young.exists() && foreign.exists() && locked.exists());
+        assert!(kept.iter().all(|path| path.exists()));
+        remove_stale(dir.path(), &[name], None);
+        assert!(!kept.iter().any(|path| path.exists()));
     }
 }

@@ -1,8 +1,10 @@
 //! Model → Model: what the user asks to leave out and to keep, and graphs of operators: their
-//! types, and the weights that they hold.
+//! types, and the weights that they hold; the order of kernels' dimensions.
 
+mod convention;
 mod graph;
 mod select;
 
-pub use graph::{Constants, Narrow, narrow, weights, weights_for_gguf};
+pub use convention::convention;
+pub use graph::{Constants, Renamed, Retype, retype, weights, weights_for_gguf};
 pub use select::{Selection, select};

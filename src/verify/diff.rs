@@ -1,11 +1,15 @@
 //! What differs between two models, tensor by tensor, across formats and namings. No side is
 //! the reference, and nothing is run.
 
+use indexmap::IndexMap;
+
+use super::alike::{self, Alike};
 use super::gates::hyper;
 use super::pair::{self, Pair};
 use super::scan::{self, Outcome};
 use super::{QuantizerFor, own};
-use crate::ir::{DType, Model, Result, Shape};
+use crate::arch;
+use crate::ir::{DType, Model, Result, Shape, Tensor};
 
 /// What differs between two models.
 #[derive(Debug, Clone)]
@@ -16,6 +20,8 @@ pub struct Diff {
     pub b: String,
     /// How many tensors are equal in type and value.
     pub equal: usize,
+    /// Tensors of models of no known family that are equal under other names.
+    pub alike: Vec<Alike>,
     /// The other tensors.
     pub tensors: Vec<Difference>,
     /// Hyper-parameters that differ: the field, and both values.
@@ -77,15 +83,22 @@ impl Diff {
 /// What is wrong with A's configuration, and what reading either of them meets.
 pub fn diff(a: &Model, b: &Model, quantizer_for: QuantizerFor) -> Result<Diff> {
     let fields = hyper::compare(a, b)?;
-    let pairs = pair::pair(a, b)?;
+    let mut pairs = pair::pair(a, b)?;
     let mut out = Diff {
         a: a.origin.clone(),
         b: b.origin.clone(),
         equal: 0,
+        alike: Vec::new(),
         tensors: Vec::new(),
         fields: fields.findings.into_iter().map(|found| (found.subject, found.text)).collect(),
         notes: [fields.notes, pairs.notes].concat(),
     };
+    // The names of a family's tensors are part of what it is.
+    if arch::find(a).is_none() && arch::find(b).is_none() {
+        out.alike = alike::pair(&named(a, &pairs.missing), &named(b, &pairs.extra))?;
+        pairs.missing.retain(|name| out.alike.iter().all(|pair| pair.a != *name));
+        pairs.extra.retain(|name| out.alike.iter().all(|pair| pair.b != *name));
+    }
     let one_sided = |names: &[String], what: &Unlike| {
         let difference = |name: &String| Difference { name: name.clone(), what: what.clone() };
         names.iter().map(difference).collect::<Vec<_>>()
@@ -105,6 +118,10 @@ pub fn diff(a: &Model, b: &Model, quantizer_for: QuantizerFor) -> Result<Diff> {
         }
     }
     Ok(out)
+}
+
+fn named<'m>(model: &'m Model, names: &[String]) -> IndexMap<&'m String, &'m Tensor> {
+    names.iter().filter_map(|name| model.tensors.get_key_value(name)).collect()
 }
 
 fn one(pair: &Pair, quantizer_for: QuantizerFor) -> Result<Option<Unlike>> {

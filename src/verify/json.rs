@@ -107,6 +107,8 @@ impl Diff {
             "a": self.a,
             "b": self.b,
             "equal": self.equal,
+            "alike": self.alike.iter().map(|pair| json!({"a": pair.a, "b": pair.b, "axes": pair.axes}))
+                .collect::<Vec<_>>(),
             "tensors": self.tensors.iter().map(difference).collect::<Vec<_>>(),
             "hyper_parameters": self.fields.iter()
                 .map(|(field, text)| json!({"field": field, "text": text})).collect::<Vec<_>>(),

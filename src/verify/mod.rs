@@ -13,6 +13,7 @@
 //! table of a family before it is run: each model runs by its own conventions, or a wrong row of
 //! the table would cancel itself.
 
+mod alike;
 pub mod chunks;
 mod diff;
 mod gates;
@@ -35,6 +36,7 @@ pub mod tokens;
 #[cfg(test)]
 mod tests;
 
+pub use alike::Alike;
 pub use chunks::Chunk;
 pub use diff::{Diff, Difference, Unlike, diff};
 pub use gates::asked::Asked;
@@ -43,6 +45,7 @@ pub use graph::{Feed, GraphOptions, compare_graphs};
 pub use metrics::{Gather, Metrics, OnText};
 pub use own::QuantizerFor;
 pub use report::{Bound, Finding, Gate, Kind, Report, TensorReport};
+pub use scan::{Apart, apart};
 
 use crate::ir::{Model, Result};
 use gates::logits::{Plan, Ran};

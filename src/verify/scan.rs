@@ -48,6 +48,31 @@ pub(super) struct Error {
     pub(super) max_abs_diff: f64,
 }
 
+/// How far the values of two tensors of one shape are apart; nothing if they are no numbers.
+///
+/// # Errors
+/// From reading the files.
+pub fn apart(reference: &Tensor, candidate: &Tensor) -> Result<Option<Apart>> {
+    let pair = Pair {
+        name: String::new(),
+        reference_name: String::new(),
+        reference: reference.clone(),
+        candidate: candidate.clone(),
+        rounded: false,
+    };
+    let error = compare(&pair, |_| None)?.error;
+    Ok(error.map(|Error { nmse, max_abs_diff, .. }| Apart { nmse, max_abs_diff }))
+}
+
+/// How far a tensor is from another one.
+#[derive(Debug, Clone, Copy)]
+pub struct Apart {
+    /// Σ(c − r)² / Σr².
+    pub nmse: f64,
+    /// The greatest |c − r|.
+    pub max_abs_diff: f64,
+}
+
 /// What is summed over a piece.
 #[derive(Debug, Default)]
 struct Sums {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::metrics::{DELTA_P_SHARES, KLD_SHARES};
 use super::report::number;
 use super::statistics::{Mean, Spread};
-use super::{Bound, Diff, Gate, Metrics, OnText, Report, Unlike};
+use super::{Alike, Bound, Diff, Gate, Metrics, OnText, Report, Unlike};
 use crate::ir::error::escape;
 
 /// Lines of a list that are shown unless all are asked for.
@@ -143,6 +143,11 @@ impl Diff {
         for (field, text) in &self.fields {
             let _ = writeln!(out, "  {}: {}", escape(field), escape(text));
         }
+        for Alike { a, b, axes } in self.alike.iter().take(shown) {
+            let order = axes.as_ref().map_or(String::new(), |axes| format!(" permuted {axes:?}"));
+            let _ = writeln!(out, "  {}{order} = {}", escape(a), escape(b));
+        }
+        more(&mut out, self.alike.len(), shown);
         for tensor in self.tensors.iter().take(shown) {
             let _ = writeln!(out, "  {}: {}", escape(&tensor.name), tensor.what.describe());
         }
@@ -152,9 +157,14 @@ impl Diff {
         }
         let verdict = if self.differs() { "the models differ" } else { "no difference in values" };
         let (equal, listed, fields) = (self.equal, self.tensors.len(), self.fields.len());
+        let alike = match self.alike.len() {
+            0 => String::new(),
+            count => format!(" {count} equal under other names,"),
+        };
         let _ = writeln!(
             out,
-            "{verdict}: {equal} tensors equal, {listed} listed, {fields} hyper-parameters differ"
+            "{verdict}: {equal} tensors equal,{alike} {listed} listed, {fields} hyper-parameters \
+             differ"
         );
         out
     }

@@ -14,16 +14,16 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use crate::ir::{Blob, Error, Result, Scratch, Tally, Tensor};
-use crate::store::{FileSet, Place, Sink};
+use crate::ir::{Blob, Error, Fault, Result, Scratch, Tally, Tensor};
+use crate::store::{FileSet, Finished, Journal, Place, Sink};
 
-use super::layout::{Layout, Part};
+use super::layout::{Checksum, Layout, Part};
 use super::progress::{Progress, Silent};
-use super::sums::Sums;
+use super::sums::{PerKind, Sums};
 
 /// Bytes of a copy that one worker does at a time: large enough that the calls cost nothing,
 /// small enough that two workers end at about the same time.
@@ -75,15 +75,31 @@ pub fn execute(
     layout.validate()?;
     let files: Vec<(&str, u64)> = layout.files.iter().map(|f| (&*f.name, f.len)).collect();
     let places = sink.create(&FileSet { files: &files, entry: layout.entry() })?;
+    let run = Run::new(layout, places, sink.journal(), options);
+    match made(run) {
+        Ok(tallies) => {
+            sink.commit()?;
+            Ok(tallies)
+        }
+        // Another run would meet the same.
+        Err(error) if error.fault != Fault::Io => {
+            sink.discard();
+            Err(error)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn made(run: Run<'_>) -> Result<Vec<(String, Tally)>> {
+    let (layout, options) = (run.layout, run.options);
     options.progress.start(layout.total_bytes());
-    let tallies = Run::new(layout, places, options).run();
+    let tallies = run.run();
     options.progress.finish();
     let tallies = tallies?;
     for blob in layout.blobs() {
         blob.check_unchanged()?;
     }
     refuse_losses(&tallies, options)?;
-    sink.commit()?;
     Ok(tallies)
 }
 
@@ -123,14 +139,27 @@ struct Job<'a> {
     first: usize,
     /// The name of the tensor, for messages.
     name: Option<&'a str>,
-    /// Whether a checksum of it is stated elsewhere.
-    summed: bool,
+    /// Which sums are taken of it.
+    summed: PerKind<bool>,
+    len: u64,
+    /// Its chunks that are not written yet.
+    left: AtomicU64,
 }
 
 enum Work<'a> {
+    /// Another run has done it.
+    Done,
     Bytes(&'a [u8]),
-    Copy { blob: &'a Blob, start: u64, len: u64 },
-    Make { tensor: &'a Tensor, per_chunk: u64, cost: u64 },
+    Copy {
+        blob: &'a Blob,
+        start: u64,
+        len: u64,
+    },
+    Make {
+        tensor: &'a Tensor,
+        per_chunk: u64,
+        cost: u64,
+    },
 }
 
 impl<'a> Work<'a> {
@@ -166,6 +195,7 @@ impl<'a> Work<'a> {
 
     fn chunks(&self) -> u64 {
         match self {
+            Self::Done => 0,
             Self::Bytes(bytes) => (bytes.len() as u64).div_ceil(COPY_BYTES),
             Self::Copy { len, .. } => len.div_ceil(COPY_BYTES),
             Self::Make { tensor, per_chunk, .. } => tensor.shape().count().div_ceil(*per_chunk),
@@ -207,40 +237,68 @@ struct Run<'a> {
     failure: Mutex<Option<(usize, Error)>>,
     /// By job.
     tallies: Mutex<Vec<Tally>>,
-    sums: Sums,
+    sums: Sums<'a>,
+    /// Where each job is noted when it is done, for a run that may be ended and go on.
+    journal: Option<Arc<Journal>>,
 }
 
 impl<'a> Run<'a> {
     fn new(
         layout: &'a Layout,
         places: Vec<Arc<dyn Place>>,
+        journal: Option<Arc<Journal>>,
         options: &'a ExecuteOptions<'a>,
     ) -> Self {
         let chunk_bytes = chunk_bytes(options);
-        let (mut jobs, mut chunks) = (Vec::new(), 0usize);
+        let (mut jobs, mut chunks, mut tallies) = (Vec::new(), 0usize, Vec::new());
+        let sums = Sums::of(layout, journal.is_some());
+        let finished = finished(journal.as_deref());
         for (file, plan) in layout.files.iter().enumerate() {
-            let sums: BTreeMap<u64, u64> = plan.parts.iter().filter_map(summed).collect();
             for (offset, part) in &plan.parts {
                 let name = match part {
                     Part::Tensor { name, .. } => Some(name.as_str()),
                     Part::Bytes(_) | Part::Copy(_) | Part::Slice(..) | Part::Sum { .. } => None,
                 };
-                let sum = sums.range(..=offset).next_back();
-                let summed = sum.is_some_and(|(start, end)| offset == start || offset < end);
-                let work = Work::of(part, chunk_bytes);
-                let first = chunks;
+                let (offset, len, first) = (*offset, part.len(), chunks);
+                let summed = sums.kinds(file, offset);
+                let done = finished.get(&(file, offset, len)).copied();
+                let work = match done {
+                    Some(piece) => {
+                        sums.add(file, offset, [piece.sum, piece.crc32c], len);
+                        Work::Done
+                    }
+                    None => Work::of(part, chunk_bytes),
+                };
+                tallies.push(done.map(|piece| piece.tally).unwrap_or_default());
+                let left = AtomicU64::new(work.chunks());
                 chunks += work.chunks() as usize;
-                jobs.push(Job { file, offset: *offset, work, first, name, summed });
+                jobs.push(Job { file, offset, work, first, name, summed, len, left });
             }
         }
-        let tallies = Mutex::new(vec![Tally::default(); jobs.len()]);
-        let budget = Budget::new(options.memory_bytes);
-        let (next, failed, failure, sums) = Default::default();
-        Self { layout, jobs, chunks, places, options, budget, next, failed, failure, tallies, sums }
+        let (next, failed, failure) = Default::default();
+        Self {
+            layout,
+            jobs,
+            chunks,
+            places,
+            options,
+            budget: Budget::new(options.memory_bytes),
+            next,
+            failed,
+            failure,
+            tallies: Mutex::new(tallies),
+            sums,
+            journal,
+        }
     }
 
     fn run(self) -> Result<Vec<(String, Tally)>> {
+        if self.journal.is_some() {
+            self.clear_gaps()?;
+        }
         let workers = self.options.threads.get().min(self.chunks);
+        let done = self.jobs.iter().filter(|job| matches!(job.work, Work::Done));
+        self.options.progress.add(done.map(|job| job.len).sum());
         thread::scope(|scope| {
             for _ in 1..workers {
                 // Without memory for another thread, those that there are do the work.
@@ -262,16 +320,33 @@ impl<'a> Run<'a> {
         Ok(named.filter_map(|(job, tally)| Some((job.name?.to_owned(), tally))).collect())
     }
 
+    /// Makes what lies between the parts zero: a file that another run has left is not believed to
+    /// be.
+    fn clear_gaps(&self) -> Result<()> {
+        for (plan, place) in self.layout.files.iter().zip(&self.places) {
+            let ends = plan.parts.iter().map(|(offset, part)| (*offset, offset + part.len()));
+            let mut at = 0;
+            for (start, end) in ends.chain([(plan.len, plan.len)]) {
+                while at < start {
+                    let zeros = vec![0; (start - at).min(BUFFER_BYTES) as usize];
+                    place.write_at(at, &zeros)?;
+                    at += zeros.len() as u64;
+                }
+                at = end;
+            }
+        }
+        Ok(())
+    }
+
     /// Writes every checksum, now that what it is of has been written.
     fn state_sums(&self) -> Result<()> {
-        for (file, (plan, place)) in self.layout.files.iter().zip(&self.places).enumerate() {
-            for (offset, part) in &plan.parts {
-                if let Part::Sum { of, kind } = part {
-                    let sum = self.sums.of(file, of, *kind).map_err(|error| error.at(&plan.name));
-                    place.write_at(*offset, &sum?)?;
-                    self.options.progress.add(part.len());
-                }
-            }
+        for wanted in self.sums.in_order() {
+            let (file, at) = (wanted.file, wanted.at);
+            let name = &self.layout.files[file].name;
+            let sum = self.sums.stated(wanted).map_err(|error| error.at(name))?;
+            let summed = self.sums.kinds(file, at);
+            self.sums.watch((file, summed), &*self.places[file]).write_at(at, &sum)?;
+            self.options.progress.add(sum.len() as u64);
         }
         Ok(())
     }
@@ -298,9 +373,9 @@ impl<'a> Run<'a> {
         let index = self.jobs.partition_point(|job| job.first <= chunk) - 1;
         let job = &self.jobs[index];
         let (number, place) = ((chunk - job.first) as u64, &*self.places[job.file]);
-        let watched = self.sums.watch(job.file, place);
-        let place = if job.summed { &watched } else { place };
+        let place = &self.sums.watch((job.file, job.summed), place);
         let written = match &job.work {
+            Work::Done => 0,
             Work::Bytes(bytes) => {
                 let start = number * COPY_BYTES;
                 let end = (start + COPY_BYTES).min(bytes.len() as u64);
@@ -328,16 +403,28 @@ impl<'a> Run<'a> {
             }
         };
         self.options.progress.add(written);
-        Ok(())
+        match &self.journal {
+            Some(journal) if job.left.fetch_sub(1, Ordering::AcqRel) == 1 => {
+                self.note(journal, index)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Says that a job is done, so that no other run does it again.
+    fn note(&self, journal: &Journal, index: usize) -> Result<()> {
+        let Job { file, offset, len, .. } = self.jobs[index];
+        let of = |kind| self.sums.sum(file, &(offset..offset + len), kind);
+        let (sum, crc32c) = (of(Checksum::Crc32)?, of(Checksum::MaskedCrc32c)?);
+        let tally = lock(&self.tallies)[index];
+        journal.add(&Finished { file, offset, len, sum, crc32c, tally })
     }
 }
 
-/// Where the bytes begin and end that a checksum is of.
-fn summed((_, part): &(u64, Part)) -> Option<(u64, u64)> {
-    match part {
-        Part::Sum { of, .. } => Some((of.start, of.end)),
-        Part::Bytes(_) | Part::Tensor { .. } | Part::Copy(_) | Part::Slice(..) => None,
-    }
+/// What another run has done already, by file, place and length.
+fn finished(journal: Option<&Journal>) -> BTreeMap<(usize, u64, u64), &Finished> {
+    let pieces = journal.map(Journal::finished).unwrap_or_default();
+    pieces.iter().map(|piece| ((piece.file, piece.offset, piece.len), piece)).collect()
 }
 
 /// Bytes of a chunk, such that all workers with four buffers each stay within the memory.

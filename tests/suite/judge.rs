@@ -3,9 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use indexmap::IndexMap;
 use remold::arch;
-use remold::ir::{Config, Hyper, Model, Naming, Scaling, Value};
+use remold::ir::{Config, Hyper, Model, Scaling, Value};
 use serde_json::{Value as Json, json};
 
 use crate::program::{Dir, fixture, remold};
@@ -17,19 +16,7 @@ fn hyper(entries: &str) -> Hyper {
     let Ok(Value::Map(entries)) = Value::parse(format!("{base}{entries}}}").as_bytes()) else {
         panic!("{entries}: not an object");
     };
-    let model = Model {
-        format: "safetensors",
-        version: None,
-        origin: "test".into(),
-        naming: Naming::HuggingFace,
-        config: Config { entries },
-        tensors: IndexMap::new(),
-        refused: IndexMap::new(),
-        tokenizer: None,
-        graph: None,
-        unread_tokenizer: None,
-        side_files: Vec::new(),
-    };
+    let model = Model { config: Config { entries }, ..Model::empty("safetensors", "test") };
     let family = arch::find(&model).expect("a Mistral");
     arch::hyper(family, &model).expect("hyper-parameters")
 }

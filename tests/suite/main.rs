@@ -3,17 +3,23 @@
 
 mod edit;
 mod program;
-mod sha256;
+#[allow(unreachable_pub, reason = "it is a crate of its own, too")]
+#[path = "../../fuzz/src/targets.rs"]
+mod targets;
 
+mod arrays;
 mod contract;
 mod conversion;
 mod damage;
+mod damaged_bits;
 mod direction;
 mod documents;
 mod durability;
 mod encoders;
 mod families;
 mod faults;
+mod fuzz;
+mod ggml;
 mod gguf;
 mod golden;
 mod graphs;
@@ -22,13 +28,19 @@ mod hostile;
 mod imatrix;
 mod interrupted;
 mod judge;
+mod keras;
 mod logits;
+mod manifest;
+mod matrix;
 mod memory;
 mod onnx;
 mod operators;
+mod pairs;
 mod perplexity;
+mod planted;
 mod scaling;
 mod sentencepiece;
+mod tensorflow;
 mod tokenizer;
 mod tokenizer_files;
 mod torch;

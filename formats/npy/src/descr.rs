@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use wire::{Endian, Why};
+use wire::{Endian, Error, Why};
 
 /// What an element is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,10 +13,12 @@ pub enum Kind {
     Int,
     /// Unsigned integer.
     Uint,
-    /// IEEE float.
+    /// IEEE float; of one byte, `float8_e5m2` of `ml_dtypes`.
     Float,
     /// Two floats: real, imaginary.
     Complex,
+    /// The upper half of a float of four bytes: `bfloat16` of `ml_dtypes`.
+    Bfloat,
 }
 
 /// The kinds with their letters, and the sizes in bytes that mean the same on every machine.
@@ -24,7 +26,7 @@ const KINDS: &[(u8, Kind, &[u64])] = &[
     (b'b', Kind::Bool, &[1]),
     (b'i', Kind::Int, &[1, 2, 4, 8]),
     (b'u', Kind::Uint, &[1, 2, 4, 8]),
-    (b'f', Kind::Float, &[2, 4, 8]),
+    (b'f', Kind::Float, &[1, 2, 4, 8]),
     (b'c', Kind::Complex, &[8, 16]),
 ];
 
@@ -35,8 +37,18 @@ const OTHERS: &[(u8, &str)] = &[
     (b'a', "byte strings; save them apart from the numbers"),
     (b'M', "dates; save them as integers: a.astype('<i8')"),
     (b'm', "time spans; save them as integers: a.astype('<i8')"),
-    (b'V', "raw bytes, as bfloat16 and float8 become; save them as floats: a.astype('<f4')"),
+    (b'V', "raw bytes, as most types of ml_dtypes become; save them as floats: a.astype('<f4')"),
 ];
+
+const OBJECTS: &str = "are Python objects: a pickle, which may run anything; save numbers instead";
+
+/// Whether a file was refused because its elements are Python objects.
+pub fn is_object(error: &Error) -> bool {
+    matches!(&error.why, Why::Invalid { rule } if rule.ends_with(OBJECTS))
+}
+
+/// What NumPy calls `bfloat16`, and nothing else: raw bytes of its own are `|V2`.
+const BFLOAT16: &str = "<V2";
 
 /// The type of an array's elements: `<f4` and the like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,10 +73,10 @@ impl Descr {
             return Err(unknown());
         }
         if letter == b'O' {
-            let rule = format!(
-                "{text:?} are Python objects: a pickle, which may run anything; save numbers instead"
-            );
-            return Err(Why::Invalid { rule });
+            return Err(Why::Invalid { rule: format!("{text:?} {OBJECTS}") });
+        }
+        if text == BFLOAT16 {
+            return Ok(Self { kind: Kind::Bfloat, size: 2, endian: Endian::Little });
         }
         if let Some((_, what)) = OTHERS.iter().find(|(other, _)| *other == letter) {
             return Err(Why::Unsupported { feature: format!("{text:?} are {what}") });
@@ -92,6 +104,9 @@ impl Descr {
 impl fmt::Display for Descr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let order = match self.endian {
+            _ if self.kind == Kind::Bfloat => return f.write_str(BFLOAT16),
+            // As ml_dtypes writes float8_e5m2.
+            _ if self.kind == Kind::Float && self.size == 1 => '<',
             _ if self.size == 1 => '|',
             Endian::Little => '<',
             Endian::Big => '>',
@@ -116,13 +131,16 @@ mod tests {
                 }
             }
         }
+        let descr = Descr::parse(BFLOAT16).unwrap();
+        assert_eq!((descr.kind, descr.to_string().as_str()), (Kind::Bfloat, BFLOAT16));
     }
 
     #[test]
     fn other_types_are_refused() {
-        for text in
-            ["", "<", "<f", "f4", "<f04", "<f3", "<f16", "|f4", "=f4", "<x4", "é4", "|O", "<V2"]
-        {
+        for text in [
+            "", "<", "<f", "f4", "<f04", "<f3", "<f16", "|f4", "=f4", "<x4", "é4", "|O", "|V2",
+            ">V2", "<V1",
+        ] {
             Descr::parse(text).unwrap_err();
         }
     }

@@ -16,6 +16,8 @@
 //! Specification: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
 //! The header is a literal by the specification, and read as one: nothing is evaluated.
 //! Refused: object arrays (their data are pickles), structures, text, dates, bytes after the data.
+//! Of the types that `ml_dtypes` adds, NumPy's names for them tell two apart: `<V2` is bfloat16 and
+//! `<f1` float8_e5m2; `<V1` is any of the others.
 //!
 //! This crate reads and writes the container; it converts no element.
 
@@ -29,8 +31,8 @@ mod literal;
 mod read;
 mod write;
 
-pub use descr::{Descr, Kind};
-pub use read::{Array, probe, read};
+pub use descr::{Descr, Kind, is_object};
+pub use read::{Array, probe, read, read_head};
 pub use write::header;
 
 /// The first bytes of every file.
@@ -38,6 +40,9 @@ const MAGIC: &[u8; 6] = b"\x93NUMPY";
 
 /// Most bytes of a header. NumPy reads 10 000 unless told to trust the file.
 const HEADER_MAX: u64 = 64 * 1024;
+
+/// Bytes at the begin of a file that hold its header, however long: magic, version, length, text.
+pub const HEAD_MAX: usize = 12 + 64 * 1024;
 
 /// Most dimensions: `NPY_MAXDIMS` of NumPy 2.
 const RANK_MAX: usize = 64;

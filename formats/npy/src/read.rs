@@ -33,7 +33,20 @@ pub fn probe(head: &[u8]) -> bool {
 /// - `Unsupported`: elements that are no plain numbers.
 /// - `Io`: reading failed.
 pub fn read(source: &dyn ReadAt) -> Result<Array> {
-    let mut c = Cursor::new(source);
+    header(source, source.size())
+}
+
+/// The same of a file of which only the first bytes are at hand: all, or [`HEAD_MAX`] of them.
+///
+/// # Errors
+/// As [`read`]; `size` is the length of the file.
+pub fn read_head(head: &[u8], size: u64) -> Result<Array> {
+    header(&head.to_vec(), size)
+}
+
+/// Reads the header from the begin of a file of `size` bytes.
+fn header(head: &dyn ReadAt, size: u64) -> Result<Array> {
+    let mut c = Cursor::new(head);
     let magic: [u8; 6] = c.array("magic")?;
     if magic != *MAGIC {
         let found = format!("\"{}\"", magic.escape_ascii());
@@ -51,10 +64,10 @@ pub fn read(source: &dyn ReadAt) -> Result<Array> {
             return Err(Error::new(version_at, "version", Why::Unknown { value }));
         }
     };
-    if len > c.remaining() {
+    let have = size.saturating_sub(c.offset());
+    if len > have {
         // Before the limit: a length that exceeds the file is damage, and no option cures it.
-        let why = Why::Truncated { need: len, have: c.remaining() };
-        return Err(Error::new(length_at, "header length", why));
+        return Err(Error::new(length_at, "header length", Why::Truncated { need: len, have }));
     }
     let start = c.offset();
     let text = c.bytes(len, HEADER_MAX, "npy header", "header length")?;
@@ -63,12 +76,24 @@ pub fn read(source: &dyn ReadAt) -> Result<Array> {
     let data_len = product(&[shape.as_slice(), &[descr.size]].concat());
     let wraps = || format!("the bytes of {shape:?} pass 64-bit numbers");
     let data_len = data_len.ok_or_else(|| Error::invalid(start, "shape", wraps()))?;
-    let data_offset = c.offset();
-    c.skip(data_len, "data")?;
-    match c.remaining() {
-        0 => Ok(Array { descr, shape, fortran, data_offset, data_len }),
-        rest => {
-            Err(Error::invalid(c.offset(), "data", format!("{rest} bytes follow the last element")))
+    let array = Array { descr, shape, fortran, data_offset: c.offset(), data_len };
+    array.fills(size).map(|()| array)
+}
+
+impl Array {
+    /// The data end where the file does.
+    fn fills(&self, size: u64) -> Result<()> {
+        let have = size.saturating_sub(self.data_offset);
+        match have.checked_sub(self.data_len) {
+            Some(0) => Ok(()),
+            Some(rest) => {
+                let at = self.data_offset.saturating_add(self.data_len);
+                Err(Error::invalid(at, "data", format!("{rest} bytes follow the last element")))
+            }
+            None => {
+                let why = Why::Truncated { need: self.data_len, have };
+                Err(Error::new(self.data_offset, "data", why))
+            }
         }
     }
 }

@@ -28,9 +28,9 @@ mod read;
 mod write;
 
 pub use field::{Field, Value};
-pub use read::{Message, Reader};
+pub use read::{Message, Reader, read_varint};
 pub use wire::{Class, Error, Result, Why};
-pub use write::{bytes, fixed32, len_of, open, varint};
+pub use write::{bytes, fixed32, len_of, open, put_varint, varint};
 
 /// Most levels of messages within messages: what libraries of protocol buffers accept.
 pub const LEVELS_MAX: u32 = 100;

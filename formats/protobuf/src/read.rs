@@ -204,30 +204,42 @@ impl<'a> Reader<'a> {
 
     /// Whether the message, too, has that many bytes left, and not only the file.
     fn room(&self, need: u64, end: u64, what: &'static str) -> Result<()> {
-        let at = self.cursor.offset();
-        let have = end.saturating_sub(at);
-        if need > have {
-            return Err(Error::new(at, what, Why::Truncated { need, have }));
-        }
-        Ok(())
+        room(&self.cursor, need, end, what)
     }
 
-    /// At most ten bytes, the last of which holds one bit.
     fn varint(&mut self, end: u64, what: &'static str) -> Result<u64> {
-        let start = self.cursor.offset();
-        let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            self.room(1, end, what)?;
-            let byte = self.cursor.u8(what)?;
-            let bits = u64::from(byte & 0x7f);
-            let shifted = bits.checked_shl(shift).filter(|shifted| shifted >> shift == bits);
-            value |= shifted.ok_or_else(|| Error::invalid(start, what, "more than 64 bits"))?;
-            if byte < 0x80 {
-                return Ok(value);
-            }
-        }
-        Err(Error::invalid(start, what, "more than ten bytes"))
+        read_varint(&mut self.cursor, end, what)
     }
+}
+
+fn room(cursor: &Cursor<'_>, need: u64, end: u64, what: &'static str) -> Result<()> {
+    let at = cursor.offset();
+    let have = end.saturating_sub(at);
+    if need > have {
+        return Err(Error::new(at, what, Why::Truncated { need, have }));
+    }
+    Ok(())
+}
+
+/// The varint at a cursor, which ends before `end`: at most ten bytes, the last of which holds one
+/// bit. Other containers have the same numbers.
+///
+/// # Errors
+/// `Truncated` where the bytes end before it, `Invalid` above 64 bits.
+pub fn read_varint(cursor: &mut Cursor<'_>, end: u64, what: &'static str) -> Result<u64> {
+    let start = cursor.offset();
+    let mut value = 0u64;
+    for shift in (0..64).step_by(7) {
+        room(cursor, 1, end, what)?;
+        let byte = cursor.u8(what)?;
+        let bits = u64::from(byte & 0x7f);
+        let shifted = bits.checked_shl(shift).filter(|shifted| shifted >> shift == bits);
+        value |= shifted.ok_or_else(|| Error::invalid(start, what, "more than 64 bits"))?;
+        if byte < 0x80 {
+            return Ok(value);
+        }
+    }
+    Err(Error::invalid(start, what, "more than ten bytes"))
 }
 
 fn too_deep(offset: u64, level: u32) -> Error {

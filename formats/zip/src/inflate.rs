@@ -2,7 +2,7 @@
 //!
 //! Specification: RFC 1951. The decoder is `miniz_oxide`'s.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 use miniz_oxide::inflate::stream::{InflateState, inflate};
 use miniz_oxide::{DataFormat, MZError, MZFlush, MZStatus};
@@ -32,10 +32,32 @@ impl Deflated<'_> {
     /// # Errors
     /// `Invalid` for a stream that is damaged, or stands for more bytes or fewer; `Io`.
     pub fn each(&self, take: &mut dyn FnMut(&[u8])) -> Result<()> {
+        self.walk(PIECE, &mut |piece| {
+            take(piece);
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// The first bytes, `len` of them if there are as many. What comes after is not looked at.
+    ///
+    /// # Errors
+    /// As [`Self::each`].
+    pub fn head(&self, len: usize) -> Result<Vec<u8>> {
+        let mut head = Vec::new();
+        self.walk(len.clamp(1, PIECE), &mut |piece| {
+            let left = len.saturating_sub(head.len());
+            head.extend_from_slice(piece.get(..left).unwrap_or(piece));
+            if head.len() < len { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        Ok(head)
+    }
+
+    /// Gives the bytes in pieces of at most `piece`, until there are no more or enough.
+    fn walk(&self, piece: usize, take: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> Result<()> {
         let mut state = InflateState::new_boxed(DataFormat::Raw);
         let mut input = Vec::new();
         let (mut at, mut left) = (self.place.start, self.len);
-        let mut output = vec![0; PIECE];
+        let mut output = vec![0; piece];
         loop {
             if input.is_empty() {
                 input = self.read(at)?;
@@ -47,7 +69,9 @@ impl Deflated<'_> {
                 return self.invalid(&format!("it inflates to more than its {} bytes", self.len));
             };
             left = rest;
-            take(made);
+            if take(made).is_break() {
+                return Ok(());
+            }
             let stuck = step.bytes_consumed == 0 && made.is_empty();
             input.drain(..step.bytes_consumed.min(input.len()));
             match step.status {

@@ -25,6 +25,7 @@
 
 mod crc;
 mod end;
+mod entry;
 mod inflate;
 mod local;
 mod text;
@@ -35,6 +36,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use crc::{Crc32, combine, crc32};
 use end::Directory;
 pub use end::{END, END64, LOCATOR64};
+pub use entry::{Entry, Method};
 pub use inflate::Deflated;
 pub use local::LOCAL;
 use local::Local;
@@ -54,35 +56,6 @@ const ENCRYPTED: u16 = 1 << 0 | 1 << 6 | 1 << 13;
 const STREAMED: u16 = 1 << 3;
 /// Bits 1 and 2 say how hard the writer compressed, bit 11 that the name is UTF-8.
 const FLAGS_KNOWN: u16 = 1 << 1 | 1 << 2 | STREAMED | 1 << 11;
-
-/// How the bytes of an entry are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Method {
-    /// As they are.
-    Stored,
-    /// Compressed: RFC 1951.
-    Deflated,
-}
-
-/// One file of the archive.
-#[derive(Debug, Clone)]
-pub struct Entry {
-    /// Its name, a label that never becomes a path.
-    pub name: String,
-    /// Where its local header begins.
-    pub header: u64,
-    /// Where its data begins.
-    pub offset: u64,
-    /// Bytes that its data takes in the file.
-    pub len: u64,
-    /// The CRC-32 of its data once inflated.
-    pub crc: u32,
-    /// How its bytes are kept.
-    pub method: Method,
-    /// Bytes that its data takes once inflated.
-    pub inflated: u64,
-    flags: u16,
-}
 
 /// All entries, in the order of the directory, and found by name.
 pub struct Archive {
@@ -108,39 +81,6 @@ impl Archive {
     /// The entry of this name.
     pub fn get(&self, name: &str) -> Option<&Entry> {
         self.entries.get(*self.by_name.get(name)?)
-    }
-}
-
-impl Entry {
-    /// Its data, inflated and held against its checksum; at most `max` bytes.
-    ///
-    /// # Errors
-    /// `TooLarge` above `max`, which `lift` names; `Invalid` for data that are damaged; `Io`.
-    pub fn data(&self, source: &dyn ReadAt, max: u64, lift: &'static str) -> Result<Vec<u8>> {
-        let what = format!("zip entry {}", quoted(&self.name));
-        let bytes = match self.method {
-            Method::Stored => {
-                let mut c = Cursor::new(source);
-                c.seek(self.offset);
-                let wanted = wire::Why::TooLarge { value: self.len, max, lift };
-                if self.len > max {
-                    return Err(Error::new(self.offset, what, wanted));
-                }
-                c.bytes(self.len, self.len, lift, "entry data")?
-            }
-            Method::Deflated => {
-                let place = self.offset..self.offset.saturating_add(self.len);
-                Deflated { source, place, len: self.inflated, what: what.clone() }.all(max, lift)?
-            }
-        };
-        let mut crc = Crc32::default();
-        crc.update(&bytes);
-        if crc.value() != self.crc {
-            let (found, expected) = (crc.value(), self.crc);
-            let rule = format!("has the checksum {found:08x}, and states {expected:08x}");
-            return Err(Error::invalid(self.offset, what, rule));
-        }
-        Ok(bytes)
     }
 }
 
@@ -288,9 +228,8 @@ fn unique(entries: &[Entry]) -> Result<()> {
     let mut seen = BTreeSet::new();
     for entry in entries {
         if !seen.insert(entry.name.to_lowercase()) {
-            let what = format!("zip entry {}", quoted(&entry.name));
             let rule = "another entry has this name, or the same but for case";
-            return Err(Error::invalid(entry.header, what, rule));
+            return Err(Error::invalid(entry.header, entry.what(), rule));
         }
     }
     Ok(())
@@ -303,7 +242,7 @@ fn place(source: &dyn ReadAt, directory: &Directory, entries: &mut [Entry]) -> R
     order.sort_by_key(|entry| entry.header);
     let mut free = 0;
     for entry in order {
-        let what = format!("zip entry {}", quoted(&entry.name));
+        let what = entry.what();
         if entry.header < free {
             let rule = format!("overlaps the entry before it, which ends at {free:#x}");
             return Err(Error::invalid(entry.header, what, rule));

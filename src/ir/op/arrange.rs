@@ -226,45 +226,84 @@ fn read_any(
     made
 }
 
-/// The shape of matrices whose rows become columns.
-pub(super) fn transposed_shape(input: &Tensor) -> Result<Shape> {
-    if input.dtype().is_packed() {
-        return Err(Error::unsupported(format!("transposing packed rows, {}", input.dtype())));
-    }
-    let mut dims = input.shape().dims().to_vec();
-    let [.., rows, columns] = &mut dims[..] else {
+/// The order of dimensions that makes rows of columns, in each matrix of a stack.
+pub(super) fn transposition(input: &Tensor) -> Result<Vec<usize>> {
+    let mut axes: Vec<usize> = (0..input.shape().rank()).collect();
+    let [.., rows, columns] = &mut axes[..] else {
         return Err(Error::malformed(format!("{}: no matrix to transpose", input.shape())));
     };
     std::mem::swap(rows, columns);
-    Shape::new(dims)
+    Ok(axes)
 }
 
-/// Elements of one matrix of a stack.
-pub(super) fn matrix(shape: &Shape) -> u64 {
-    shape.dims().iter().rev().take(2).product::<u64>().max(1)
+/// The shape of a tensor whose dimensions are put in another order.
+pub(super) fn permuted_shape(input: &Tensor, axes: &[usize]) -> Result<Shape> {
+    let (dims, dtype) = (input.shape().dims(), input.dtype());
+    if dtype.is_packed() || dtype.block_len() > 1 {
+        return Err(Error::unsupported(format!("transposing packed rows, {dtype}")));
+    }
+    let is_each_once = (0..dims.len()).all(|axis| axes.contains(&axis));
+    if axes.len() != dims.len() || !is_each_once {
+        return Err(Error::bug(format!("the dimensions of {} as {axes:?}", input.shape())));
+    }
+    Shape::new(axes.iter().map(|&axis| dims[axis]).collect())
 }
 
-/// Matrices, their rows for their columns.
-pub(super) fn transpose(
+/// Elements of what lies within the outer dimensions that stay where they are.
+fn moved(input: &Tensor, axes: &[usize]) -> u64 {
+    let stay = axes.iter().enumerate().take_while(|(place, axis)| place == *axis).count();
+    input.shape().dims().iter().skip(stay).product::<u64>().max(1)
+}
+
+pub(super) fn permuted_granule(input: &Tensor, axes: &[usize]) -> u64 {
+    lcm(input.granule(), moved(input, axes))
+}
+
+/// Dimensions in another order, piece by piece of what moves.
+pub(super) fn permute(
     input: &Tensor,
+    axes: &[usize],
     elements: Range<u64>,
     out: &mut [u8],
     scratch: &mut Scratch,
 ) -> Result<()> {
     let size = input.dtype().block_bytes() as usize;
-    let columns = input.shape().columns() as usize;
-    let bytes_of_matrix = matrix(input.shape()) as usize * size;
+    let piece = moved(input, axes) as usize * size;
+    let dims = input.shape().dims();
+    let stay = axes.iter().enumerate().take_while(|(place, axis)| place == *axis).count();
+    // Of each dimension of the result: its length, and the step in the input, in bytes.
+    let walk: Vec<(usize, usize)> = axes[stay..]
+        .iter()
+        .map(|&axis| {
+            let inner: u64 = dims[axis + 1..].iter().product();
+            (dims[axis] as usize, inner as usize * size)
+        })
+        .collect();
     with_bytes(input, elements, scratch, |bytes, _| {
-        let matrices = bytes.chunks_exact(bytes_of_matrix);
-        for (from, to) in matrices.zip(out.chunks_exact_mut(bytes_of_matrix)) {
-            let rows = bytes_of_matrix / size / columns.max(1);
-            for (i, place) in to.chunks_exact_mut(size).enumerate() {
-                let (column, row) = (i / rows, i % rows);
-                place.copy_from_slice(&from[(row * columns + column) * size..][..size]);
-            }
+        for (from, to) in bytes.chunks_exact(piece).zip(out.chunks_exact_mut(piece)) {
+            gather(from, to, &walk, size);
         }
         Ok(())
     })
+}
+
+/// Fills `to` with elements of `from`, which lie at the steps that `walk` says.
+fn gather(from: &[u8], to: &mut [u8], walk: &[(usize, usize)], size: usize) {
+    let [outer @ .., (length, step)] = walk else { return to.copy_from_slice(from) };
+    let mut at = vec![0; outer.len()];
+    for row in to.chunks_exact_mut(length * size) {
+        let start: usize = at.iter().zip(outer).map(|(index, (_, step))| index * step).sum();
+        for (place, i) in row.chunks_exact_mut(size).zip(0..) {
+            place.copy_from_slice(&from[start + i * step..][..size]);
+        }
+        for (index, (length, _)) in at.iter_mut().zip(outer).rev() {
+            *index += 1;
+            if *index < *length {
+                break;
+            }
+            *index = 0;
+        }
+    }
 }
 
 /// Reorders the rows of each head of `rows` rows of `row` bytes.

@@ -1,5 +1,6 @@
 //! The steps of a recipe. Each states what it makes, in which pieces, and how.
 
+mod affine;
 mod arrange;
 mod pack;
 
@@ -13,6 +14,7 @@ use pack::{Rows, SCALE_MAX, clamp, count_overflow, matrices, pack};
 use super::float::{all_within, encode, narrow_f64};
 use super::{Blob, DType, Error, Quantizer, Result, Scratch, Shape, Tensor};
 
+pub use affine::{Affine, Offset};
 pub use arrange::Picked;
 
 /// One step of a recipe.
@@ -103,6 +105,24 @@ pub enum Op {
         /// A tensor of a plain dtype and of two dimensions or more.
         input: Tensor,
     },
+    /// The dimensions in another order.
+    Permute {
+        /// A tensor of a plain dtype.
+        input: Tensor,
+        /// For each dimension of the result, which one of the input it is.
+        axes: Vec<usize>,
+    },
+    /// Numbers of integers of few bits, by scales that several share: binary32.
+    Affine(Box<Affine>),
+    /// Integers of `bits` each, side by side from the lowest bit up across whole words, a byte each.
+    Spread {
+        /// The words, of a plain dtype.
+        input: Tensor,
+        /// Bits of an integer, at most 8.
+        bits: u32,
+        /// The dimensions of the integers.
+        shape: Shape,
+    },
     /// The same elements under other dimensions.
     Reshape {
         /// A tensor of as many elements.
@@ -154,6 +174,9 @@ impl fmt::Display for Op {
                 write!(f, "merge {count} in {groups} groups of dimension {axis}")
             }
             Self::Transpose { .. } => f.write_str("transpose"),
+            Self::Permute { axes, .. } => write!(f, "permute {axes:?}"),
+            Self::Affine(affine) => write!(f, "scale blocks of {:?}", affine.block),
+            Self::Spread { bits, .. } => write!(f, "spread {bits} bits"),
             Self::Reshape { shape, .. } => write!(f, "reshape {shape}"),
         }
     }
@@ -174,7 +197,10 @@ impl Op {
             | Self::NegativeExp { input, .. }
             | Self::Pick { input, .. }
             | Self::Transpose { input }
+            | Self::Permute { input, .. }
+            | Self::Spread { input, .. }
             | Self::Reshape { input, .. } => vec![input],
+            Self::Affine(affine) => affine.inputs(),
             Self::Merge { inputs, .. } => inputs.iter().collect(),
         }
     }
@@ -245,7 +271,22 @@ impl Op {
                 let shape = arrange::merged_shape(inputs, *axis, *groups)?;
                 Ok((inputs.first().map_or(DType::F32, Tensor::dtype), shape))
             }
-            Self::Transpose { input } => Ok((input.dtype(), arrange::transposed_shape(input)?)),
+            Self::Transpose { input } => {
+                let axes = arrange::transposition(input)?;
+                Ok((input.dtype(), arrange::permuted_shape(input, &axes)?))
+            }
+            Self::Permute { input, axes } => {
+                Ok((input.dtype(), arrange::permuted_shape(input, axes)?))
+            }
+            Self::Affine(affine) => Ok((DType::F32, affine.shape()?)),
+            Self::Spread { input, bits, shape } => {
+                let (count, has) = (shape.count(), input.bytes() * 8);
+                if !(1..=8).contains(bits) || count.checked_mul((*bits).into()) != Some(has) {
+                    let text = format!("{shape} of {bits} bits each in {has} bits");
+                    return Err(Error::malformed(text));
+                }
+                Ok((DType::U8, shape.clone()))
+            }
             Self::Reshape { input, shape } if input.shape().count() == shape.count() => {
                 Ok((input.dtype(), shape.clone()))
             }
@@ -268,7 +309,12 @@ impl Op {
             | Self::Reshape { input, .. } => input.granule(),
             Self::Pick { input, picked } => picked.granule(input),
             Self::Merge { inputs, axis, groups } => arrange::merged_granule(inputs, *axis, *groups),
-            Self::Transpose { input } => lcm(input.granule(), arrange::matrix(input.shape())),
+            Self::Transpose { input } => {
+                arrange::transposition(input).map_or(1, |a| arrange::permuted_granule(input, &a))
+            }
+            Self::Permute { input, axes } => arrange::permuted_granule(input, axes),
+            Self::Affine(affine) => affine.granule(),
+            Self::Spread { input, bits, .. } => affine::spread_granule(input, *bits),
             Self::Pack { input, .. } => lcm(input.granule(), input.shape().columns()),
             Self::Interleave { input, heads, .. } => {
                 lcm(input.granule(), input.shape().count() / heads)
@@ -308,7 +354,9 @@ impl Op {
             }
             Self::SwapBytes { input } => {
                 input.read(elements, out, scratch)?;
-                let width = input.dtype().block_bytes() as usize;
+                // A complex number is two, each in its own order.
+                let numbers = if input.dtype().is_complex() { 2 } else { 1 };
+                let width = input.dtype().block_bytes() as usize / numbers;
                 out.chunks_exact_mut(width).for_each(<[u8]>::reverse);
                 Ok(())
             }
@@ -363,7 +411,14 @@ impl Op {
             Self::Merge { inputs, axis, groups } => {
                 arrange::merge(inputs, (*axis, *groups), elements, out, scratch)
             }
-            Self::Transpose { input } => arrange::transpose(input, elements, out, scratch),
+            Self::Transpose { input } => {
+                arrange::permute(input, &arrange::transposition(input)?, elements, out, scratch)
+            }
+            Self::Permute { input, axes } => arrange::permute(input, axes, elements, out, scratch),
+            Self::Affine(affine) => affine.make(elements, out, scratch),
+            Self::Spread { input, bits, .. } => {
+                affine::spread(input, *bits, elements, out, scratch)
+            }
             Self::Reshape { input, .. } => input.read(elements, out, scratch),
         }
     }

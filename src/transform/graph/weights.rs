@@ -294,19 +294,7 @@ mod tests {
     }
 
     fn model(tensors: IndexMap<String, Tensor>) -> Model {
-        Model {
-            format: "onnx",
-            version: None,
-            origin: "test".into(),
-            naming: crate::ir::Naming::HuggingFace,
-            config: crate::ir::Config::default(),
-            tensors,
-            refused: IndexMap::new(),
-            graph: None,
-            tokenizer: None,
-            unread_tokenizer: None,
-            side_files: Vec::new(),
-        }
+        Model { tensors, ..Model::empty("onnx", "test") }
     }
 
     #[test]

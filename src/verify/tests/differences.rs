@@ -1,9 +1,10 @@
 //! `diff`: no side is the reference.
 
-use super::model::{Like, alter, honest, packing, reference};
-use crate::ir::{DType, Model, Value};
+use super::model::{Like, alter, honest, normal, packing, reference, tensor};
+use crate::ir::{Config, DType, Model, Op, Tensor, Value};
 use crate::quant;
-use crate::verify::{Diff, Unlike};
+use crate::run::random::SplitMix;
+use crate::verify::{Alike, Diff, Unlike};
 
 fn diff(a: &Model, b: &Model) -> Diff {
     crate::verify::diff(a, b, quant::quantizer_for).unwrap()
@@ -48,4 +49,45 @@ fn values_tensors_and_fields_differ() {
     let json = found.to_json();
     assert_eq!(json["differs"], true);
     assert!(json["tensors"].as_array().is_some_and(|list| list.len() == found.tensors.len()));
+}
+
+/// A network of no known family, as two tools export it: other names, other order of dimensions.
+#[test]
+fn tensors_under_other_names_are_found_by_their_values() {
+    let model = |tensors: [(&str, Tensor); 4]| {
+        let tensors = tensors.map(|(name, tensor)| (name.to_owned(), tensor)).into();
+        Model { config: Config::default(), tensors, ..reference(DType::F32, Like::default()) }
+    };
+    let mut random = SplitMix::new(3);
+    let mut values =
+        |count: usize| -> Vec<f32> { (0..count).map(|_| normal(&mut random) as f32).collect() };
+    let kernel = tensor(DType::F32, vec![3, 2, 4, 5], &values(120));
+    let axes = vec![3, 2, 0, 1];
+    let turned = Tensor::of(Op::Permute { input: kernel.clone(), axes: axes.clone() }).unwrap();
+    let bias = tensor(DType::F32, vec![5], &[0.0; 5]);
+    let (one, other) = (values(6), values(6));
+    let a = model([
+        ("conv/kernel", kernel),
+        ("conv/bias", bias.clone()),
+        ("norm/beta", bias.clone()),
+        ("odd", tensor(DType::F32, vec![6], &one)),
+    ]);
+    let b = model([
+        ("0.weight", turned),
+        ("0.bias", bias.clone()),
+        ("1.bias", tensor(DType::F16, vec![1, 5], &[0.0; 5])),
+        ("2", tensor(DType::F32, vec![6], &other)),
+    ]);
+    let found = diff(&a, &b);
+    let pair = |a: &str, b: &str, axes| Alike { a: a.into(), b: b.into(), axes };
+    let expected = [
+        pair("conv/kernel", "0.weight", Some(axes)),
+        pair("conv/bias", "0.bias", None),
+        pair("norm/beta", "1.bias", None),
+    ];
+    assert_eq!(found.alike, expected, "{}", found.to_text(true));
+    let rest: Vec<&str> = found.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+    assert_eq!(rest, ["odd", "2"]);
+    assert!(found.differs());
+    assert_eq!(found.to_json()["alike"][0]["axes"], serde_json::json!([3, 2, 0, 1]));
 }

@@ -40,19 +40,7 @@ pub(super) fn reference(dtype: DType, like: Like) -> Model {
             (0..count).map(|_| (f64::from(norm) + scale * normal(&mut random)) as f32).collect();
         tensors.insert(name, tensor(dtype, dims, &values));
     }
-    Model {
-        format: "safetensors",
-        version: None,
-        origin: "reference".into(),
-        naming: Naming::HuggingFace,
-        config: config(like),
-        tensors,
-        refused: IndexMap::new(),
-        tokenizer: None,
-        graph: None,
-        unread_tokenizer: None,
-        side_files: Vec::new(),
-    }
+    Model { config: config(like), tensors, ..Model::empty("safetensors", "reference") }
 }
 
 /// A sum of twelve uniform numbers: near enough to a normal one.

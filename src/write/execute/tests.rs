@@ -1,7 +1,7 @@
 use super::*;
 use crate::ir::op::Order;
 use crate::ir::{Access, Block, Codec, DType, Fault, Op, Quantizer, Shape};
-use crate::store::{FileSink, MemorySink, Target};
+use crate::store::{Digest, FileSink, MemorySink, Target};
 use crate::write::{Checksum, FilePlan};
 
 /// A packing of one byte each: enough to meet a NaN.
@@ -102,7 +102,7 @@ fn everything(dir: &std::path::Path) -> Layout {
     let span = |blob: &Arc<Blob>, dims: &[u64], start| {
         Tensor::span(DType::BF16, shape(dims), Arc::clone(blob), start).unwrap()
     };
-    let sum = |of| Part::Sum { of, kind: Checksum::Crc32 };
+    let sum = |of| Part::Sum { file: None, of, kind: Checksum::Crc32 };
     let heads = |input| Tensor::of(Op::Interleave { input, heads: 6, order: Order::ToPairs });
     let wide = |input| Tensor::of(Op::Cast { input, to: DType::F32 }).unwrap();
     let parts_of_a = vec![
@@ -263,4 +263,167 @@ fn progress_is_told_of_every_byte_and_of_the_end() {
     let want: u64 = parts.map(|(_, part)| part.len()).sum();
     assert_eq!(account.0.into_inner(), want);
     assert!(account.1.into_inner());
+}
+
+fn files_of(dir: &std::path::Path) -> Vec<String> {
+    let names = std::fs::read_dir(dir).unwrap();
+    let mut names: Vec<String> =
+        names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// Runs with the call of this number failing, as a run that may go on; how many calls there were.
+fn run_resumed(layout: &Layout, out: &std::path::Path, threads: usize, at: u64) -> (u64, bool) {
+    let (path, inputs) = (out.to_owned(), Vec::new());
+    let target = Target { path, directory: layout.directory, overwrite: true, sync: false, inputs };
+    let sink = FileSink::new(target).resumed(Digest::of([&b"the same"[..]]));
+    let (sink, calls) = sink.failing(at);
+    let result = execute(layout, Box::new(sink), &options(threads, 1 << 30, 1 << 30));
+    let is_whole = match result {
+        Ok(_) => true,
+        Err(error) => {
+            assert_eq!(error.fault, Fault::Io, "{error}");
+            false
+        }
+    };
+    (calls.count(), is_whole)
+}
+
+fn lines_of_journal(dir: &std::path::Path) -> usize {
+    let journal = files_of(dir).into_iter().find(|name| name.ends_with(".journal"));
+    let text = journal.map(|name| std::fs::read_to_string(dir.join(name)).unwrap());
+    text.map_or(0, |text| text.lines().count())
+}
+
+/// Ended at any call of the system and run again, the bytes are the same, and of what was
+/// finished nothing is made again.
+#[test]
+fn an_ended_run_is_gone_on_with() {
+    let source = tempfile::tempdir().unwrap();
+    for directory in [false, true] {
+        let layout = Layout { directory, ..everything(source.path()) };
+        let want: Vec<Vec<u8>> = layout.files.iter().map(expected).collect();
+        let whole = |out: &std::path::Path, at: u64| {
+            for (file, want) in layout.files.iter().zip(&want) {
+                let path = layout.path_of(file, out);
+                assert!(std::fs::read(&path).unwrap() == *want, "{at}: {}", path.display());
+            }
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        let (calls, _) = run_resumed(&layout, &out, 1, u64::MAX);
+        whole(&out, 0);
+        let left = files_of(dir.path());
+        let parts = layout.files.iter().flat_map(|file| &file.parts);
+        let is_job = |part: &Part| !part.is_empty() && !matches!(part, Part::Sum { .. });
+        let jobs = parts.filter(|(_, part)| is_job(part)).count();
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        run_resumed(&layout, &out, 1, calls - 2);
+        let (floor, _) = run_resumed(&layout, &out, 1, u64::MAX);
+        let mut resumed = 0;
+        for at in (0..calls).step_by(3) {
+            let dir = tempfile::tempdir().unwrap();
+            let out = dir.path().join("out");
+            let threads = 1 + at as usize % 3;
+            let (_, is_whole) = run_resumed(&layout, &out, threads, at);
+            // That the journal could not be removed is no reason to fail.
+            assert!(!is_whole || at + 1 == calls, "call {at} failed, and nobody noticed");
+            let finished = lines_of_journal(dir.path()).saturating_sub(1);
+            let (after, is_whole) = run_resumed(&layout, &out, threads, u64::MAX);
+            assert!(is_whole);
+            whole(&out, at);
+            assert_eq!(files_of(dir.path()), left, "{at}");
+            // A part is written in six pieces at the most, and takes a line. Of a set that has
+            // some of its names already, those are taken away again.
+            let most = floor + 4 + 7 * (jobs - finished) as u64;
+            let had_names = at + 2 + layout.files.len() as u64 > calls;
+            assert!(
+                after <= most || had_names,
+                "{at}: {after} calls for {finished} of {jobs} parts"
+            );
+            resumed += u64::from(after < calls);
+        }
+        assert!(resumed > 5, "only {resumed} runs had less to do");
+    }
+}
+
+/// What lies in the unfinished file is believed only if it is what the journal says.
+#[test]
+fn what_is_damaged_meanwhile_is_made_again() {
+    let source = tempfile::tempdir().unwrap();
+    let layout = everything(source.path());
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let (calls, _) = run_resumed(&layout, &out, 1, u64::MAX);
+    for round in 0..4 {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        run_resumed(&layout, &out, 1, calls * 3 / 4);
+        for name in files_of(dir.path()) {
+            let path = dir.path().join(&name);
+            let mut bytes = std::fs::read(&path).unwrap();
+            match round {
+                0 if name.ends_with(".partial") => bytes.iter_mut().for_each(|byte| *byte ^= 1),
+                1 if name.ends_with(".partial") => bytes.truncate(bytes.len() / 2),
+                2 if name.ends_with(".journal") => bytes.truncate(bytes.len() - 9),
+                3 if name.ends_with(".journal") => bytes[20] ^= 1,
+                _ => continue,
+            }
+            std::fs::write(&path, bytes).unwrap();
+        }
+        assert!(run_resumed(&layout, &out, 1, u64::MAX).1);
+        for file in &layout.files {
+            let path = layout.path_of(file, &out);
+            assert!(std::fs::read(path).unwrap() == expected(file), "{round}: {}", file.name);
+        }
+    }
+}
+
+/// What no run can finish is not kept for another one.
+#[test]
+fn a_loss_leaves_nothing_to_go_on_from() {
+    let cast = Tensor::of(Op::Cast { input: floats(&[1e30], &[1]), to: DType::F16 }).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    for directory in [false, true] {
+        let layout = Layout { files: vec![file("a", vec![part("t", cast.clone())])], directory };
+        let (path, inputs) = (dir.path().join("out"), Vec::new());
+        let target = Target { path, directory, overwrite: true, sync: false, inputs };
+        let sink = FileSink::new(target).resumed(Digest::of([&b"x"[..]]));
+        let error = execute(&layout, Box::new(sink), &options(1, 1 << 20, 1 << 20)).unwrap_err();
+        assert_eq!(error.fault, Fault::Loss);
+        assert!(files_of(dir.path()).is_empty());
+    }
+}
+
+/// An index states the sum of weights in another file, and then its own.
+#[test]
+fn sums_of_other_files_and_of_sums_are_stated() {
+    let kind = Checksum::MaskedCrc32c;
+    let weights: Vec<u8> = (0..200_000u32).map(|i| (i * 7 >> 3) as u8).collect();
+    let blob = Arc::new(Blob::memory("weights", weights.clone()));
+    let tensor = Tensor::span(DType::U8, shape(&[200_000]), blob, 0).unwrap();
+    let swapped = Tensor::of(Op::SwapBytes { input: tensor }).unwrap();
+    let of_weights = Part::Sum { file: Some("data".into()), of: 0..200_000, kind };
+    let of_index = Part::Sum { file: None, of: 0..13, kind };
+    let header = |bytes: &[u8]| Part::Bytes(bytes.to_vec());
+    let index = file(
+        "x.index",
+        vec![header(b"head"), of_weights, header(b"tail!"), of_index, header(b"end")],
+    );
+    let layout =
+        Layout { files: vec![index, file("data", vec![part("w", swapped)])], directory: false };
+    let masked = |bytes: &[u8]| {
+        let mut sum = tensorflow::Sum::default();
+        sum.update(bytes);
+        tensorflow::mask(sum.value()).to_le_bytes()
+    };
+    let block = [&b"head"[..], &masked(&weights), b"tail!"].concat();
+    let expected = [&block[..], &masked(&block), b"end"].concat();
+    for threads in [1, 3] {
+        let threads = NonZeroUsize::new(threads).unwrap();
+        let options = ExecuteOptions { threads, chunk_bytes: 4096, ..ExecuteOptions::default() };
+        assert_eq!(in_memory(&layout, &options), [expected.clone(), weights.clone()]);
+    }
 }

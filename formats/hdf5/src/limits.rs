@@ -1,0 +1,36 @@
+//! How much is accepted of a file.
+
+/// How much is accepted of a file.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Links of all groups.
+    pub objects: u64,
+    /// Bytes of one chunk once its filters are undone: it is held in memory while it is used.
+    pub chunk: u64,
+    /// Chunks of one dataset.
+    pub chunks: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { objects: 10_000_000, chunk: 256 << 20, chunks: 1 << 24 }
+    }
+}
+
+/// Most bytes of one structure: a header, a heap block, a node. libhdf5 writes them in KiB.
+pub(crate) const BLOCK_MAX: u64 = 64 << 20;
+
+/// Most dimensions: `H5S_MAX_RANK`.
+pub(crate) const RANK_MAX: u8 = 32;
+
+/// Groups within groups. libhdf5 has no bound; files of models stay below ten.
+pub(crate) const DEPTH_MAX: usize = 64;
+
+/// Levels of a B-tree. With two keys to a node, 64 hold more than a file can.
+pub(crate) const LEVELS_MAX: u16 = 64;
+
+/// Datatypes within datatypes.
+pub(crate) const NESTING_MAX: u8 = 16;
+
+/// Soft links that are followed to resolve one path: libhdf5's default.
+pub(crate) const SOFT_LINKS_MAX: usize = 16;

@@ -1,0 +1,155 @@
+//! Objects that a checkpoint was made of: `TrackableObjectGraph`.
+//!
+//! A node has children by name, values in the checkpoint by attribute, and, if it is an
+//! optimizer, a variable of its own for a variable of another node: a slot.
+//! Source: `tensorflow/core/protobuf/trackable_object_graph.proto`.
+
+use std::collections::BTreeSet;
+
+use protobuf::{Field, Message};
+use wire::{Error, ReadAt, Result};
+
+use crate::parser::{Parser, once};
+
+/// A graph of objects; the first node is its root.
+#[derive(Debug, Clone, Default)]
+pub struct Objects {
+    /// Every object.
+    pub nodes: Vec<Object>,
+}
+
+/// One object.
+#[derive(Debug, Clone, Default)]
+pub struct Object {
+    /// Its parts: name and node.
+    pub children: Vec<(String, usize)>,
+    /// Its values: the attribute, and the name of its tensor in the checkpoint.
+    pub values: Vec<(String, String)>,
+    /// Its variables for those of others.
+    pub slots: Vec<Slot>,
+}
+
+/// A variable that an optimizer keeps for another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    /// The node of the variable that is trained.
+    pub of: usize,
+    /// What it is: `momentum`.
+    pub name: String,
+    /// The node of the slot's own variable.
+    pub node: usize,
+}
+
+const WHAT: &str = "TrackableObjectGraph";
+
+impl Objects {
+    /// Reads a graph.
+    ///
+    /// # Errors
+    /// With the offset and the field at fault; `Invalid` for nodes that there are not.
+    pub fn read(source: &dyn ReadAt) -> Result<Self> {
+        let mut nodes = Vec::new();
+        Parser::new(source).whole(&mut |parser, of, field| {
+            if field.number == 1 {
+                nodes.push(object(parser, of, field)?);
+            }
+            Ok(())
+        })?;
+        let objects = Self { nodes };
+        objects.check()?;
+        Ok(objects)
+    }
+
+    fn check(&self) -> Result<()> {
+        let nodes = || self.nodes.iter();
+        let named = nodes().flat_map(|node| node.children.iter().map(|(_, node)| *node));
+        let slots =
+            nodes().flat_map(|node| node.slots.iter().flat_map(|slot| [slot.of, slot.node]));
+        match named.chain(slots).find(|node| *node >= self.nodes.len()) {
+            Some(node) => {
+                let rule = format!("node {node} of {}", self.nodes.len());
+                Err(Error::invalid(0, WHAT, rule))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The names of the tensors that only optimizers have: slots, and whatever is reached from the
+    /// root by way of an optimizer alone. An optimizer is a node that has slots, or is called
+    /// `optimizer`, as Keras does, whose slots are variables like any other since version 3.
+    pub fn of_optimizers(&self) -> BTreeSet<&str> {
+        let mut seen = BTreeSet::new();
+        let mut left: Vec<usize> = self.nodes.first().map(|_| 0).into_iter().collect();
+        while let Some(at) = left.pop() {
+            let Some(node) = self.nodes.get(at).filter(|_| seen.insert(at)) else { continue };
+            let model = node.children.iter().filter(|(name, child)| {
+                let is_optimizer = matches!(name.as_str(), "optimizer" | "_optimizer");
+                let has_slots = self.nodes.get(*child).is_some_and(|node| !node.slots.is_empty());
+                !is_optimizer && !has_slots
+            });
+            left.extend(model.map(|(_, child)| *child));
+        }
+        let nodes = self.nodes.iter().enumerate().filter(|(at, _)| !seen.contains(at));
+        nodes.flat_map(|(_, node)| node.values.iter().map(|(_, key)| key.as_str())).collect()
+    }
+}
+
+fn object(parser: &mut Parser<'_>, of: &Message, field: &Field) -> Result<Object> {
+    let mut object = Object::default();
+    parser.inside(of, field, WHAT, &mut |parser, of, field| {
+        match field.number {
+            1 => object.children.push(child(parser, of, field)?),
+            2 => object.values.push(value(parser, of, field)?),
+            3 => object.slots.push(slot(parser, of, field)?),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(object)
+}
+
+/// A number of a node.
+pub(crate) fn node(field: &Field, what: &'static str) -> Result<usize> {
+    let id = field.int32(what)?;
+    usize::try_from(id).map_err(|_| field.wrong(what, "no negative number"))
+}
+
+/// `ObjectReference`.
+pub(crate) fn child(
+    parser: &mut Parser<'_>,
+    of: &Message,
+    field: &Field,
+) -> Result<(String, usize)> {
+    const WHAT: &str = "ObjectReference";
+    let (mut id, mut name) = (None, None);
+    parser.inside(of, field, WHAT, &mut |parser, _, field| match field.number {
+        1 => once(&mut id, node(field, WHAT)?, field, WHAT),
+        2 => once(&mut name, parser.text(field, WHAT)?, field, WHAT),
+        _ => Ok(()),
+    })?;
+    Ok((name.unwrap_or_default(), id.unwrap_or(0)))
+}
+
+fn value(parser: &mut Parser<'_>, of: &Message, field: &Field) -> Result<(String, String)> {
+    const WHAT: &str = "SerializedTensor";
+    let (mut name, mut key) = (None, None);
+    parser.inside(of, field, WHAT, &mut |parser, _, field| match field.number {
+        1 => once(&mut name, parser.text(field, WHAT)?, field, WHAT),
+        3 => once(&mut key, parser.text(field, WHAT)?, field, WHAT),
+        _ => Ok(()),
+    })?;
+    Ok((name.unwrap_or_default(), key.unwrap_or_default()))
+}
+
+fn slot(parser: &mut Parser<'_>, of: &Message, field: &Field) -> Result<Slot> {
+    const WHAT: &str = "SlotVariableReference";
+    let (mut original, mut name, mut own) = (None, None, None);
+    parser.inside(of, field, WHAT, &mut |parser, _, field| match field.number {
+        1 => once(&mut original, node(field, WHAT)?, field, WHAT),
+        2 => once(&mut name, parser.text(field, WHAT)?, field, WHAT),
+        3 => once(&mut own, node(field, WHAT)?, field, WHAT),
+        _ => Ok(()),
+    })?;
+    let (of, node) = (original.unwrap_or(0), own.unwrap_or(0));
+    Ok(Slot { of, name: name.unwrap_or_default(), node })
+}

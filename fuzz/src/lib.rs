@@ -1,0 +1,3 @@
+//! The targets, for cargo-fuzz.
+
+pub mod targets;
