@@ -11,7 +11,7 @@ import argparse, json, subprocess, sys, tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TYPES = "Q8_0,Q5_1,Q5_0,Q4_1,Q4_0,Q6_K,Q5_K_S,Q4_K_S,Q3_K_S,Q2_K"
+TYPES = "Q8_0,Q5_1,Q5_0,Q4_1,Q4_0,Q6_K,Q5_K_S,Q4_K_S,Q3_K_S,Q2_K,IQ4_NL,IQ4_XS"
 
 
 def measured(o, kind, search, folder):

@@ -17,7 +17,8 @@ const DOUBLED: [f32; 16] =
 pub(super) fn nearest<const N: usize>(weights: &[f32; N], unit: f32) -> [u8; N] {
     let mut codes = [0; N];
     // Beyond, all numbers may err by as much, as the errors are rounded.
-    if !(rows::peak(weights) <= 65_536.0 * unit) {
+    let peak = rows::peak(weights);
+    if peak.is_nan() || peak > 65_536.0 * unit {
         for (code, x) in codes.iter_mut().zip(weights) {
             *code = first_nearest(*x, unit);
         }

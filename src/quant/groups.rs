@@ -43,8 +43,8 @@ fn interleave(x: &[f32], out: &mut [f32]) {
 #[inline(always)]
 pub(super) fn each<T: Copy + Default, const G: usize>(number: impl Fn(usize) -> T) -> [T; G] {
     let mut all = [T::default(); G];
-    for g in 0..G {
-        all[g] = number(g);
+    for (g, place) in all.iter_mut().enumerate() {
+        *place = number(g);
     }
     all
 }
@@ -55,9 +55,9 @@ pub(super) fn every<const N: usize, const G: usize>(
     number: impl Fn(usize, usize) -> f32,
 ) -> Lanes<N, G> {
     let mut all = [[0.0; G]; N];
-    for i in 0..N {
-        for g in 0..G {
-            all[i][g] = number(i, g);
+    for (i, lanes) in all.iter_mut().enumerate() {
+        for (g, place) in lanes.iter_mut().enumerate() {
+            *place = number(i, g);
         }
     }
     all
