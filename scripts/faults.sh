@@ -16,9 +16,9 @@ faults() {
 convert="$PWD/$program convert {in} {out} --overwrite --quiet"
 good=fixtures/safetensors/names.safetensors
 "$program" convert fixtures/tiny-llama "$work/large.gguf" --type f32 --quiet
-faults enospc "$work/large.gguf" --cmd "$convert --type q8_0" --ext gguf
+faults enospc "$work/large.gguf" --cmd "$convert --type q8_0 --to gguf" --ext gguf --codes 6
 unshare -rm true 2>/dev/null && unshare -rm python3 "$shared/tools/faults.py" enospc "$work/large.gguf" \
-    --cmd "$convert --type q8_0" --ext gguf
+    --cmd "$convert --type q8_0 --to gguf" --ext gguf --codes 6
 faults kill "$work/large.gguf" --cmd "$convert --type q4_k_m" --ext gguf --n "${KILLS:-200}"
 faults mem "$work/large.gguf" --cmd "$convert --type q8_0" --ext gguf --mib 64,128,256,512
 faults shrink "$work/large.gguf" --cmd "$convert --type q4_k_m" --ext gguf

@@ -15,7 +15,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 target=$work/out.gguf
 
-convert() { "$program" convert fixtures/tiny-llama "$target" --type f32 --overwrite --quiet "${resume[@]}" "$@"; }
+arguments=(convert fixtures/tiny-llama "$target" --type f32 --overwrite --quiet "${resume[@]}")
+convert() { "$program" "${arguments[@]}"; }
 
 started=$(date +%s%N)
 convert
@@ -27,7 +28,8 @@ old=$(sha256sum <"$target")
 landed=0 finished=0
 for ((round = 0; round < rounds; round++)); do
     echo old >"$target"
-    convert &
+    # Not the function: its shell would die in the place of the program.
+    "$program" "${arguments[@]}" &
     child=$!
     # Evenly over the time that a whole run takes, and a tenth more.
     wait_us=$((micros * 11 / 10 * round / rounds))

@@ -132,14 +132,15 @@ fn refuse_manifest(layout: &Layout, job: &Job) -> Result<()> {
 
 /// Weights and what computes with them, in the types asked for; names stay, the graph knows them.
 fn retype(model: Model, job: &Job, notes: &mut Notes) -> Result<(Model, Ledger)> {
-    let model = match job.types.plain()? {
-        Some(to) => {
-            let how = Retype { to, keep_io: job.keep_io, clamp: job.types.clamp };
-            transform::retype(model, &how, notes)?
-        }
-        None => model,
+    let Some(to) = job.types.plain()? else { return Ok(kept(model)) };
+    let names: Vec<String> = model.tensors.keys().cloned().collect();
+    let how = Retype { to, keep_io: job.keep_io, clamp: job.types.clamp };
+    let (model, renamed) = transform::retype(model, &how, notes)?;
+    let fate = |name: String| {
+        let now = renamed.get(&name).unwrap_or(&name).clone();
+        (name, Fate::Mapped(now))
     };
-    Ok(kept(model))
+    Ok((model, names.into_iter().map(fate).collect()))
 }
 
 /// Two models to be compared tensor by tensor: graphs under the names that their weights would

@@ -66,6 +66,8 @@ pub static FORMATS: &[Format] = &[
     Format { name: "hdf5",        about: "HDF5: arrays by their paths",                  extensions: &["hdf", "he5"],  probe: read::hdf5::probe,        read: Some(read::hdf5::read),        layout: Some(write::hdf5::layout),        convention: None, ..WEIGHTS },
     Format { name: "npz",         about: "npz: NumPy's archive of arrays",               extensions: &["npz"],         probe: read::npz::probe,         read: Some(read::npz::read),         layout: Some(write::npz::layout),         convention: None, ..WEIGHTS },
     Format { name: "npy",         about: "npy: one array of NumPy's",                    extensions: &["npy"],         probe: read::npy::probe,         read: Some(read::npy::read),         layout: Some(write::npy::layout),         convention: None, ..WEIGHTS },
+    Format { name: "tflite",      about: "TensorFlow Lite: its weights",                 extensions: &["tflite"],      probe: read::tflite::probe,      read: Some(read::tflite::read),      convention: Some(Convention::TfLite), ..WEIGHTS },
+    Format { name: "flax",        about: "Flax: trees of arrays in MessagePack",         extensions: &["msgpack"],     probe: read::flax::probe,        read: Some(read::flax::read),        layout: Some(write::flax::layout),        directory: true, convention: Some(Convention::Keras), ..WEIGHTS },
 ];
 
 /// The format called `name`.

@@ -39,11 +39,24 @@ pub static TARGETS: &[Target] = &[
     Target { name: "protobuf",        seeds: &["onnx/everything.onnx", "sentencepiece/word.model"], run: protobuf },
     Target { name: "onnx",            seeds: &["onnx/everything.onnx", "onnx/narrow.onnx", "onnx/sparse.onnx", "graph/loop.onnx"], run: onnx },
     Target { name: "sentencepiece",   seeds: &["sentencepiece/word.model", "sentencepiece/unigram.model"], run: sentencepiece },
+    Target { name: "hdf5",            seeds: &["hdf5/behind.h5", "keras/float16.weights.h5", "keras/bfloat16.weights.h5"], run: hdf5 },
+    Target { name: "ggml",            seeds: &["ggml/whisper.bin"], run: |bytes| drop(ggml::read(&bytes)) },
+    Target { name: "tensorflow",      seeds: &["tensorflow/names.ckpt.index", "tensorflow/snappy.ckpt.index", "tensorflow/first.ckpt", "tensorflow/network.pb"], run: tensorflow },
+    Target { name: "msgpack",         seeds: &["flax/types.msgpack", "flax/chunked.msgpack"], run: |bytes| drop(msgpack::read(&bytes)) },
+    Target { name: "tflite",          seeds: &["tflite/every.tflite", "tflite/outside.tflite"], run: |bytes| drop(tflite::read(&bytes)) },
+    Target { name: "read-flax",       seeds: &["flax/types.msgpack", "flax/state.msgpack"], run: |bytes| mapping("flax", bytes) },
+    Target { name: "read-tflite",     seeds: &["tflite/every.tflite", "tflite/sparse.tflite"], run: |bytes| mapping("tflite", bytes) },
+    Target { name: "read-tensorflow", seeds: &["tensorflow/network.pb"], run: |bytes| mapping("tensorflow", bytes) },
+    Target { name: "read-hdf5",       seeds: &["hdf5/behind.h5", "keras/float16.weights.h5"], run: |bytes| mapping("hdf5", bytes) },
+    Target { name: "read-ggml",       seeds: &["ggml/whisper.bin", "ggml/llama-ggjt3.bin"], run: |bytes| mapping("ggml", bytes) },
+    Target { name: "read-npz",        seeds: &["npz/stored.npz", "npz/deflated.npz", "npz/text.npz"], run: |bytes| mapping("npz", bytes) },
+    Target { name: "read-npy",        seeds: &["npy/fortran.npy", "npy/be_c16.npy"], run: |bytes| mapping("npy", bytes) },
     Target { name: "read-gguf",       seeds: &["imatrix/model.q2_k_s.gguf", "gguf/packed.gguf", "gguf/swapped.gguf"], run: |bytes| mapping("gguf", bytes) },
     Target { name: "read-safetensors", seeds: &["safetensors/names.safetensors", "safetensors/raw_types.safetensors"], run: |bytes| mapping("safetensors", bytes) },
     Target { name: "read-torch",      seeds: &["torch/parameter.pt", "torch/legacy_shared_storage.pt", "torch/big_endian.pt"], run: |bytes| mapping("pytorch", bytes) },
     Target { name: "read-pickle",     seeds: &["torch/checkpoint.pt", "torch/every.pt"], run: |bytes| mapping("pytorch", &archive(bytes)) },
     Target { name: "read-onnx",       seeds: &["onnx/everything.onnx", "onnx/types.onnx", "graph/mlp.onnx", "graph/loop.onnx"], run: |bytes| mapping("onnx", bytes) },
+    Target { name: "read-keras",      seeds: &["keras/float16.weights.h5", "keras/bfloat16.weights.h5"], run: |bytes| mapping("keras", bytes) },
     Target { name: "families",        seeds: &["families/gpt2/config.json", "families/gemma/config.json", "families/mixtral/config.json", "families/phi3-long/config.json"], run: families },
     Target { name: "tokenizer-json",  seeds: &["tokenizer/added/tokenizer.json", "tokenizer/gpt-2/tokenizer.json"], run: |bytes| tokenizer("tokenizer.json", bytes) },
     Target { name: "tokenizer-model", seeds: &["sentencepiece/unigram.model"], run: |bytes| tokenizer("tokenizer.model", bytes) },
@@ -143,6 +156,26 @@ fn protobuf(bytes: &[u8]) {
 fn onnx(bytes: &[u8]) {
     onnx::probe(bytes);
     drop(onnx::read(&bytes));
+}
+
+fn hdf5(bytes: &[u8]) {
+    let Ok(file) = hdf5::open(&bytes, &hdf5::Limits::default()) else { return };
+    for (_, dataset) in file.datasets() {
+        if let hdf5::Storage::Chunks(chunks) = &dataset.storage
+            && chunks.bytes < BYTES_MAX
+        {
+            for chunk in &chunks.written {
+                drop(chunks.decode(&bytes, chunk));
+            }
+        }
+    }
+}
+
+fn tensorflow(bytes: &[u8]) {
+    tensorflow::probe(&bytes);
+    drop(tensorflow::read(&bytes, &tensorflow::Options::default()));
+    drop(tensorflow::read_graph(&bytes));
+    drop(tensorflow::read_saved_model(&bytes));
 }
 
 fn sentencepiece(bytes: &[u8]) {

@@ -82,6 +82,10 @@ impl Stored {
         for (path, text) in &file.notes {
             notes.odd(path, text);
         }
+        for (path, dataset) in file.datasets().filter(|(_, dataset)| dataset.unwritten() > 0) {
+            let bytes = dataset.unwritten();
+            notes.odd(path, format!("{bytes} bytes of it were never written: the fill value"));
+        }
         Ok(file)
     }
 

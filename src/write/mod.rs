@@ -2,6 +2,7 @@
 
 pub mod edits;
 pub mod execute;
+pub mod flax;
 pub mod gguf;
 pub mod hdf5;
 mod hub;

@@ -88,6 +88,8 @@ fn dtype(dtype: DType) -> Result<Dtype> {
         DType::F8E4M3Fnuz => Dtype::F8E4M3Fnuz,
         DType::F8E5M2Fnuz => Dtype::F8E5M2Fnuz,
         DType::F8E8M0 => Dtype::F8E8M0Fnu,
+        DType::C64 => Dtype::C64,
+        DType::C128 => Dtype::C128,
         DType::I64 => Dtype::I64,
         DType::I32 => Dtype::I32,
         DType::I16 => Dtype::I16,

@@ -234,6 +234,55 @@ fn an_input_that_shrinks() {
     assert!(refused > 0, "no run ever saw the file shrink");
 }
 
+/// An input that another file takes the place of is read to its end, as it was when it was opened.
+#[test]
+fn an_input_that_is_replaced() {
+    let dir = Dir::new();
+    let (path, bytes) = model(&dir);
+    let other = read(dir.converted(&fixture("arch/llama-yarn"), "other.gguf", "f16"));
+    let kind = ["--type", "q8_0", "--overwrite", "--quiet"];
+    let good = [(&bytes, "old.gguf"), (&other, "new.gguf")].map(|(bytes, name)| {
+        fs::write(&path, bytes).expect("written");
+        read(dir.converted(&path, name, "q8_0"))
+    });
+    for round in 0u64..8 {
+        fs::write(&path, &bytes).expect("written");
+        let (next, target) = (dir.join("next"), dir.join("x.gguf"));
+        fs::write(&next, &other).expect("written");
+        let mut command = Command::new(BINARY);
+        command.arg("convert").arg(&path).arg(&target).args(kind);
+        let run = command.stderr(std::process::Stdio::piped()).spawn().expect("starts");
+        std::thread::sleep(Duration::from_millis(round * 3));
+        fs::rename(&next, &path).expect("renamed");
+        let ran = Ran::of("replaced".into(), run.wait_with_output().expect("ends"));
+        ran.ends(0);
+        assert!(good.contains(&read(&target)), "what was read is neither old nor new");
+    }
+}
+
+/// The order in which a directory lists its files says nothing.
+#[test]
+fn the_order_of_files_does_not_matter() {
+    let dir = Dir::new();
+    let source = fixture("arch/llama-tied-rope3");
+    let mut files = names(&source);
+    assert!(files.len() > 5);
+    let mut made = Vec::new();
+    for order in ["a", "b"] {
+        let copy = dir.join(order);
+        fs::create_dir(&copy).expect("made");
+        for name in &files {
+            fs::write(copy.join(name), read(source.join(name))).expect("written");
+        }
+        files.reverse();
+        // The name of the directory may be in the file: it is the same one each time.
+        fs::rename(&copy, dir.join("model")).expect("renamed");
+        made.push(read(dir.converted(&dir.join("model"), &format!("{order}.gguf"), "q8_0")));
+        fs::remove_dir_all(dir.join("model")).expect("removed");
+    }
+    assert!(made[0] == made[1]);
+}
+
 /// Names of files are bytes, not text.
 #[test]
 fn names_that_are_not_utf8() {

@@ -37,7 +37,6 @@ const EXCEPTIONS: &[(&str, i32, &str)] = &[(
 /// Checkpoints that are not malformed (exit 3): what is unsupported in them (4), and what passes
 /// a limit (5).
 const OTHERWISE: &[(&str, i32)] = &[
-    ("pytorch/bad_exec_legacy_tar.pt", 4),
     ("pytorch/bad_quantized_qtensor.pt", 4),
     ("pytorch/bad_sparse_bad_index.pt", 4),
     ("zip/bad_encrypted.pt", 4),

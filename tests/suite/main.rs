@@ -31,6 +31,7 @@ mod judge;
 mod keras;
 mod logits;
 mod manifest;
+mod matrix;
 mod memory;
 mod onnx;
 mod operators;

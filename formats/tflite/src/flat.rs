@@ -175,6 +175,21 @@ impl<'f, 'a> Table<'f, 'a> {
         Ok(places.map(move |at| file.table(at, what)))
     }
 
+    /// One table of a vector of offsets, if there are so many.
+    pub(crate) fn item(
+        &self,
+        index: u16,
+        number: u64,
+        what: &'static str,
+    ) -> Result<Option<Table<'f, 'a>>> {
+        let vector = self.vector(index, 4, what)?;
+        if number >= vector.len {
+            return Ok(None);
+        }
+        let place = vector.start.saturating_add(number.saturating_mul(4));
+        self.file.table(place, what).map(Some)
+    }
+
     /// A vector of signed numbers of four bytes, of at most `max`.
     pub(crate) fn numbers(&self, index: u16, max: u64, what: &'static str) -> Result<Vec<i32>> {
         let bytes = self.bytes(index, 4, max, what)?;

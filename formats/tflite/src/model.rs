@@ -139,8 +139,7 @@ impl<'f, 'a> Reader<'f, 'a> {
 
     fn uses(&self, subgraph: &Table<'f, 'a>) -> Result<Uses> {
         let shape = |index: u64| {
-            let at = usize::try_from(index).unwrap_or(usize::MAX);
-            let tensor = subgraph.tables(0, "tensors")?.nth(at).transpose()?;
+            let tensor = subgraph.item(0, index, "tensors")?;
             tensor.map_or_else(|| Ok(Vec::new()), |tensor| dims(&tensor))
         };
         let mut uses = Uses::default();
@@ -253,16 +252,14 @@ impl<'f, 'a> Reader<'f, 'a> {
 
     /// Where the bytes of a buffer are; buffer 0 is none.
     fn buffer(&self, number: u64) -> Result<Range<u64>> {
-        let buffers = self.root.vector(4, 4, "buffers")?;
-        if number >= buffers.len {
+        let Some(buffer) = self.root.item(4, number, "buffer")? else {
+            let buffers = self.root.vector(4, 4, "buffers")?;
             let rule = format!("number {number} of {}", buffers.len);
             return Err(Error::invalid(buffers.start, "tensor's buffer", rule));
-        }
+        };
         if number == 0 {
             return Ok(0..0);
         }
-        let place = buffers.start.saturating_add(number.saturating_mul(4));
-        let buffer = self.file.table(place, "buffer")?;
         let (offset, size) = (buffer.u64(1, "buffer's offset")?, buffer.u64(2, "buffer's size")?);
         // 1 stands for an offset that was to be filled in later, and was not.
         if offset > 1 {

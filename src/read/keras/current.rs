@@ -134,8 +134,9 @@ fn take(
         let name = if prefix.is_empty() { own } else { format!("{prefix}/{own}") };
         from.stored.add(&name, dataset, from.limits, &mut found.weights)?;
         found.tell_kernel(&name, layer.kind, variable.unwrap_or_default());
-        if let Some(top) = layer.name.first() {
-            found.layers.entry(top.clone()).or_default().push(name.clone());
+        // Without a configuration the order of the layers is not known: none is claimed.
+        if let Some(weights) = layer.name.first().and_then(|top| found.layers.get_mut(top)) {
+            weights.push(name.clone());
         }
         found.paths.insert(name, place);
     }

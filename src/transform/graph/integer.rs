@@ -15,6 +15,7 @@ use std::sync::{Arc, OnceLock};
 
 use indexmap::IndexMap;
 
+use super::Renamed;
 use super::scope::{graphs, names};
 use crate::ir::graph::{Attribute, Constant, Graph, Node, Program};
 use crate::ir::{Blob, DType, Error, Model, Notes, Result, Scratch, Shape, Tensor, View};
@@ -38,7 +39,7 @@ const PIECE: u64 = 1 << 18;
 ///
 /// # Errors
 /// Unsupported for versions of the operators and of the container that have no form for it.
-pub(super) fn integer(mut model: Model, notes: &mut Notes) -> Result<Model> {
+pub(super) fn integer(mut model: Model, notes: &mut Notes) -> Result<(Model, Renamed)> {
     let program = model.graph.clone().ok_or_else(|| Error::bug("quantizing no graph"))?;
     let opset = program.opsets.get("").copied().unwrap_or(0);
     if opset < SINCE {
@@ -52,11 +53,11 @@ pub(super) fn integer(mut model: Model, notes: &mut Notes) -> Result<Model> {
     }
     let mut pass = Pass::new(&mut model.tensors, &program.graph);
     let graph = pass.graph(&program.graph)?;
-    let text =
-        format!("{} in 8 bits, with a scale for each channel; what computes stays", pass.made);
-    notes.chosen("weights", text);
+    let codes = pass.codes;
+    let text = "in 8 bits, with a scale for each channel; what computes stays";
+    notes.chosen("weights", format!("{} {text}", codes.len()));
     model.graph = Some(Arc::new(Program { graph, ..Program::clone(&program) }));
-    Ok(model)
+    Ok((model, codes))
 }
 
 /// A walk over the graphs of a model.
@@ -66,8 +67,8 @@ struct Pass<'a> {
     names: BTreeSet<String>,
     /// The dimension of the channels, by the name of the weight in its graph.
     axes: BTreeMap<String, Axis>,
-    /// Weights that were made integers.
-    made: usize,
+    /// The codes of weights that were made integers, by the names of those.
+    codes: Renamed,
 }
 
 impl<'a> Pass<'a> {
@@ -76,7 +77,7 @@ impl<'a> Pass<'a> {
         names(graph, &mut taken);
         taken.extend(tensors.keys().cloned());
         weighing(graph, &mut axes);
-        Self { tensors, names: taken, axes, made: 0 }
+        Self { tensors, names: taken, axes, codes: Renamed::new() }
     }
 
     /// A graph whose weights are made of integers first.
@@ -104,7 +105,6 @@ impl<'a> Pass<'a> {
                 }
             }
         }
-        self.made += made.len();
         graph.nodes.splice(0..0, made);
         Ok(graph)
     }
@@ -135,6 +135,9 @@ impl<'a> Pass<'a> {
             let (own, whole) = (self.fresh(name, suffix), self.fresh(path, suffix));
             // In the main graph the two are one.
             let whole = if name == path { own.clone() } else { whole };
+            if no == 0 {
+                self.codes.insert(path.to_owned(), whole.clone());
+            }
             self.tensors.shift_insert(at + no, whole.clone(), tensor);
             initializers.insert(own.clone(), Constant::Weight(whole));
             inputs.push(own);

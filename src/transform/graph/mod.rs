@@ -10,6 +10,8 @@ mod widen;
 
 pub use weights::{Constants, weights, weights_for_gguf};
 
+use std::collections::BTreeMap;
+
 use crate::ir::{DType, Error, Model, Notes, Result};
 
 /// The types that a graph and its weights are to have.
@@ -23,15 +25,18 @@ pub struct Retype {
     pub clamp: bool,
 }
 
-/// The model in other types, weights and computation.
+/// Weights that have another name than before, by that which they had.
+pub type Renamed = BTreeMap<String, String>;
+
+/// The model in other types, weights and computation, and what became of its weights' names.
 ///
 /// # Errors
 /// Unsupported for types that no graph computes in, for operators too old for the type, and for
 /// values of types that nothing states.
-pub fn retype(model: Model, how: &Retype, notes: &mut Notes) -> Result<Model> {
+pub fn retype(model: Model, how: &Retype, notes: &mut Notes) -> Result<(Model, Renamed)> {
     match how.to {
-        DType::F32 => widen::widen(model, notes),
-        DType::F16 | DType::BF16 => narrow::narrow(model, how, notes),
+        DType::F32 => Ok((widen::widen(model, notes)?, Renamed::new())),
+        DType::F16 | DType::BF16 => Ok((narrow::narrow(model, how, notes)?, Renamed::new())),
         DType::I8 => integer::integer(model, notes),
         other => {
             Err(Error::unsupported(format!("type {other}: ONNX holds f32, f16, bf16 and int8")))

@@ -101,8 +101,8 @@ fn refusals_say_why() {
 }
 
 /// What is read lies within the file, whatever its bytes say.
-fn survives(bytes: &Vec<u8>) -> bool {
-    match tflite::read(bytes) {
+fn survives(bytes: Vec<u8>) -> bool {
+    match tflite::read(&bytes) {
         Err(_) => false,
         Ok(model) => {
             assert!(model.tensors.iter().all(|tensor| tensor.data.end <= bytes.len() as u64));
@@ -117,12 +117,12 @@ fn survives(bytes: &Vec<u8>) -> bool {
 fn damage_is_survived() {
     for name in ["every", "outside", "float"] {
         let good = std::fs::read(fixtures().join(format!("tflite/{name}.tflite"))).unwrap();
-        let read = (0..good.len()).filter(|&len| survives(&good[..len].to_vec())).count();
+        let read = (0..good.len()).filter(|&len| survives(good[..len].to_vec())).count();
         assert!(read < 16, "{name}: {read} prefixes were read");
         let flips = (0..good.len() * 8).filter(|bit| {
             let mut bad = good.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
-            !survives(&bad)
+            !survives(bad)
         });
         let refused = flips.count();
         assert!(refused > 1000, "{name}: only {refused} flips were noticed");

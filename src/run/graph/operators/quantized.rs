@@ -319,7 +319,7 @@ fn qlinear_conv(call: &Call<'_>) -> Result<Vec<Value>> {
     let value = |(i, sum): (usize, i32)| {
         let channel = i / area % channels;
         let w_scale = if w_scales.len() == 1 { w_scales[0] } else { w_scales[channel] };
-        let sum = i64::from(sum) + bias.as_ref().map_or(0, |bias| bias[channel]);
+        let sum = i64::from(sum).saturating_add(bias.as_ref().map_or(0, |bias| bias[channel]));
         rounded(sum as f32 * (x_scale * w_scale / scale), zero, limits)
     };
     let data = integers(made.into_iter().enumerate().map(value), dtype)?;
@@ -345,7 +345,7 @@ fn qgemm(call: &Call<'_>) -> Result<Vec<Value>> {
     let bias = bias.map(|bias| bias.ints()).transpose()?;
     let n = dims.n.max(1);
     let real = |(i, sum): (usize, i32)| {
-        let sum = i64::from(sum) + bias.as_ref().map_or(0, |bias| bias[i]);
+        let sum = i64::from(sum).saturating_add(bias.as_ref().map_or(0, |bias| bias[i]));
         let b_scale = if b_scales.len() == n { b_scales[i % n] } else { b_scales[0] };
         sum as f32 * (alpha * a_scale * b_scale)
     };
