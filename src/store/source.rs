@@ -194,6 +194,19 @@ mod tests {
     }
 
     #[test]
+    fn what_files_have_in_common_leads_to_their_index() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("m.ckpt.index"), "i").unwrap();
+        let named = Files::open(&dir.path().join("m.ckpt"), Access::Read).unwrap();
+        assert_eq!(named.entry(), Some("m.ckpt.index"));
+        assert_eq!(named.label(), dir.path().join("m.ckpt.index").display().to_string());
+        fs::write(dir.path().join("m.ckpt"), "file").unwrap();
+        let named = Files::open(&dir.path().join("m.ckpt"), Access::Read).unwrap();
+        assert_eq!(named.entry(), Some("m.ckpt"));
+        assert!(Files::open(&dir.path().join("m.ck"), Access::Read).is_err());
+    }
+
+    #[test]
     fn the_user_may_name_a_link_to_anywhere() {
         let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         fs::write(there.path().join("m"), "m").unwrap();

@@ -92,8 +92,14 @@ impl<'l> Sums<'l> {
                 wanted.push(Wanted { file: no, at: *at, of, kind: *kind });
             }
         }
-        let range = |sum: &Wanted<'_>| ((sum.of.0, sum.of.1.start), (sum.of.1.end, sum.kind));
-        let ranges = wanted.iter().map(range).collect();
+        let mut ranges = BTreeMap::new();
+        for Wanted { of: (file, of), kind, .. } in &wanted {
+            // What is empty lies before what begins there.
+            let range = ranges.entry((*file, of.start)).or_insert((of.end, *kind));
+            if of.end > range.0 {
+                *range = (of.end, *kind);
+            }
+        }
         Self { wanted, always: [is_noted, false], ranges, pieces: Mutex::default() }
     }
 
