@@ -12,7 +12,7 @@ use crate::formats::{self, Format};
 use crate::ir::{Convention, Error, Fault, Model, Naming, Notes, Op, Result, Tally, Tensor, Value};
 use crate::quant::{self, Types};
 use crate::store::{self, FileSink, Recheck, Target};
-use crate::transform::{self, Constants, Narrow};
+use crate::transform::{self, Constants, Retype};
 use crate::write::{ExecuteOptions, Layout, WriteOptions, execute};
 
 /// What is to be made of a model that has been read.
@@ -134,8 +134,8 @@ fn refuse_manifest(layout: &Layout, job: &Job) -> Result<()> {
 fn retype(model: Model, job: &Job, notes: &mut Notes) -> Result<(Model, Ledger)> {
     let model = match job.types.plain()? {
         Some(to) => {
-            let narrow = Narrow { to, keep_io: job.keep_io, clamp: job.types.clamp };
-            transform::narrow(model, &narrow, notes)?
+            let how = Retype { to, keep_io: job.keep_io, clamp: job.types.clamp };
+            transform::retype(model, &how, notes)?
         }
         None => model,
     };

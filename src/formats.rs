@@ -37,6 +37,8 @@ pub type Read = fn(&dyn Source, &Limits, &mut Notes) -> Result<Model>;
 /// Lays a model out: every size is decided, no byte is written.
 pub type LayOut = fn(&Model, &WriteOptions, &mut Notes) -> Result<Layout>;
 
+const KERAS: Option<Convention> = Some(Convention::Keras);
+
 /// Weights under Hugging Face's names, in PyTorch's order: what a row says nothing else about.
 const WEIGHTS: Format = Format {
     name: "",
@@ -57,10 +59,15 @@ pub static FORMATS: &[Format] = &[
     Format { name: "gguf",        about: "GGUF of ggml and llama.cpp",                   extensions: &["gguf"],        probe: read::gguf::probe,        read: Some(read::gguf::read),        layout: Some(write::gguf::layout),        naming: Naming::Gguf, ..WEIGHTS },
     Format { name: "safetensors", about: "safetensors: a file, shards, a hub directory", extensions: &["safetensors"], probe: read::safetensors::probe, read: Some(read::safetensors::read), layout: Some(write::safetensors::layout), directory: true, ..WEIGHTS },
     Format { name: "pytorch",     about: "PyTorch checkpoints, executed by nobody",      extensions: &["pt", "pth", "bin", "ckpt"], probe: read::torch::probe, read: Some(read::torch::read), layout: Some(write::torch::layout),   directory: true, ..WEIGHTS },
+    Format { name: "tensorflow",  about: "TensorFlow: checkpoints, SavedModels, frozen graphs", extensions: &["index", "pb"], probe: read::tensorflow::probe, read: Some(read::tensorflow::read), layout: Some(write::tensorflow::layout), directory: true, convention: KERAS, ..WEIGHTS },
     Format { name: "onnx",        about: "ONNX: a graph of operators and its weights",   extensions: &["onnx"],        probe: read::onnx::probe,        read: Some(read::onnx::read),        layout: Some(write::onnx::layout),        graph: true, ..WEIGHTS },
     Format { name: "ggml",        about: "ggml before GGUF: Llama, RWKV, Whisper",       extensions: &["ggml"],        probe: read::ggml::probe,        read: Some(read::ggml::read),        naming: Naming::Gguf, ..WEIGHTS },
+    Format { name: "keras",       about: "Keras: .keras, .weights.h5 and .h5",           extensions: &["h5", "hdf5", "keras"], probe: read::keras::probe, read: Some(read::keras::read),       layout: Some(write::keras::layout),       convention: KERAS, ..WEIGHTS },
+    Format { name: "hdf5",        about: "HDF5: arrays by their paths",                  extensions: &["hdf", "he5"],  probe: read::hdf5::probe,        read: Some(read::hdf5::read),        layout: Some(write::hdf5::layout),        convention: None, ..WEIGHTS },
     Format { name: "npz",         about: "npz: NumPy's archive of arrays",               extensions: &["npz"],         probe: read::npz::probe,         read: Some(read::npz::read),         layout: Some(write::npz::layout),         convention: None, ..WEIGHTS },
     Format { name: "npy",         about: "npy: one array of NumPy's",                    extensions: &["npy"],         probe: read::npy::probe,         read: Some(read::npy::read),         layout: Some(write::npy::layout),         convention: None, ..WEIGHTS },
+    Format { name: "tflite",      about: "TensorFlow Lite: its weights",                 extensions: &["tflite"],      probe: read::tflite::probe,      read: Some(read::tflite::read),      convention: Some(Convention::TfLite), ..WEIGHTS },
+    Format { name: "flax",        about: "Flax: trees of arrays in MessagePack",         extensions: &["msgpack"],     probe: read::flax::probe,        read: Some(read::flax::read),        layout: Some(write::flax::layout),        directory: true, convention: Some(Convention::Keras), ..WEIGHTS },
 ];
 
 /// The format called `name`.

@@ -67,7 +67,8 @@ pub(crate) struct Reading {
     /// Read files instead of mapping them.
     #[arg(long)]
     pub(crate) no_mmap: bool,
-    /// Leave out objects of foreign classes in PyTorch checkpoints; nothing is ever called.
+    /// Leave out objects of foreign classes in PyTorch checkpoints, and Keras configurations that
+    /// name code; nothing is ever called.
     #[arg(long)]
     pub(crate) skip_objects: bool,
 }

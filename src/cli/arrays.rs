@@ -67,7 +67,7 @@ fn array(bytes: Vec<u8>) -> Result<Array> {
 }
 
 /// The bytes of a file with these values. Types that NumPy lacks are written as f32; the members
-/// of a sequence by its name and their number.
+/// of a sequence by its name and their number, those of a map by its name and their keys.
 ///
 /// # Errors
 /// Unsupported for text; Limit above 4 GiB.
@@ -85,6 +85,16 @@ fn add(name: &str, value: &Value, entries: &mut Vec<(String, Vec<u8>)>) -> Resul
         Value::Sequence(values) => {
             for (i, value) in Arc::clone(values).iter().enumerate() {
                 add(&format!("{name}.{i}"), value, entries)?;
+            }
+        }
+        Value::Map(map) => {
+            let (keys, values) = &**map;
+            for i in 0..keys.len() {
+                let key = match keys.slice::<String>() {
+                    Ok(texts) => texts[i].clone(),
+                    Err(_) => keys.ints()?[i].to_string(),
+                };
+                add(&format!("{name}.{key}"), &values.range(i, Vec::new())?.into(), entries)?;
             }
         }
         Value::Tensor(array) => entries.push((format!("{name}.npy"), file(array)?)),

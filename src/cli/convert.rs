@@ -25,7 +25,7 @@ use crate::write::{ExecuteOptions, Split, Unit, WriteOptions};
 pub(crate) struct Args {
     #[command(flatten)]
     conversion: Conversion,
-    /// The type of the weights: f32, f16, bf16, q8_0, q4_0, …; the source's unless given.
+    /// The type of the weights: f32, f16, bf16, q8_0, q4_0, …, int8 of ONNX; the source's unless given.
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<String>,
     /// One type for every tensor that can be quantized, instead of llama-quantize's mixture.
@@ -35,13 +35,9 @@ pub(crate) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> Result<Outcome> {
-        let types = Types {
-            all: self.kind.as_deref().map(str::parse).transpose()?,
-            pure: self.pure,
-            // Whoever names a type for a conversion wants that type, whatever the source has.
-            allow_requantize: true,
-            ..Types::default()
-        };
+        let types = self.kind.as_deref().map(Types::named).transpose()?.unwrap_or_default();
+        // Whoever names a type for a conversion wants that type, whatever the source has.
+        let types = Types { pure: self.pure, allow_requantize: true, ..types };
         self.conversion.run(types)
     }
 }

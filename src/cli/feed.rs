@@ -9,7 +9,7 @@ use crate::ir::{Error, Result};
 use crate::run::graph::{Session, Value, Wanted};
 
 /// What a graph is run on.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Feed {
     /// Arrays by the names of a graph's inputs.
     #[arg(long, value_name = "IN.npz", group = "on")]

@@ -12,7 +12,7 @@ use crate::quant::{self, Types};
 pub(crate) struct Args {
     #[command(flatten)]
     conversion: Conversion,
-    /// The mixture, as llama-quantize spells it, in any case: Q8_0, Q4_0, Q6_K, …
+    /// The mixture, as llama-quantize spells it, in any case: Q8_0, Q4_0, Q6_K, …; int8 for ONNX.
     #[arg(value_name = "TYPE")]
     kind: String,
     /// One type for every tensor that can be quantized, instead of the mixture.
@@ -38,14 +38,13 @@ pub(crate) struct Args {
 impl Args {
     pub(super) fn run(self) -> Result<Outcome> {
         let types = Types {
-            all: Some(self.kind.parse()?),
             pure: self.pure,
             by_name: self.tensor_type,
             output: self.output_tensor_type,
             embedding: self.token_embedding_type,
             leave_output: self.leave_output_tensor,
             allow_requantize: self.allow_requantize,
-            ..Types::default()
+            ..Types::named(&self.kind)?
         };
         self.conversion.run(types)
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::args::{Common, Reading, encode, parse_tokens, text_chunks};
 use super::feed::Feed;
 use super::{Outcome, report};
+use crate::convert::comparable;
 use crate::ir::{Access, Error, Model, Notes, Result};
 use crate::run::graph::Session;
 use crate::run::{self, tokens::Encoder};
@@ -105,17 +106,8 @@ impl Args {
             }
             None => None,
         };
-        let inputs =
-            |session: &Session| self.feed.inputs(session, on.as_deref(), self.common.quiet);
-        let options = GraphOptions {
-            inputs: &inputs,
-            tokens: on.as_deref(),
-            asked,
-            layers: self.layers,
-            bounds: self.reading.bounds()?,
-        };
-        let pool = run::pool(self.common.threads()?.get())?;
-        pool.install(|| compare_graphs(reference, candidate, &options))
+        let how = How { asked, layers: self.layers, on: on.as_deref(), feed: &self.feed };
+        graphs(reference, candidate, &how, &self.reading, &self.common)
     }
 
     fn on(&self, reference: &Model) -> Result<Option<On>> {
@@ -129,6 +121,48 @@ impl Args {
             _ => Ok(None),
         }
     }
+}
+
+/// How graphs are compared.
+#[derive(Clone, Copy)]
+struct How<'a> {
+    asked: Asked,
+    layers: bool,
+    on: Option<&'a [u32]>,
+    feed: &'a Feed,
+}
+
+/// Compares two models of which one at least is a graph.
+fn graphs(
+    reference: &Model,
+    candidate: &Model,
+    how: &How<'_>,
+    reading: &Reading,
+    common: &Common,
+) -> Result<Report> {
+    let inputs = |session: &Session| how.feed.inputs(session, how.on, common.quiet);
+    // A graph and bare weights have the names in common that the graph tells; two graphs have
+    // their own, or none.
+    let alone = reference.graph.is_none() || candidate.graph.is_none();
+    let named = match alone {
+        true => {
+            how.feed.refuse()?;
+            let (theirs, ours) = (reference.clone(), candidate.clone());
+            Some(comparable(theirs, ours, &mut Notes::default())?)
+        }
+        false => None,
+    };
+    let (theirs, ours) = named.as_ref().map_or((reference, candidate), |(a, b)| (a, b));
+    let options = GraphOptions {
+        inputs: &inputs,
+        tokens: how.on,
+        weights: [&theirs.tensors, &ours.tensors],
+        asked: how.asked,
+        layers: how.layers,
+        bounds: reading.bounds()?,
+    };
+    let pool = run::pool(common.threads()?.get())?;
+    pool.install(|| compare_graphs(reference, candidate, &options))
 }
 
 /// A tolerance is a number: nothing passes a NaN, and everything a negative one fails.
@@ -172,7 +206,12 @@ pub(super) fn after(
     let reference = reading.intact(source, Access::Map, &mut notes)?;
     let anew = Reading { from: None, include: Vec::new(), exclude: Vec::new(), ..reading.clone() };
     let candidate = anew.intact(target, Access::Map, &mut notes)?;
-    models(&reference, &candidate, None, Asked::default(), common)
+    if reference.graph.is_none() && candidate.graph.is_none() {
+        return models(&reference, &candidate, None, Asked::default(), common);
+    }
+    let feed = Feed::default();
+    let how = How { asked: Asked::default(), layers: false, on: None, feed: &feed };
+    graphs(&reference, &candidate, &how, reading, common)
 }
 
 /// What the report says, as the exit code has it.

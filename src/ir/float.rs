@@ -4,6 +4,8 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 use super::{DType, Error, Result};
+use crate::quant::rows;
+use crate::quant::simd::dispatch;
 
 /// What did not survive a change of type. Indices count elements of the tensor, row-major.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -36,9 +38,6 @@ impl Tally {
 
     /// Counts the values that a packing cannot hold; `start` is the index of the first value.
     pub fn count_nonfinite(&mut self, values: &[f32], start: u64) {
-        if all_within(values, f32::MAX) {
-            return;
-        }
         for (i, x) in values.iter().enumerate() {
             if !x.is_finite() {
                 self.nonfinite += 1;
@@ -59,10 +58,14 @@ impl Tally {
     }
 }
 
-/// Whether no value is NaN or of a magnitude above `limit`.
-///
+dispatch!(
+    /// Whether no value is NaN or of a magnitude above `limit`.
+    pub(super) fn all_within(values: &[f32], limit: f32) -> bool = within
+);
+
 /// All are looked at, many at once: what would stop at the first looks at one after the other.
-pub(super) fn all_within(values: &[f32], limit: f32) -> bool {
+#[inline(always)]
+fn within(values: &[f32], limit: f32) -> bool {
     values.iter().fold(true, |within, x| within & (x.abs() <= limit))
 }
 
@@ -211,7 +214,7 @@ fn round_to_odd(x: f64) -> f32 {
     f32::from_bits((nearest.to_bits() - u32::from(above)) | 1)
 }
 
-fn each<const N: usize>(bytes: &[u8], out: &mut [f32], value: impl Fn([u8; N]) -> f32) {
+pub(super) fn each<const N: usize>(bytes: &[u8], out: &mut [f32], value: impl Fn([u8; N]) -> f32) {
     let (elements, _) = bytes.as_chunks::<N>();
     for (x, element) in out.iter_mut().zip(elements) {
         *x = value(*element);
@@ -234,14 +237,15 @@ fn in_pieces(
     }
 }
 
-fn halves(bytes: &[u8], out: &mut [f32]) {
-    let mut piece = [f16::ZERO; PIECE];
-    for (bytes, out) in bytes.chunks(2 * PIECE).zip(out.chunks_mut(PIECE)) {
-        let piece = &mut piece[..out.len()];
-        for (half, bits) in piece.iter_mut().zip(bytes.as_chunks::<2>().0) {
-            *half = f16::from_le_bytes(*bits);
-        }
-        piece.convert_to_f32_slice(out);
+dispatch!(fn halves(bytes: &[u8], out: &mut [f32]) = widen_halves);
+
+/// Many at once, whatever the processor has: its own conversion is of eight, in a call of its own.
+#[inline(always)]
+fn widen_halves(bytes: &[u8], out: &mut [f32]) {
+    const QUIET: u32 = 0x0040_0000;
+    for (x, half) in out.iter_mut().zip(bytes.as_chunks().0) {
+        let wide = rows::get_f16(*half);
+        *x = if wide.is_nan() { f32::from_bits(wide.to_bits() | QUIET) } else { wide };
     }
 }
 

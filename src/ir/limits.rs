@@ -29,6 +29,14 @@ pub struct Limits {
     pub gguf_alignment: u64,
     /// Bytes of a deflated part of a file, which is held in memory while it is used.
     pub inflated: u64,
+    /// Links of all groups of an HDF5 file.
+    pub hdf5_objects: u64,
+    /// Bytes of a chunk of an HDF5 dataset, which is held in memory while it is used.
+    pub hdf5_chunk: u64,
+    /// Chunks of an HDF5 dataset.
+    pub hdf5_chunks: u64,
+    /// Bytes of an HDF5 dataset that were never written, and are made from nothing.
+    pub hdf5_unwritten: u64,
     /// Elements of one value of a graph that is run.
     pub graph_elements: u64,
     /// Nodes of a graph that are run, those of a loop once for each turn.
@@ -76,6 +84,10 @@ const LIMITS: &[Row] = &[
     ("gguf-rank", |limits| &mut limits.gguf_rank),
     ("gguf-alignment", |limits| &mut limits.gguf_alignment),
     ("inflated", |limits| &mut limits.inflated),
+    ("hdf5-objects", |limits| &mut limits.hdf5_objects),
+    ("hdf5-chunk", |limits| &mut limits.hdf5_chunk),
+    ("hdf5-chunks", |limits| &mut limits.hdf5_chunks),
+    ("hdf5-unwritten", |limits| &mut limits.hdf5_unwritten),
     ("graph-elements", |limits| &mut limits.graph_elements),
     ("graph-steps", |limits| &mut limits.graph_steps),
     ("shards", |limits| &mut limits.shards),
@@ -96,6 +108,10 @@ impl Default for Limits {
             gguf_rank: 4,
             gguf_alignment: 1 << 20,
             inflated: 4 << 30,
+            hdf5_objects: 10_000_000,
+            hdf5_chunk: 256 << 20,
+            hdf5_chunks: 1 << 24,
+            hdf5_unwritten: 1 << 30,
             graph_elements: 1 << 30,
             graph_steps: 100_000_000,
             shards: 100_000,

@@ -17,6 +17,8 @@ use crate::ir::{DType, Error, Model, Naming, Notes, Op, Result, Tensor, Value};
 pub struct Types {
     /// For all; nothing keeps the source's.
     pub all: Option<Mixture>,
+    /// 8-bit integers with a scale for each channel, which graphs alone hold, instead.
+    pub int8: bool,
     /// One type for all that can be quantized, instead of the mixture.
     pub pure: bool,
     /// By name; the first match counts.
@@ -37,8 +39,22 @@ pub struct Types {
     pub importance: Option<Arc<ImportanceMatrix>>,
 }
 
+/// How the user names [`Types::int8`].
+const INT8: &str = "int8";
+
 impl Types {
-    /// The one float type for all weights, for targets that hold no packings.
+    /// One choice for all tensors, by its name in any case.
+    ///
+    /// # Errors
+    /// Usage, naming those that exist.
+    pub fn named(name: &str) -> Result<Self> {
+        if name.eq_ignore_ascii_case(INT8) {
+            return Ok(Self { int8: true, ..Self::default() });
+        }
+        Ok(Self { all: Some(name.parse()?), ..Self::default() })
+    }
+
+    /// The one type for all weights, for targets that hold no packings: a float, or i8.
     ///
     /// # Errors
     /// Unsupported for a packed type, and for types of single tensors.
@@ -47,11 +63,14 @@ impl Types {
             let text = "types of single tensors in an ONNX: its operators compute in one type";
             return Err(Error::unsupported(text));
         }
+        if self.int8 {
+            return Ok(Some(DType::I8));
+        }
         let Some(Mixture(chosen)) = self.all else { return Ok(None) };
         match dtype_by_name(chosen.name) {
             Some(plain) if !plain.is_packed() => Ok(Some(plain)),
             _ => {
-                let text = format!("type {}: ONNX holds f32, f16 and bf16", chosen.name);
+                let text = format!("type {}: ONNX holds f32, f16, bf16 and int8", chosen.name);
                 Err(Error::unsupported(text))
             }
         }
@@ -74,7 +93,8 @@ impl FromStr for Mixture {
     fn from_str(name: &str) -> Result<Self> {
         policy::find(name).map(Self).ok_or_else(|| {
             let known: Vec<&str> = policy::POLICIES.iter().map(|policy| policy.name).collect();
-            Error::usage(format!("no type '{name}'; there are {}", known.join(", ")))
+            let known = known.join(", ");
+            Error::usage(format!("no type '{name}'; there are {known}, and {INT8} for ONNX"))
         })
     }
 }
@@ -97,6 +117,10 @@ pub fn apply(
     entries: &mut IndexMap<String, Value>,
     notes: &mut Notes,
 ) -> Result<Model> {
+    if types.int8 {
+        let text = "type int8 is for a graph, from ONNX to ONNX; q8_0 has 8 bits elsewhere";
+        return Err(Error::unsupported(text));
+    }
     let wanted = match target {
         Naming::Gguf => for_gguf(&model, types, entries, notes)?,
         Naming::HuggingFace => for_hub(&model, types, notes)?,

@@ -3,19 +3,64 @@
 //! ggml searches one group after the other. Here weight `i` of several groups is at hand at once, so
 //! each lane still adds up in ggml's order, and no lane waits for what another has found.
 
-use std::array::from_fn;
-
 use super::rows::{LAST_PLACE_1, byte, levels, nearest};
 use super::search::{self, ZERO_MAX};
 
 /// Weight `i` of each group.
 pub(super) type Lanes<const N: usize, const G: usize> = [[f32; G]; N];
 
-/// `G` groups of `N` weights, turned.
+/// `G` groups of `N` weights, turned; `G` is a power of two.
 #[inline(always)]
 pub(super) fn turned<const N: usize, const G: usize>(x: &[f32]) -> Lanes<N, G> {
-    debug_assert_eq!(x.len(), N * G);
-    from_fn(|i| from_fn(|g| x[g * N + i]))
+    const { assert!(G.is_power_of_two() && G > 1) };
+    let (mut lanes, mut other) = ([[0.0; G]; N], [[0.0; G]; N]);
+    // Place (g, i) has bits of both numbers. Each time the highest becomes the lowest, until those
+    // of g, which are first, are behind those of i.
+    let (mut to, mut next) = (lanes.as_flattened_mut(), other.as_flattened_mut());
+    if G.ilog2().is_multiple_of(2) {
+        (to, next) = (next, to);
+    }
+    interleave(x, to);
+    for _ in 1..G.ilog2() {
+        interleave(to, next);
+        (to, next) = (next, to);
+    }
+    lanes
+}
+
+/// The first half and the second, number by number in turn.
+#[inline(always)]
+fn interleave(x: &[f32], out: &mut [f32]) {
+    let (first, second) = x.split_at(x.len() / 2);
+    for i in 0..x.len() / 2 {
+        out[2 * i] = first[i];
+        out[2 * i + 1] = second[i];
+    }
+}
+
+/// A number for each lane. Not `from_fn`, which is compiled for what every processor has if it is
+/// not inlined.
+#[inline(always)]
+pub(super) fn each<T: Copy + Default, const G: usize>(number: impl Fn(usize) -> T) -> [T; G] {
+    let mut all = [T::default(); G];
+    for g in 0..G {
+        all[g] = number(g);
+    }
+    all
+}
+
+/// A number for each weight of each lane.
+#[inline(always)]
+pub(super) fn every<const N: usize, const G: usize>(
+    number: impl Fn(usize, usize) -> f32,
+) -> Lanes<N, G> {
+    let mut all = [[0.0; G]; N];
+    for i in 0..N {
+        for g in 0..G {
+            all[i][g] = number(i, g);
+        }
+    }
+    all
 }
 
 /// Some blocks, and zeros where they are fewer than are searched at once.
@@ -28,12 +73,27 @@ pub(super) fn filled<const LEN: usize, const COUNT: usize>(
     all
 }
 
+/// The groups of some blocks side by side, of which `BLOCKS` fill the lanes.
+#[inline(always)]
+pub(super) fn turned_some<const LEN: usize, const BLOCKS: usize, const N: usize, const G: usize>(
+    blocks: &[[f32; LEN]],
+) -> Lanes<N, G> {
+    let spare;
+    let blocks = if blocks.len() == BLOCKS {
+        blocks
+    } else {
+        spare = filled::<LEN, BLOCKS>(blocks);
+        &spare
+    };
+    turned(blocks.as_flattened())
+}
+
 /// Some blocks, one in each lane.
 #[inline(always)]
 pub(super) fn side_by_side<const LEN: usize, const G: usize>(
     blocks: &[[f32; LEN]],
 ) -> Lanes<LEN, G> {
-    turned(filled::<LEN, G>(blocks).as_flattened())
+    turned_some::<LEN, G, LEN, G>(blocks)
 }
 
 /// How much each weight counts, given, for each lane, the mean square by which small weights count
@@ -44,13 +104,13 @@ pub(super) fn counts<const N: usize, const G: usize>(
     importance: &Lanes<N, G>,
     square: &[f32; G],
 ) -> Lanes<N, G> {
-    from_fn(|i| from_fn(|g| importance[i][g] * (square[g] + x[i][g] * x[i][g]).sqrt()))
+    every(|i, g| importance[i][g] * (square[g] + x[i][g] * x[i][g]).sqrt())
 }
 
 /// The sum of each lane.
 #[inline(always)]
 pub(super) fn sums<const N: usize, const G: usize>(counts: &Lanes<N, G>) -> [f32; G] {
-    counts.iter().fold([0.0; G], |sums, counts| from_fn(|g| sums[g] + counts[g]))
+    counts.iter().fold([0.0; G], |sums: [f32; G], counts| each(|g| sums[g] + counts[g]))
 }
 
 /// The sum of squares, one after the other.
@@ -110,19 +170,18 @@ pub(super) fn affine<const N: usize, const G: usize>(
 ) -> Found<G> {
     let all = Sums::of(x, counts);
     let low = all.low;
-    let inverse: [f32; G] = from_fn(|g| tries.top / (all.high[g] - low[g]));
-    let flat: [bool; G] = from_fn(|g| all.high[g] <= low[g]);
-    let scale = from_fn(|g| if flat[g] { 0.0 } else { 1.0 / inverse[g] });
-    let mut found = Found { scale, low, inverse: inverse.map(bounded), began: low };
-    let levels =
-        from_fn(|i| from_fn(|g| level(x[i][g], found.began[g], found.inverse[g], tries.top)));
+    let inverse: [f32; G] = each(|g| tries.top / (all.high[g] - low[g]));
+    let flat: [bool; G] = each(|g| all.high[g] <= low[g]);
+    let scale = each(|g| if flat[g] { 0.0 } else { 1.0 / inverse[g] });
+    let mut found = Found { scale, low, inverse: each(|g| bounded(inverse[g])), began: low };
+    let levels = every(|i, g| level(x[i][g], found.began[g], found.inverse[g], tries.top));
     let least = error(x, counts, &levels, (&scale, &low), tries.errors);
     // Nothing is better for a group of equal weights.
-    let mut least: [f32; G] = from_fn(|g| if flat[g] { f32::NEG_INFINITY } else { least[g] });
+    let mut least: [f32; G] = each(|g| if flat[g] { f32::NEG_INFINITY } else { least[g] });
     for t in 0..tries.count {
         let span = tries.first + tries.step * f32::from(t) + tries.top;
         let began = found.low;
-        let inverse = from_fn(|g| bounded(span / (all.high[g] - began[g])));
+        let inverse = each(|g| bounded(span / (all.high[g] - began[g])));
         let (levels, fit) = Fit::of(x, counts, (&began, &inverse), tries.top);
         let (scale, low, determinant) = fit.solved(&all);
         let error = error(x, counts, &levels, (&scale, &low), tries.errors);
@@ -189,12 +248,8 @@ struct Sums<const G: usize> {
 impl<const G: usize> Sums<G> {
     #[inline(always)]
     fn of<const N: usize>(x: &Lanes<N, G>, counts: &Lanes<N, G>) -> Self {
-        let mut all = Self {
-            low: x[0],
-            high: x[0],
-            sum: counts[0],
-            sum_x: from_fn(|g| counts[0][g] * x[0][g]),
-        };
+        let mut all =
+            Self { low: x[0], high: x[0], sum: counts[0], sum_x: each(|g| counts[0][g] * x[0][g]) };
         for (x, counts) in x.iter().zip(counts).skip(1) {
             for g in 0..G {
                 all.low[g] = if x[g] < all.low[g] { x[g] } else { all.low[g] };
@@ -203,7 +258,7 @@ impl<const G: usize> Sums<G> {
                 all.sum_x[g] += counts[g] * x[g];
             }
         }
-        all.low = all.low.map(|low| if low > 0.0 { 0.0 } else { low });
+        all.low = each(|g| if all.low[g] > 0.0 { 0.0 } else { all.low[g] });
         all
     }
 }
@@ -284,11 +339,11 @@ pub(super) fn symmetric<const N: usize, const G: usize>(
     half: f32,
 ) -> Symmetric<G> {
     let peak = peaks(x);
-    let zero: [bool; G] = from_fn(|g| peak[g].abs() < ZERO_MAX);
+    let zero: [bool; G] = each(|g| peak[g].abs() < ZERO_MAX);
     let mut found = Symmetric { scale: [0.0; G], inverse: [0.0; G], zero };
     let mut least = [0.0; G];
     for (t, step) in search::STEPS.into_iter().enumerate() {
-        let inverse: [f32; G] = from_fn(|g| -(half + 0.1 * f32::from(step)) / peak[g]);
+        let inverse: [f32; G] = each(|g| -(half + 0.1 * f32::from(step)) / peak[g]);
         let (mut xl, mut l2) = ([0.0f32; G], [0.0f32; G]);
         for i in 0..N {
             for g in 0..G {
@@ -305,8 +360,15 @@ pub(super) fn symmetric<const N: usize, const G: usize>(
             least[g] = if better { scale * xl[g] } else { least[g] };
         }
     }
-    found.scale = from_fn(|g| if zero[g] { 0.0 } else { found.scale[g] });
+    found.scale = each(|g| if zero[g] { 0.0 } else { found.scale[g] });
     found
+}
+
+/// The first scale of the largest magnitude. Where squares of weights overflow, a scale is NaN: that
+/// is no peak, to ggml either.
+#[inline(always)]
+pub(super) fn peak_of(scales: &[f32]) -> f32 {
+    scales.iter().fold(0.0, |peak, s| if s.abs() > peak.abs() { *s } else { peak })
 }
 
 /// The first weight of the largest magnitude in each lane.
@@ -331,48 +393,120 @@ pub(super) fn signed_level(x: f32, inverse: f32, half: f32) -> f32 {
     if l < half - 1.0 { l } else { half - 1.0 }
 }
 
-/// Scales for levels from −4 to 3, and those levels plus 4: the peak is put at −4, then level after
-/// level is moved to where the fit is best, five times round. `make_q3_quants` of ggml.
-#[inline(always)]
-pub(super) fn descend<const N: usize, const G: usize>(x: &Lanes<N, G>) -> ([f32; G], Lanes<N, G>) {
-    let peak = peaks(x);
-    let (mut xl, mut l2) = ([0.0; G], [0.0; G]);
-    let mut levels = [[0.0; G]; N];
-    for i in 0..N {
-        for g in 0..G {
-            let (x, w) = (x[i][g], x[i][g] * x[i][g]);
-            let l = nearest(-4.0 / peak[g] * x).clamp(-4, 3) as f32;
-            xl[g] += w * x * l;
-            l2[g] += w * l * l;
-            levels[i][g] = l;
-        }
-    }
-    for _ in 0..5 {
-        let mut changed = 0;
-        for i in 0..N {
+/// Levels from −4 to 3 of weights in all lanes, moved one after the other to where the fit is best:
+/// x ≈ scale · level. `make_q3_quants` of ggml.
+pub(super) struct Descent<const N: usize, const G: usize> {
+    placed: [Placed<G>; N],
+    zero: [bool; G],
+}
+
+impl<const N: usize, const G: usize> Descent<N, G> {
+    /// Before anything is moved. It is large, and should not be moved itself.
+    pub(super) const START: Self =
+        Self { placed: [const { Placed::NOWHERE }; N], zero: [false; G] };
+
+    /// A scale for each lane: the peak is put at −4, then levels are moved, five times round.
+    #[inline(always)]
+    pub(super) fn scales(&mut self, x: &Lanes<N, G>) -> [f32; G] {
+        let peak = peaks(x);
+        let per_unit: [f32; G] = each(|g| -4.0 / peak[g]);
+        let (mut xl, mut l2) = ([0.0; G], [0.0; G]);
+        for (x, placed) in x.iter().zip(&mut self.placed) {
             for g in 0..G {
-                let (x, w, old) = (x[i][g], x[i][g] * x[i][g], levels[i][g]);
-                let (xl_left, l2_left) = (xl[g] - w * x * old, l2[g] - w * old * old);
-                let new = nearest(x * l2_left / xl_left).clamp(-4, 3) as f32;
-                let (xl_new, l2_new) = (xl_left + w * x * new, l2_left + w * new * new);
-                // `&`, not `&&`: the lanes go one way.
-                let better = (xl_left > 0.0)
-                    & (new != old)
-                    & (l2_new > 0.0)
-                    & (xl_new * xl_new * l2[g] > xl[g] * xl[g] * l2_new);
-                levels[i][g] = if better { new } else { old };
-                xl[g] = if better { xl_new } else { xl[g] };
-                l2[g] = if better { l2_new } else { l2[g] };
-                changed |= u32::from(better);
+                placed.put(g, x[g], nearest(per_unit[g] * x[g]).clamp(-4, 3) as f32);
+                xl[g] += placed.xl[g];
+                l2[g] += placed.l2[g];
             }
         }
-        if changed == 0 {
-            break;
+        for _ in 0..5 {
+            let mut moved = 0;
+            for (x, placed) in x.iter().zip(&mut self.placed) {
+                if placed.may_move(x, &xl, &l2) {
+                    moved |= placed.descend(x, &mut xl, &mut l2);
+                }
+            }
+            if moved == 0 {
+                break;
+            }
         }
+        self.zero = each(|g| peak[g].abs() < ZERO_MAX);
+        each(|g| if l2[g] > 0.0 && !self.zero[g] { xl[g] / l2[g] } else { 0.0 })
     }
-    let zero: [bool; G] = from_fn(|g| peak[g].abs() < ZERO_MAX);
-    let scale = from_fn(|g| if l2[g] > 0.0 && !zero[g] { xl[g] / l2[g] } else { 0.0 });
-    (scale, levels.map(|levels| from_fn(|g| if zero[g] { 0.0 } else { levels[g] + 4.0 })))
+
+    /// The levels of group `g`, plus 4; 0 for a group of zeros.
+    #[inline(always)]
+    pub(super) fn levels(&self, g: usize) -> [u8; N] {
+        each(|i| if self.zero[g] { 0 } else { byte(self.placed[i].level[g] + 4.0) })
+    }
+}
+
+/// The levels of one weight of each lane, and what follows from them.
+struct Placed<const G: usize> {
+    level: [f32; G],
+    /// What it adds to the sums of its lane.
+    xl: [f32; G],
+    l2: [f32; G],
+    /// No other level is nearest to what lies between.
+    from: [f32; G],
+    to: [f32; G],
+}
+
+impl<const G: usize> Placed<G> {
+    const NOWHERE: Self = {
+        let zero = [0.0; G];
+        Self { level: zero, xl: zero, l2: zero, from: zero, to: zero }
+    };
+
+    #[inline(always)]
+    fn put(&mut self, g: usize, x: f32, level: f32) {
+        // Where [`nearest`] ends to be right.
+        const FAR: f32 = 4_000_000.0;
+        self.level[g] = level;
+        self.xl[g] = x * x * x * level;
+        self.l2[g] = x * x * level * level;
+        self.from[g] = if level > -4.0 { level - 0.49 } else { -FAR };
+        self.to[g] = if level < 3.0 { level + 0.49 } else { FAR };
+    }
+
+    /// Whether another level may be nearest in any lane of [`descend`](Self::descend). Most stay, and
+    /// dividing takes longer than this. Next to the border between two levels, and where so little is
+    /// left that products lose their places, there is no way round it.
+    #[inline(always)]
+    fn may_move(&self, x: &[f32; G], xl: &[f32; G], l2: &[f32; G]) -> bool {
+        const LITTLE: f32 = 1e-30;
+        let mut any = 0;
+        for g in 0..G {
+            let (xl_left, l2_left) = (xl[g] - self.xl[g], l2[g] - self.l2[g]);
+            let fitted = x[g] * l2_left;
+            let stays = (xl_left >= LITTLE)
+                & (fitted >= self.from[g] * xl_left)
+                & (fitted <= self.to[g] * xl_left);
+            any |= u32::from(!stays & (xl_left > 0.0));
+        }
+        any != 0
+    }
+
+    /// Moves the level of each lane to where the fit is best; whether any was moved.
+    #[inline(always)]
+    fn descend(&mut self, x: &[f32; G], xl: &mut [f32; G], l2: &mut [f32; G]) -> u32 {
+        let mut moved = 0;
+        for g in 0..G {
+            let (x, w, old) = (x[g], x[g] * x[g], self.level[g]);
+            let (xl_left, l2_left) = (xl[g] - self.xl[g], l2[g] - self.l2[g]);
+            let new = nearest(x * l2_left / xl_left).clamp(-4, 3) as f32;
+            let (xl_new, l2_new) = (xl_left + w * x * new, l2_left + w * new * new);
+            // `&`, not `&&`: the lanes go one way.
+            let better = (xl_left > 0.0)
+                & (new != old)
+                & (l2_new > 0.0)
+                & (xl_new * xl_new * l2[g] > xl[g] * xl[g] * l2_new);
+            self.put(g, x, if better { new } else { old });
+            xl[g] = if better { xl_new } else { xl[g] };
+            l2[g] = if better { l2_new } else { l2[g] };
+            moved |= u32::from(better);
+        }
+        moved
+    }
 }
 
 /// As [`search::positive`], of the groups in all lanes: x ≈ scale · level, levels `0..=top`.
@@ -425,7 +559,7 @@ pub(super) fn positive<const N: usize, const G: usize>(
         }
     }
     let fitted = |g: usize| if l2[g] > 0.0 { xl[g] / l2[g] } else { 0.0 };
-    from_fn(|g| if peak[g] < ZERO_MAX { 0.0 } else { fitted(g) })
+    each(|g| if peak[g] < ZERO_MAX { 0.0 } else { fitted(g) })
 }
 
 /// The levels per unit with the least error, of nine, in each lane.

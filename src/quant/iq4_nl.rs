@@ -18,8 +18,8 @@ use super::simd::dispatch;
 use super::{nibbles, rows, search};
 use crate::ir::{Block, Codec, Quantizer};
 
-const LEN: usize = 32;
-const BYTES: usize = 2 + LEN / 2;
+pub(super) const LEN: usize = 32;
+pub(super) const BYTES: usize = 2 + LEN / 2;
 
 pub(super) static BLOCK: Block = Block {
     name: "iq4_nl",
@@ -67,13 +67,16 @@ struct Rows;
 impl Packing<LEN, BYTES> for Rows {
     #[inline(always)]
     fn encode(weights: &[f32; LEN], out: &mut [u8; BYTES]) {
-        put(fit(weights, &weights.map(|x| x * x)), weights, out);
+        let scale = fit(weights, &weights.map(|x| x * x));
+        // By the scale before it is rounded, as in ggml.
+        put((scale, rows::reciprocal(scale)), weights, out);
     }
 
     #[inline(always)]
     fn search(weights: &[f32; LEN], importance: &[f32; LEN], _: f32, out: &mut [u8; BYTES]) {
         let counts = search::counts(weights, importance, spread(weights));
-        put(fit(weights, &counts), weights, out);
+        let scale = fit(weights, &counts);
+        put((scale, rows::reciprocal(scale)), weights, out);
     }
 
     #[inline(always)]
@@ -84,11 +87,10 @@ impl Packing<LEN, BYTES> for Rows {
 }
 
 #[inline(always)]
-fn put(scale: f32, weights: &[f32; LEN], out: &mut [u8; BYTES]) {
+pub(super) fn put((scale, per_unit): (f32, f32), weights: &[f32; LEN], out: &mut [u8; BYTES]) {
     let [d0, d1, q @ ..] = out;
     [*d0, *d1] = rows::put_f16(scale);
-    // By the scale before it is rounded, as in ggml.
-    nibbles::put(&levels(weights, rows::reciprocal(scale)), q);
+    nibbles::put(&levels(weights, per_unit), q);
 }
 
 /// Decodes 32 levels.
@@ -139,7 +141,7 @@ pub(super) fn fit(x: &[f32; LEN], counts: &[f32; LEN]) -> f32 {
 
 /// The level nearest to a number; the last for NaN, as in ggml.
 #[inline(always)]
-fn nearest_level(x: f32) -> f32 {
+pub(super) fn nearest_level(x: f32) -> f32 {
     let mut level = LEVELS[0];
     for (i, border) in BORDERS.iter().enumerate() {
         level += if x < *border { 0.0 } else { LEVELS[i + 1] - LEVELS[i] };

@@ -11,15 +11,16 @@
 //!
 //! Bit-exact with `quantize_iq4_xs` of ggml, with importance and without.
 
+use super::groups::{each, peak_of};
 use super::rows::Packing;
 use super::simd::dispatch;
 use super::{iq4_nl, nibbles, rows, search};
 use crate::ir::{Block, Codec, Quantizer};
 
-const LEN: usize = 256;
-const GROUP: usize = 32;
-const GROUPS: usize = LEN / GROUP;
-const BYTES: usize = 2 + 2 + GROUPS / 2 + LEN / 2;
+pub(super) const LEN: usize = 256;
+pub(super) const GROUP: usize = 32;
+pub(super) const GROUPS: usize = LEN / GROUP;
+pub(super) const BYTES: usize = 2 + 2 + GROUPS / 2 + LEN / 2;
 
 pub(super) static BLOCK: Block = Block {
     name: "iq4_xs",
@@ -80,22 +81,35 @@ fn encode_counted(
     for (i, (x, scale)) in groups.iter().zip(&mut scales).enumerate() {
         *scale = iq4_nl::fit(x, &counts(i, x));
     }
-    // A scale is NaN where squares of weights overflow; that is no peak, to ggml either.
-    let peak = scales.iter().fold(0.0f32, |peak, s| if s.abs() > peak.abs() { *s } else { peak });
-    let d = -peak / 32.0;
-    let per_unit = rows::reciprocal(d);
+    let d = -peak_of(&scales) / 32.0;
+    let inverse = rows::reciprocal(d);
+    let steps: [i32; GROUPS] = each(|g| rows::nearest(inverse * scales[g]).clamp(-32, 31));
+    // By `d` before it is rounded, as in ggml.
+    let per_unit = each(|g| rows::reciprocal(d * steps[g] as f32));
+    put(weights, d, &steps, &per_unit, out);
+}
+
+/// `steps` are the scales of the groups in units of `d`; the levels are those nearest to weights
+/// times `per_unit`.
+#[inline(always)]
+pub(super) fn put(
+    weights: &[f32; LEN],
+    d: f32,
+    steps: &[i32; GROUPS],
+    per_unit: &[f32; GROUPS],
+    out: &mut [u8; BYTES],
+) {
     let [d0, d1, h0, h1, rest @ ..] = out;
     [*d0, *d1] = rows::put_f16(d);
     let (low, q) = rest.split_at_mut(GROUPS / 2);
     let mut high = 0;
     low.fill(0);
-    for (i, (x, q)) in groups.iter().zip(q.as_chunks_mut().0).enumerate() {
-        let s = rows::nearest(per_unit * scales[i]).clamp(-32, 31);
-        // By `d` before it is rounded, as in ggml.
-        nibbles::put(&iq4_nl::levels(x, rows::reciprocal(d * s as f32)), q);
-        let s = (s + 32) as u8;
-        low[i / 2] |= (s & 15) << (4 * (i % 2));
-        high |= u16::from(s >> 4) << (2 * i);
+    let groups = weights.as_chunks::<GROUP>().0.iter().zip(q.as_chunks_mut().0);
+    for (g, (x, q)) in groups.enumerate() {
+        nibbles::put(&iq4_nl::levels(x, per_unit[g]), q);
+        let s = (steps[g] + 32) as u8;
+        low[g / 2] |= (s & 15) << (4 * (g % 2));
+        high |= u16::from(s >> 4) << (2 * g);
     }
     [*h0, *h1] = high.to_le_bytes();
 }

@@ -1,12 +1,17 @@
 //! Levels of four and five bits in ggml's order: byte `j` holds weights `j` and `j + 16`, and the
 //! fifth bits of 32 weights are a little-endian `u32`, bit `i` for weight `i`.
 
-/// The low four bits of each level; higher bits of the second half are lost.
+/// The low four bits of each level.
+///
+/// Eight bytes at a time, as one number: byte by byte, the compiler mixes them with what lies beside.
 #[inline(always)]
 pub(super) fn put(levels: &[u8; 32], out: &mut [u8; 16]) {
+    const LOW: u64 = 0x0f0f_0f0f_0f0f_0f0f;
     let (low, high) = levels.split_at(16);
-    for (out, (low, high)) in out.iter_mut().zip(low.iter().zip(high)) {
-        *out = low & 15 | high << 4;
+    let eights = low.as_chunks().0.iter().zip(high.as_chunks().0);
+    for (out, (low, high)) in out.as_chunks_mut().0.iter_mut().zip(eights) {
+        let (low, high) = (u64::from_le_bytes(*low), u64::from_le_bytes(*high));
+        *out = (low & LOW | (high & LOW) << 4).to_le_bytes();
     }
 }
 
@@ -27,11 +32,13 @@ pub(super) fn get(bytes: &[u8; 16]) -> [u8; 32] {
 /// The fifth bit of each level.
 #[inline(always)]
 pub(super) fn put_fifth(levels: &[u8; 32]) -> [u8; 4] {
-    let mut bits = 0;
-    for (i, level) in levels.iter().enumerate() {
-        bits |= u32::from(level >> 4 & 1) << i;
+    let mut fifth = [0; 4];
+    for (fifth, eight) in fifth.iter_mut().zip(levels.as_chunks().0) {
+        let bits = u64::from_le_bytes(*eight) >> 4 & 0x0101_0101_0101_0101;
+        // The sum of eight shifts: that by 56 - 7 i brings the bit of byte i to place 56 + i.
+        *fifth = (bits.wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8;
     }
-    bits.to_le_bytes()
+    fifth
 }
 
 /// The five-bit levels.

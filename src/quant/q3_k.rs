@@ -13,7 +13,7 @@
 //!
 //! Bit-exact with `quantize_row_q3_K_ref` of ggml, and by importance with `quantize_row_q3_K_impl`.
 
-use super::groups::{self, descend, filled, symmetric, turned};
+use super::groups::{self, Descent, each, peak_of, symmetric, turned, turned_some};
 use super::rows::{self, Packing};
 use super::simd::dispatch;
 use super::{pairs, search};
@@ -53,18 +53,14 @@ impl Packing<LEN, BYTES> for Rows {
 
     #[inline(always)]
     fn encode_some(weights: &[[f32; LEN]], out: &mut [[u8; BYTES]]) {
-        let x = filled::<LEN, { Self::AT_ONCE }>(weights);
-        let (scales, turned) =
-            descend(&turned::<GROUP, { Self::AT_ONCE * GROUPS }>(x.as_flattened()));
+        const LANES: usize = Rows::AT_ONCE * GROUPS;
+        let x = turned_some::<LEN, { Self::AT_ONCE }, GROUP, LANES>(weights);
+        let mut descent = Descent::START;
+        let scales = descent.scales(&x);
         for (block, (weights, out)) in weights.iter().zip(out).enumerate() {
             let first = block * GROUPS;
-            let mut levels = [0; LEN];
-            for i in 0..LEN {
-                levels[i] = rows::byte(turned[i % GROUP][first + i / GROUP]);
-            }
-            let mut own = [0.0; GROUPS];
-            own.copy_from_slice(&scales[first..][..GROUPS]);
-            put_by_peak(weights, levels, own, out);
+            let scales = each(|g| scales[first + g]);
+            put_by_peak(weights, |g| descent.levels(first + g), scales, out);
         }
     }
 
@@ -74,16 +70,12 @@ impl Packing<LEN, BYTES> for Rows {
         let x = turned::<GROUP, GROUPS>(weights);
         let counts = groups::counts(&x, &turned(importance), &[square; GROUPS]);
         let found = symmetric(&x, &counts, 4.0);
-        let mut levels = [0; LEN];
-        let groups = weights.as_chunks::<GROUP>().0.iter().zip(levels.as_chunks_mut().0);
-        for (g, (x, levels)) in groups.enumerate() {
-            *levels = found.levels(g, x, 4.0);
-        }
         let (scales, sums) = (found.scale, groups::sums(&counts));
         // Where squares of weights overflow, a scale is NaN: ggml passes over it.
         let scales = scales.map(|s| if s.is_nan() { 0.0 } else { s });
         let mut small = [0; GROUPS];
         let d = search::symmetric(&scales, &sums, 32.0, &mut small);
+        let levels = |g: usize| found.levels(g, &weights.as_chunks().0[g], 4.0);
         put(weights, levels, small, d, out);
     }
 
@@ -109,13 +101,11 @@ impl Packing<LEN, BYTES> for Rows {
 #[inline(always)]
 fn put_by_peak(
     weights: &[f32; LEN],
-    levels: [u8; LEN],
+    levels: impl Fn(usize) -> [u8; GROUP],
     scales: [f32; GROUPS],
     out: &mut [u8; BYTES],
 ) {
-    // A scale is NaN where squares of weights overflow; that is no peak, to ggml either.
-    let peak = |peak: f32, s: &f32| if s.abs() > peak.abs() { *s } else { peak };
-    let peak = scales.iter().fold(0.0, peak);
+    let peak = peak_of(&scales);
     if peak == 0.0 {
         put(weights, levels, [0; GROUPS], 0.0, out);
         return;
@@ -127,10 +117,11 @@ fn put_by_peak(
     put(weights, levels, scales, 1.0 / inverse, out);
 }
 
+/// `lost` has the levels of a group whose scale is lost.
 #[inline(always)]
 pub(super) fn put(
     weights: &[f32; LEN],
-    mut levels: [u8; LEN],
+    lost: impl Fn(usize) -> [u8; GROUP],
     scales: [u8; GROUPS],
     d: f32,
     out: &mut [u8; BYTES],
@@ -141,13 +132,15 @@ pub(super) fn put(
     put_scales(&scales, packed);
     let d = rows::put_f16(d);
     unit.copy_from_slice(&d);
+    let mut levels = [0; LEN];
     let groups = weights.as_chunks::<GROUP>().0.iter().zip(levels.as_chunks_mut::<GROUP>().0);
-    for ((x, levels), scale) in groups.zip(scales) {
-        let step = rows::get_f16(d) * (f32::from(scale) - 32.0);
-        // A group whose scale is lost keeps its levels, as in ggml.
-        if step != 0.0 {
-            *levels = rows::levels(x, |x| (rows::nearest(x / step).clamp(-4, 3) + 4) as u8);
-        }
+    for (g, (x, levels)) in groups.enumerate() {
+        let step = rows::get_f16(d) * (f32::from(scales[g]) - 32.0);
+        *levels = if step == 0.0 {
+            lost(g)
+        } else {
+            rows::levels(x, |x| (rows::nearest(x / step).clamp(-4, 3) + 4) as u8)
+        };
     }
     high.fill(0);
     for (run, levels) in levels.as_chunks_mut::<32>().0.iter_mut().enumerate() {

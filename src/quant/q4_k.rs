@@ -49,7 +49,9 @@ impl Packing<LEN, BYTES> for Rows {
         const TRIES: Tries =
             Tries { first: -1.0, step: 0.1, count: 21, top: 15.0, errors: Errors::Squared };
         let chosen = super_block::by_size(weights, &TRIES);
-        out.iter_mut().zip(&chosen).for_each(|(out, chosen)| put(chosen, out));
+        for (out, chosen) in out.iter_mut().zip(&chosen) {
+            put(chosen, out);
+        }
     }
 
     #[inline(always)]
@@ -61,7 +63,9 @@ impl Packing<LEN, BYTES> for Rows {
     ) {
         const TRIES: Tries = Tries::fine(15.0);
         let chosen = super_block::by_importance(weights, importance, &TRIES);
-        out.iter_mut().zip(&chosen).for_each(|(out, chosen)| put(chosen, out));
+        for (out, chosen) in out.iter_mut().zip(&chosen) {
+            put(chosen, out);
+        }
     }
 
     #[inline(always)]

@@ -50,7 +50,9 @@ impl Packing<LEN, BYTES> for Rows {
         const TRIES: Tries =
             Tries { first: -0.5, step: 0.1, count: 16, top: 31.0, errors: Errors::Squared };
         let chosen = super_block::by_size(weights, &TRIES);
-        out.iter_mut().zip(&chosen).for_each(|(out, chosen)| put(chosen, out));
+        for (out, chosen) in out.iter_mut().zip(&chosen) {
+            put(chosen, out);
+        }
     }
 
     #[inline(always)]
@@ -62,7 +64,9 @@ impl Packing<LEN, BYTES> for Rows {
     ) {
         const TRIES: Tries = Tries::fine(31.0);
         let chosen = super_block::by_importance(weights, importance, &TRIES);
-        out.iter_mut().zip(&chosen).for_each(|(out, chosen)| put(chosen, out));
+        for (out, chosen) in out.iter_mut().zip(&chosen) {
+            put(chosen, out);
+        }
     }
 
     #[inline(always)]

@@ -14,7 +14,7 @@
 //!
 //! Bit-exact with `quantize_row_q6_K_ref` of ggml, and by importance with `quantize_row_q6_K_impl`.
 
-use super::groups::{symmetric, turned};
+use super::groups::{peak_of, symmetric, turned};
 use super::rows::Packing;
 use super::simd::dispatch;
 use super::{rows, search};
@@ -91,8 +91,7 @@ impl Packing<LEN, BYTES> for Rows {
 fn encode_counted(weights: &[f32; LEN], counts: &[f32; LEN], out: &mut [u8; BYTES]) {
     let found = symmetric(&turned::<GROUP, GROUPS>(weights), &turned(counts), HALF);
     let scales = found.scale;
-    // A scale is NaN where squares of weights overflow; that is no peak, to ggml either.
-    let peak = scales.iter().fold(0.0f32, |peak, s| if s.abs() > peak.abs() { *s } else { peak });
+    let peak = peak_of(&scales);
     if peak.abs() < search::ZERO_MAX {
         out.fill(0);
         return;

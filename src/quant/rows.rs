@@ -192,7 +192,7 @@ pub(crate) fn total(mut sums: [f32; LANES]) -> f32 {
 /// A little-endian binary16. `half` asks for the processor's features at each conversion, which
 /// in a loop over blocks costs more than this.
 #[inline(always)]
-pub(super) fn get_f16(bytes: [u8; 2]) -> f32 {
+pub(crate) fn get_f16(bytes: [u8; 2]) -> f32 {
     const TWO_112: f32 = f32::from_bits((127 + 112) << 23);
     let bits = u32::from(u16::from_le_bytes(bytes));
     let (sign, magnitude) = ((bits & 0x8000) << 16, (bits & 0x7fff) << 13);
@@ -229,43 +229,46 @@ pub(super) fn peak(weights: &[f32]) -> f32 {
 /// The first weight of the largest magnitude, with its sign; +0 if all are zero.
 #[inline(always)]
 pub(super) fn signed_peak(weights: &[f32]) -> f32 {
-    const SIGN: i32 = i32::MIN;
-    let (mut above, mut below) = ([0; 16], [0; 16]);
-    let (lanes, left) = weights.as_chunks::<16>();
-    for x in lanes {
-        for i in 0..16 {
-            let bits = x[i].to_bits() as i32;
-            above[i] = above[i].max(bits);
-            below[i] = below[i].max(bits ^ SIGN);
-        }
+    // The order of magnitudes; of equal ones, that of a weight below zero is the greater.
+    let most = weights.iter().fold(0, |most, x| most.max(x.to_bits().rotate_left(1)));
+    let above = most >> 1;
+    let also_above = weights.iter().fold(0, |any, x| any | u32::from(x.to_bits() == above));
+    if most <= 1 {
+        return 0.0;
     }
-    for (i, x) in left.iter().enumerate() {
-        above[i] = above[i].max(x.to_bits() as i32);
-        below[i] = below[i].max(x.to_bits() as i32 ^ SIGN);
-    }
-    let most = |lanes: [i32; 16]| lanes.into_iter().fold(0, i32::max);
-    let (above, below) = (most(above), most(below));
-    if above == below && above != 0 {
-        let first = weights.iter().find(|x| x.to_bits() as i32 & !SIGN == above);
+    if most & also_above == 1 {
+        let first = weights.iter().find(|x| x.abs().to_bits() == above);
         return first.copied().unwrap_or(f32::NAN);
     }
-    f32::from_bits(if above < below { below ^ SIGN } else { above } as u32)
+    f32::from_bits(most.rotate_right(1))
 }
 
 /// The least and the greatest weight; of zeros of both signs, the first.
 #[inline(always)]
 pub(super) fn range<const LEN: usize>(weights: &[f32; LEN]) -> (f32, f32) {
-    let (mut low, mut high) = ([f32::MAX; 8], [-f32::MAX; 8]);
-    for x in weights.as_chunks::<8>().0 {
-        for i in 0..8 {
-            low[i] = if x[i] < low[i] { x[i] } else { low[i] };
-            high[i] = if x[i] > high[i] { x[i] } else { high[i] };
-        }
+    const INFINITY: i32 = f32::INFINITY.to_bits() as i32;
+    // Integers of the order of floats, and back.
+    let turned = |bits: i32| bits ^ (bits >> 31 & i32::MAX);
+    let (mut low, mut high) = (i32::MAX, i32::MIN);
+    for x in weights {
+        let key = turned(x.to_bits() as i32);
+        low = low.min(key);
+        high = high.max(key);
     }
-    let low = low.into_iter().fold(f32::MAX, |a, b| if b < a { b } else { a });
-    let high = high.into_iter().fold(-f32::MAX, |a, b| if b > a { b } else { a });
+    if low <= !INFINITY || high >= INFINITY {
+        return range_of_any(weights);
+    }
+    let (low, high) = (f32::from_bits(turned(low) as u32), f32::from_bits(turned(high) as u32));
     let first = |bound: f32| weights.iter().copied().find(|x| *x == bound).unwrap_or(bound);
     (if low == 0.0 { first(low) } else { low }, if high == 0.0 { first(high) } else { high })
+}
+
+/// The same where some may be infinite or no number: ggml passes over them.
+#[cold]
+fn range_of_any(weights: &[f32]) -> (f32, f32) {
+    weights.iter().fold((f32::MAX, -f32::MAX), |(low, high), x| {
+        (if *x < low { *x } else { low }, if *x > high { *x } else { high })
+    })
 }
 
 /// The least and the greatest weight, or zero where it lies beyond.

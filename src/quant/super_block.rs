@@ -10,9 +10,7 @@
 //!   └────────┴────────┴───────────┴───────────┴─────────────────┘
 //! ```
 
-use std::array::from_fn;
-
-use super::groups::{self, Tries, affine, again, by_peak, filled, turned};
+use super::groups::{self, Tries, affine, again, by_peak, each, every, filled, turned};
 use super::{rows, search};
 
 pub(super) const LEN: usize = 256;
@@ -21,9 +19,14 @@ const GROUPS: usize = LEN / GROUP;
 const HEAD: usize = 16;
 
 /// A block before its levels become bits.
+#[derive(Clone, Copy)]
 pub(super) struct Chosen {
     pub(super) head: [u8; HEAD],
     pub(super) levels: [u8; LEN],
+}
+
+impl Chosen {
+    pub(super) const NOTHING: Self = Self { head: [0; HEAD], levels: [0; LEN] };
 }
 
 /// Blocks that are searched at once, for the sake of wide registers.
@@ -36,16 +39,18 @@ pub(super) fn by_size(weights: &[[f32; LEN]], tries: &Tries) -> [Chosen; AT_ONCE
     let weights = &filled(weights);
     let x = turned::<GROUP, LANES>(weights.as_flattened());
     let squares =
-        x.iter().fold([0.0; LANES], |sums: [f32; LANES], x| from_fn(|g| sums[g] + x[g] * x[g]));
-    let mean = squares.map(|sum| (sum / GROUP as f32).sqrt());
-    let counts = x.map(|x| from_fn(|g| mean[g] + x[g].abs()));
+        x.iter().fold([0.0; LANES], |sums: [f32; LANES], x| each(|g| sums[g] + x[g] * x[g]));
+    let mean: [f32; LANES] = each(|g| (squares[g] / GROUP as f32).sqrt());
+    let counts = every(|i, g| mean[g] + x[i][g].abs());
     let found = affine(&x, &counts, tries);
-    from_fn(|block| {
+    let mut chosen = [Chosen::NOTHING; AT_ONCE];
+    for (block, chosen) in chosen.iter_mut().enumerate() {
         let (d, scales) = by_peak(&half(&found.scale, block), 63.0);
         let (m, lows) = by_peak(&half(&found.low, block).map(|low| -low), 63.0);
         let (scales, lows) = (scales.map(|s| s.min(63)), lows.map(|low| low.min(63)));
-        finish(weights, block, &found, head(d, m, &scales, &lows), tries.top)
-    })
+        *chosen = finish(weights, block, &found, head(d, m, &scales, &lows), tries.top);
+    }
+    chosen
 }
 
 /// Chooses by the importance of the weights' columns.
@@ -59,23 +64,25 @@ pub(super) fn by_importance(
     let squares = weights.each_ref().map(|x| 2.0 * groups::squares(x) / LEN as f32);
     let x = turned::<GROUP, LANES>(weights.as_flattened());
     let importance = turned(importance.as_flattened());
-    let counts = groups::counts(&x, &importance, &from_fn(|g| squares[g / GROUPS]));
+    let counts = groups::counts(&x, &importance, &each(|g| squares[g / GROUPS]));
     let found = affine(&x, &counts, tries);
     let sums = groups::sums(&counts);
-    from_fn(|block| {
+    let mut chosen = [Chosen::NOTHING; AT_ONCE];
+    for (block, chosen) in chosen.iter_mut().enumerate() {
         let (mut scales, mut lows) = ([0; GROUPS], [0; GROUPS]);
         let (scale, low) = (half(&found.scale, block), half(&found.low, block));
         let sums = half(&sums, block);
         let d = search::positive(&scale, &sums, 63, &mut scales);
         let m = search::positive(&low.map(|low| -low), &sums, 63, &mut lows);
-        finish(weights, block, &found, head(d, m, &scales, &lows), tries.top)
-    })
+        *chosen = finish(weights, block, &found, head(d, m, &scales, &lows), tries.top);
+    }
+    chosen
 }
 
 /// The numbers of one block's groups.
 #[inline(always)]
 fn half(of: &[f32; LANES], block: usize) -> [f32; GROUPS] {
-    from_fn(|g| of[block * GROUPS + g])
+    each(|g| of[block * GROUPS + g])
 }
 
 #[inline(always)]
@@ -115,7 +122,7 @@ pub(super) fn head(d: f32, m: f32, scales: &[u8; GROUPS], lows: &[u8; GROUPS]) -
 pub(super) fn steps(head: &[u8; HEAD]) -> [(f32, f32); GROUPS] {
     let [d0, d1, m0, m1, packed @ ..] = head;
     let (d, m) = (rows::get_f16([*d0, *d1]), rows::get_f16([*m0, *m1]));
-    from_fn(|g| {
+    each(|g| {
         let j = g % 4;
         let (scale, low) = if g < 4 {
             (packed[j] & 63, packed[j + 4] & 63)

@@ -1,15 +1,22 @@
 //! Parts of a file → Model. One file per format; each translates the nouns of its container into
 //! ours, and renames nothing.
 
+pub mod flax;
 pub mod ggml;
 pub mod gguf;
+mod gptq;
+pub mod hdf5;
 pub mod hub;
 pub mod imatrix;
 mod inflate;
+pub mod keras;
+mod mlx;
 pub mod npy;
 pub mod npz;
 pub mod onnx;
 pub mod safetensors;
+pub mod tensorflow;
+pub mod tflite;
 pub mod tokenizer;
 mod tokenizer_beside;
 pub mod tokenizer_gguf;
@@ -52,10 +59,8 @@ pub(crate) fn optional(
 /// Containers that are known but not read yet, by their first bytes (offset, bytes, name).
 const FOREIGN: &[(usize, &[u8], &str)] = &[
     (0, b"algg", "a legacy GGML adapter (ggla)"),
-    (0, b"\x89HDF\r\n\x1a\n", "HDF5, as Keras writes"),
-    (0, b"PK\x03\x04", "a zip archive that is neither a PyTorch checkpoint nor an .npz"),
+    (0, b"PK\x03\x04", "a zip archive that is no checkpoint of PyTorch, Keras or NumPy"),
     (0, b"PK\x05\x06", "an empty zip archive"),
-    (4, b"TFL3", "TensorFlow Lite"),
 ];
 
 /// Things that are often found in a model's place, by their first bytes.
@@ -71,7 +76,7 @@ const MISTAKEN: &[(&[u8], &str)] = &[
 /// A file whose extension names a format is left to that format, which says what is wrong with it.
 pub(crate) fn unknown(source: &dyn Source) -> Result<&'static Format> {
     let Some(name) = source.entry() else {
-        let expected = "*.safetensors, pytorch_model*.bin or one *.gguf";
+        let expected = "*.safetensors, pytorch_model*.bin, flax_model.msgpack or one *.gguf";
         let text = format!("no model in this directory: expected {expected}");
         return Err(Error::malformed(text).at(source.label()));
     };
@@ -90,10 +95,6 @@ pub(crate) fn unknown(source: &dyn Source) -> Result<&'static Format> {
     }
     if let Some((_, what)) = MISTAKEN.iter().find(|(bytes, _)| head.starts_with(bytes)) {
         return Err(Error::malformed(format!("this is {what}")).at(source.label()));
-    }
-    if matches!(extension, Some("pb" | "tflite" | "keras" | "h5" | "index")) {
-        let text = format!("a .{} file: not read by this version", extension.unwrap_or_default());
-        return Err(Error::unsupported(text).at(source.label()));
     }
     if let Some(format) = claimed {
         return Ok(format);

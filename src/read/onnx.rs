@@ -8,13 +8,14 @@ mod order;
 mod tensor;
 mod value;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 
 pub use self::value::{file_value, kind};
 use super::hub;
-use crate::ir::graph::{Graph, Original, Program};
+use crate::ir::graph::{Graph, Origin, Original, Program};
 use crate::ir::{Blob, Error, Limits, Model, Notes, Result, Value};
 use crate::store::Source;
 
@@ -50,7 +51,8 @@ pub fn read(source: &dyn Source, limits: &Limits, notes: &mut Notes) -> Result<M
     model.version = u32::try_from(file.ir_version).ok();
     model.config.entries.extend(metadata(&file));
     model.config.entries.extend(edges(&program.graph));
-    let (tensors, kinds) = (reader.places, reader.kinds);
+    let (mut tensors, kinds) = (reader.places, reader.kinds);
+    tensors.extend(training(source, &blob, &file).map_err(place)?);
     let original = Original { blob: Arc::clone(&blob), tensors, kinds };
     model.graph = Some(Arc::new(Program { original: Some(Arc::new(original)), ..program }));
     Ok(model)
@@ -68,6 +70,24 @@ fn program(reader: &mut tensor::Reader<'_>, file: &onnx::Model) -> Result<Progra
         graph,
         original: None,
     })
+}
+
+/// Where tensors of the graphs that train the model lie that are kept beside it: they are no
+/// weights, and only written again.
+fn training(
+    source: &dyn Source,
+    blob: &Arc<Blob>,
+    file: &onnx::Model,
+) -> Result<BTreeMap<u64, Origin>> {
+    let mut places = BTreeMap::new();
+    for (no, training) in file.training.iter().enumerate() {
+        let mut reader = tensor::Reader::new(source, blob);
+        for graph in [&training.initialization, &training.algorithm].into_iter().flatten() {
+            reader.graph(graph, &format!("training_info.{no}"))?;
+        }
+        places.extend(reader.places.into_iter().filter(|(_, origin)| origin.external));
+    }
+    Ok(places)
 }
 
 /// The versions by domain. `ai.onnx` is another spelling of the default domain.

@@ -40,7 +40,8 @@ pub fn read(source: &dyn Source, limits: &Limits, notes: &mut Notes) -> Result<M
         None if source.find(INDEX)?.is_some() => sharded(source, INDEX, limits, notes)?,
         None => file(&source.open(&single(source)?)?, limits)?,
     };
-    hub::model("safetensors", weights, source, limits, notes)
+    let model = hub::model("safetensors", weights, source, limits, notes)?;
+    super::gptq::unpack(super::mlx::unpack(model, notes)?, notes)
 }
 
 /// The only safetensors file of a directory without an index.

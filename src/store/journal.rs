@@ -37,6 +37,8 @@ pub struct Finished {
     pub len: u64,
     /// The CRC-32 of its bytes.
     pub sum: u32,
+    /// Their CRC-32C, if the output states that; else 0.
+    pub crc32c: u32,
     /// What it lost on its way.
     pub tally: Tally,
 }
@@ -145,10 +147,10 @@ pub(super) fn reopen(dir: &File, name: &OsStr, at: &Path, ops: &Ops) -> Result<O
 }
 
 fn line(piece: &Finished) -> String {
-    let Finished { file, offset, len, sum, tally } = piece;
+    let Finished { file, offset, len, sum, crc32c, tally } = piece;
     let first = |at: Option<u64>| at.map_or("-".into(), |at| at.to_string());
     let text = format!(
-        "{file} {offset} {len} {sum:08x} {} {} {} {} {} {}",
+        "{file} {offset} {len} {sum:08x} {crc32c:08x} {} {} {} {} {} {}",
         tally.overflowed,
         first(tally.first_overflowed),
         tally.nonfinite,
@@ -187,6 +189,7 @@ fn piece(line: &str) -> Option<Finished> {
         offset,
         len,
         sum,
+        crc32c,
         overflowed,
         first_overflowed,
         nonfinite,
@@ -209,7 +212,8 @@ fn piece(line: &str) -> Option<Finished> {
     };
     let file = file.parse().ok()?;
     let (offset, len) = (number(offset)?, number(len)?);
-    Some(Finished { file, offset, len, sum: u32::from_str_radix(sum, 16).ok()?, tally })
+    let hex = |word| u32::from_str_radix(word, 16).ok();
+    Some(Finished { file, offset, len, sum: hex(sum)?, crc32c: hex(crc32c)?, tally })
 }
 
 #[cfg(test)]
@@ -218,7 +222,7 @@ mod tests {
 
     fn example(file: usize) -> Finished {
         let tally = Tally { overflowed: 2, first_overflowed: Some(9), ..Tally::default() };
-        Finished { file, offset: 1 << 40, len: 77, sum: 0xbeef, tally }
+        Finished { file, offset: 1 << 40, len: 77, sum: 0xbeef, crc32c: 0xfeed, tally }
     }
 
     #[test]

@@ -70,6 +70,8 @@ impl Files {
     /// Io if there is nothing at `path`.
     pub fn open(path: &Path, access: Access) -> Result<Self> {
         let fail = |error: io::Error| failed(path.display(), error);
+        let index = fs::metadata(path).is_err().then(|| index(path)).flatten();
+        let path = index.as_deref().unwrap_or(path);
         let is_directory = fs::metadata(path).map_err(fail)?.is_dir();
         let beside = || match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -148,6 +150,14 @@ impl Source for Files {
     fn root(&self) -> Option<&Path> {
         Some(&self.root)
     }
+}
+
+/// The index of the files whose names begin so: a checkpoint of TensorFlow is called by what its
+/// files have in common, and no file has that name.
+fn index(prefix: &Path) -> Option<PathBuf> {
+    let mut name = prefix.file_name()?.to_owned();
+    name.push(".index");
+    Some(prefix.with_file_name(name)).filter(|path| path.is_file())
 }
 
 #[cfg(test)]

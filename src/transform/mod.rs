@@ -6,5 +6,5 @@ mod graph;
 mod select;
 
 pub use convention::convention;
-pub use graph::{Constants, Narrow, narrow, weights, weights_for_gguf};
+pub use graph::{Constants, Retype, retype, weights, weights_for_gguf};
 pub use select::{Selection, select};

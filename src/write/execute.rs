@@ -21,9 +21,9 @@ use std::thread;
 use crate::ir::{Blob, Error, Fault, Result, Scratch, Tally, Tensor};
 use crate::store::{FileSet, Finished, Journal, Place, Sink};
 
-use super::layout::{Layout, Part};
+use super::layout::{Checksum, Layout, Part};
 use super::progress::{Progress, Silent};
-use super::sums::Sums;
+use super::sums::{PerKind, Sums};
 
 /// Bytes of a copy that one worker does at a time: large enough that the calls cost nothing,
 /// small enough that two workers end at about the same time.
@@ -139,8 +139,8 @@ struct Job<'a> {
     first: usize,
     /// The name of the tensor, for messages.
     name: Option<&'a str>,
-    /// Whether a checksum of it is stated elsewhere.
-    summed: bool,
+    /// Which sums are taken of it.
+    summed: PerKind<bool>,
     len: u64,
     /// Its chunks that are not written yet.
     left: AtomicU64,
@@ -237,7 +237,7 @@ struct Run<'a> {
     failure: Mutex<Option<(usize, Error)>>,
     /// By job.
     tallies: Mutex<Vec<Tally>>,
-    sums: Sums,
+    sums: Sums<'a>,
     /// Where each job is noted when it is done, for a run that may be ended and go on.
     journal: Option<Arc<Journal>>,
 }
@@ -251,22 +251,20 @@ impl<'a> Run<'a> {
     ) -> Self {
         let chunk_bytes = chunk_bytes(options);
         let (mut jobs, mut chunks, mut tallies) = (Vec::new(), 0usize, Vec::new());
-        let summed_before = Sums::default();
+        let sums = Sums::of(layout, journal.is_some());
         let finished = finished(journal.as_deref());
         for (file, plan) in layout.files.iter().enumerate() {
-            let sums: BTreeMap<u64, u64> = plan.parts.iter().filter_map(summed).collect();
             for (offset, part) in &plan.parts {
                 let name = match part {
                     Part::Tensor { name, .. } => Some(name.as_str()),
                     Part::Bytes(_) | Part::Copy(_) | Part::Slice(..) | Part::Sum { .. } => None,
                 };
-                let sum = sums.range(..=offset).next_back();
-                let summed = sum.is_some_and(|(start, end)| offset == start || offset < end);
                 let (offset, len, first) = (*offset, part.len(), chunks);
+                let summed = sums.kinds(file, offset);
                 let done = finished.get(&(file, offset, len)).copied();
                 let work = match done {
                     Some(piece) => {
-                        summed_before.add(file, offset, piece.sum, len);
+                        sums.add(file, offset, [piece.sum, piece.crc32c], len);
                         Work::Done
                     }
                     None => Work::of(part, chunk_bytes),
@@ -274,7 +272,6 @@ impl<'a> Run<'a> {
                 tallies.push(done.map(|piece| piece.tally).unwrap_or_default());
                 let left = AtomicU64::new(work.chunks());
                 chunks += work.chunks() as usize;
-                let summed = summed || journal.is_some();
                 jobs.push(Job { file, offset, work, first, name, summed, len, left });
             }
         }
@@ -290,7 +287,7 @@ impl<'a> Run<'a> {
             failed,
             failure,
             tallies: Mutex::new(tallies),
-            sums: summed_before,
+            sums,
             journal,
         }
     }
@@ -343,14 +340,13 @@ impl<'a> Run<'a> {
 
     /// Writes every checksum, now that what it is of has been written.
     fn state_sums(&self) -> Result<()> {
-        for (file, (plan, place)) in self.layout.files.iter().zip(&self.places).enumerate() {
-            for (offset, part) in &plan.parts {
-                if let Part::Sum { of, kind } = part {
-                    let sum = self.sums.of(file, of, *kind).map_err(|error| error.at(&plan.name));
-                    place.write_at(*offset, &sum?)?;
-                    self.options.progress.add(part.len());
-                }
-            }
+        for wanted in self.sums.in_order() {
+            let (file, at) = (wanted.file, wanted.at);
+            let name = &self.layout.files[file].name;
+            let sum = self.sums.stated(wanted).map_err(|error| error.at(name))?;
+            let summed = self.sums.kinds(file, at);
+            self.sums.watch((file, summed), &*self.places[file]).write_at(at, &sum)?;
+            self.options.progress.add(sum.len() as u64);
         }
         Ok(())
     }
@@ -377,8 +373,7 @@ impl<'a> Run<'a> {
         let index = self.jobs.partition_point(|job| job.first <= chunk) - 1;
         let job = &self.jobs[index];
         let (number, place) = ((chunk - job.first) as u64, &*self.places[job.file]);
-        let watched = self.sums.watch(job.file, place);
-        let place = if job.summed { &watched } else { place };
+        let place = &self.sums.watch((job.file, job.summed), place);
         let written = match &job.work {
             Work::Done => 0,
             Work::Bytes(bytes) => {
@@ -419,9 +414,10 @@ impl<'a> Run<'a> {
     /// Says that a job is done, so that no other run does it again.
     fn note(&self, journal: &Journal, index: usize) -> Result<()> {
         let Job { file, offset, len, .. } = self.jobs[index];
-        let sum = self.sums.crc32(file, &(offset..offset + len))?;
+        let of = |kind| self.sums.sum(file, &(offset..offset + len), kind);
+        let (sum, crc32c) = (of(Checksum::Crc32)?, of(Checksum::MaskedCrc32c)?);
         let tally = lock(&self.tallies)[index];
-        journal.add(&Finished { file, offset, len, sum, tally })
+        journal.add(&Finished { file, offset, len, sum, crc32c, tally })
     }
 }
 
@@ -429,14 +425,6 @@ impl<'a> Run<'a> {
 fn finished(journal: Option<&Journal>) -> BTreeMap<(usize, u64, u64), &Finished> {
     let pieces = journal.map(Journal::finished).unwrap_or_default();
     pieces.iter().map(|piece| ((piece.file, piece.offset, piece.len), piece)).collect()
-}
-
-/// Where the bytes begin and end that a checksum is of.
-fn summed((_, part): &(u64, Part)) -> Option<(u64, u64)> {
-    match part {
-        Part::Sum { of, .. } => Some((of.start, of.end)),
-        Part::Bytes(_) | Part::Tensor { .. } | Part::Copy(_) | Part::Slice(..) => None,
-    }
 }
 
 /// Bytes of a chunk, such that all workers with four buffers each stay within the memory.

@@ -37,15 +37,7 @@ pub(super) fn layout(
     notes: &mut Notes,
 ) -> Result<Layout> {
     if !options.directory {
-        if !options.edits.is_empty() {
-            let text = "--set and --unset change config.json; name a directory, which has one";
-            return Err(Error::usage(text));
-        }
-        if model.tokenizer.is_some() || !model.side_files.is_empty() {
-            let name = container.name;
-            let text = format!("one {name} file holds tensors only; name a directory to keep them");
-            notes.lost("configuration and tokenizer", text);
-        }
+        tensors_only(container.name, model, options, notes)?;
         let file = (container.file)(options.name.clone(), tensors)?;
         return Ok(Layout { files: vec![file], directory: false });
     }
@@ -55,6 +47,27 @@ pub(super) fn layout(
     }
     files.extend(side_files(model, options, notes)?);
     Ok(Layout { files, directory: true })
+}
+
+/// Says what is lost where no directory is written; `name` is what holds tensors only.
+///
+/// # Errors
+/// Usage for edits of a configuration that is not written.
+pub(super) fn tensors_only(
+    name: &str,
+    model: &Model,
+    options: &WriteOptions,
+    notes: &mut Notes,
+) -> Result<()> {
+    if !options.edits.is_empty() {
+        let text = "--set and --unset change config.json; name a directory, which has one";
+        return Err(Error::usage(text));
+    }
+    if model.tokenizer.is_some() || !model.side_files.is_empty() {
+        let text = format!("one {name} file holds tensors only; name a directory to keep them");
+        notes.lost("configuration and tokenizer", text);
+    }
+    Ok(())
 }
 
 fn shards(
@@ -81,7 +94,11 @@ fn shards(
 }
 
 /// config.json, and the small files that travel with a model.
-fn side_files(model: &Model, options: &WriteOptions, notes: &mut Notes) -> Result<Vec<FilePlan>> {
+pub(super) fn side_files(
+    model: &Model,
+    options: &WriteOptions,
+    notes: &mut Notes,
+) -> Result<Vec<FilePlan>> {
     let mut files = Vec::new();
     if model.naming == Naming::HuggingFace && !model.config.entries.is_empty() {
         let mut config = model.config.clone();
@@ -130,7 +147,7 @@ fn state_dtype(entries: &mut indexmap::IndexMap<String, Value>, model: &Model) {
     }
 }
 
-fn whole(name: &str, bytes: Vec<u8>) -> FilePlan {
+pub(super) fn whole(name: &str, bytes: Vec<u8>) -> FilePlan {
     FilePlan { name: name.into(), len: bytes.len() as u64, parts: vec![(0, Part::Bytes(bytes))] }
 }
 

@@ -47,9 +47,12 @@ pub enum Part {
     Copy(Arc<Blob>),
     /// A piece of a file of the input, as it is.
     Slice(Arc<Blob>, Range<u64>),
-    /// A checksum of what another part writes, little-endian; known when all else is written.
+    /// A checksum of what other parts write, little-endian; known when all of that is written.
+    /// They may be sums themselves.
     Sum {
-        /// The bytes of the file that are summed: those of other parts.
+        /// The file whose bytes are summed; nothing for this one.
+        file: Option<String>,
+        /// The bytes of that file that are summed: those of other parts.
         of: Range<u64>,
         /// How they are summed.
         kind: Checksum,
@@ -61,13 +64,15 @@ pub enum Part {
 pub enum Checksum {
     /// CRC-32 as zip has it.
     Crc32,
+    /// CRC-32C, rotated and moved, as TensorFlow has it.
+    MaskedCrc32c,
 }
 
 impl Checksum {
     /// Length of a checksum in bytes.
     pub fn bytes(self) -> u64 {
         match self {
-            Self::Crc32 => 4,
+            Self::Crc32 | Self::MaskedCrc32c => 4,
         }
     }
 }
@@ -80,7 +85,9 @@ impl Layout {
 
     /// Which of the files readers open first: an index, or else the first part.
     pub fn entry(&self) -> usize {
-        self.files.iter().position(|file| file.name.ends_with(".index.json")).unwrap_or(0)
+        let is_index =
+            |file: &FilePlan| [".index.json", ".index"].iter().any(|e| file.name.ends_with(e));
+        self.files.iter().position(is_index).unwrap_or(0)
     }
 
     /// Where a reader opens the output that was asked for as `target`: the first part of several
@@ -126,6 +133,30 @@ impl Layout {
             }
             file.validate().map_err(|error| error.at(&file.name))?;
         }
+        self.validate_sums()
+    }
+
+    /// A checksum is of other parts, whole: no other bytes are summed while they are written.
+    fn validate_sums(&self) -> Result<()> {
+        let (mut starts, mut ends) = (BTreeSet::new(), BTreeSet::new());
+        for file in &self.files {
+            for (at, part) in &file.parts {
+                if !matches!(part, Part::Sum { .. }) {
+                    starts.insert((&file.name, *at));
+                    ends.insert((&file.name, at + part.len()));
+                }
+            }
+        }
+        for file in &self.files {
+            for (offset, part) in &file.parts {
+                let Part::Sum { file: other, of, .. } = part else { continue };
+                let name = other.as_ref().unwrap_or(&file.name);
+                if !(starts.contains(&(name, of.start)) && ends.contains(&(name, of.end))) {
+                    let found = format!("{} at {offset:#x} is of no part", part.what());
+                    return Err(Error::bug(found).at(&file.name));
+                }
+            }
+        }
         Ok(())
     }
 
@@ -150,22 +181,6 @@ impl FilePlan {
                 Error::bug(format!("{found} reaches past the end of the file, {:#x}", self.len))
             })?;
         }
-        self.validate_sums()
-    }
-
-    /// A checksum is of other parts, whole: no other bytes are summed while they are written.
-    fn validate_sums(&self) -> Result<()> {
-        let others = || self.parts.iter().filter(|(_, part)| !matches!(part, Part::Sum { .. }));
-        let starts: BTreeSet<u64> = others().map(|(at, _)| *at).collect();
-        let ends: BTreeSet<u64> = others().map(|(at, part)| at + part.len()).collect();
-        for (offset, part) in &self.parts {
-            if let Part::Sum { of, .. } = part
-                && !(starts.contains(&of.start) && ends.contains(&of.end))
-            {
-                let found = format!("{} at {offset:#x} is of no part", part.what());
-                return Err(Error::bug(found));
-            }
-        }
         Ok(())
     }
 
@@ -183,8 +198,11 @@ impl FilePlan {
                     fields["source"] = blob.name().into();
                     fields["of"] = json!([range.start, range.end]);
                 }
-                Part::Sum { of, .. } => {
+                Part::Sum { file, of, .. } => {
                     fields["kind"] = "checksum".into();
+                    if let Some(file) = file {
+                        fields["file"] = file.as_str().into();
+                    }
                     fields["of"] = json!([of.start, of.end]);
                 }
                 Part::Tensor { name, tensor } => {
@@ -225,7 +243,7 @@ impl Part {
             Self::Bytes(bytes) => format!("a header of {} bytes", bytes.len()),
             Self::Tensor { name, .. } => format!("tensor '{name}'"),
             Self::Copy(blob) | Self::Slice(blob, _) => format!("a copy of {}", blob.name()),
-            Self::Sum { of, .. } => format!("the checksum of {:#x}..{:#x}", of.start, of.end),
+            Self::Sum { file, of, .. } => format!("the {}", summed(file.as_deref(), of)),
         }
     }
 }
@@ -240,7 +258,7 @@ impl fmt::Display for Layout {
                     Part::Bytes(_) => "header".to_owned(),
                     Part::Copy(blob) => format!("copy of {}", blob.name()),
                     Part::Slice(blob, at) => format!("copy of {}@{:#x}", blob.name(), at.start),
-                    Part::Sum { of, .. } => format!("checksum of {:#x}..{:#x}", of.start, of.end),
+                    Part::Sum { file, of, .. } => summed(file.as_deref(), of),
                     Part::Tensor { name, tensor: t } => {
                         format!("{name} {} {} = {}", t.dtype(), t.shape(), recipe(t))
                     }
@@ -256,6 +274,12 @@ impl fmt::Debug for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what())
     }
+}
+
+/// A checksum, in words.
+fn summed(file: Option<&str>, of: &Range<u64>) -> String {
+    let file = file.map_or(String::new(), |file| format!(" of {file}"));
+    format!("checksum of {:#x}..{:#x}{file}", of.start, of.end)
 }
 
 /// How a tensor is made, from what it is read from to the last step.
@@ -290,7 +314,8 @@ mod tests {
     #[test]
     fn parts_may_not_overlap_or_reach_past_the_end() {
         let header = || Part::Bytes(vec![1; 8]);
-        let sum = |of| Part::Sum { of, kind: Checksum::Crc32 };
+        let sum = |of| Part::Sum { file: None, of, kind: Checksum::Crc32 };
+        let elsewhere = || Part::Sum { file: Some("x".into()), of: 0..8, kind: Checksum::Crc32 };
         plan(vec![(0, header()), (8, named(tensor(8))), (56, header())]).validate().unwrap();
         plan(vec![(0, sum(4..12)), (4, header()), (12, sum(4..12))]).validate().unwrap();
         let bad = [
@@ -301,6 +326,7 @@ mod tests {
             (vec![(0, header()), (8, sum(0..8)), (10, header())], "lies over"),
             (vec![(0, header()), (8, sum(0..7))], "is of no part"),
             (vec![(0, header()), (8, sum(8..12))], "is of no part"),
+            (vec![(0, header()), (8, elsewhere())], "is of no part"),
         ];
         for (parts, words) in bad {
             let error = plan(parts).validate().unwrap_err();

@@ -2,10 +2,13 @@
 
 pub mod edits;
 pub mod execute;
+pub mod flax;
 pub mod gguf;
+pub mod hdf5;
 mod hub;
 pub mod imatrix;
 pub mod json;
+pub mod keras;
 mod layout;
 pub mod npy;
 pub mod npz;
@@ -14,6 +17,7 @@ pub mod options;
 pub mod progress;
 pub mod safetensors;
 mod sums;
+pub mod tensorflow;
 pub mod tokenizer_gguf;
 pub mod tokenizer_json;
 pub mod torch;

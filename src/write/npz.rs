@@ -37,7 +37,7 @@ fn file(name: String, tensors: &[(&String, &Tensor)]) -> Result<FilePlan> {
     let plan = zip.end();
     let kind = Checksum::Crc32;
     parts.extend(plan.headers.into_iter().map(|(at, bytes)| (at, Part::Bytes(bytes))));
-    parts.extend(plan.sums.into_iter().map(|(at, of)| (at, Part::Sum { of, kind })));
+    parts.extend(plan.sums.into_iter().map(|(at, of)| (at, Part::Sum { file: None, of, kind })));
     // What is empty lies before what begins there.
     parts.sort_by_key(|(offset, part)| (*offset, part.len()));
     Ok(FilePlan { name, len: plan.len, parts })

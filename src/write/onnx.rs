@@ -5,7 +5,10 @@
 //! fields included that nobody here knows. Weights are named in the plan, never held.
 
 mod encode;
+mod metadata;
 mod rewrite;
+mod run;
+mod training;
 
 use std::sync::Arc;
 
@@ -41,13 +44,13 @@ pub fn layout(model: &Model, options: &WriteOptions, notes: &mut Notes) -> Resul
         notes.lost("configuration and tokenizer", text);
     }
     let beside = options.external_data.then_some(BESIDE_MIN);
-    let plan = Rewrite::new(model, program, &options.name, beside).run()?;
+    let plan = Rewrite::new(model, program, options, beside).run()?;
     let plan = match plan.len() > MESSAGE_MAX && beside.is_none() {
         true => {
             let text =
                 "the model has more than 2 GiB, which readers end at: its weights lie beside it";
             notes.chosen(&options.name, text);
-            Rewrite::new(model, program, &options.name, Some(BESIDE_MIN)).run()?
+            Rewrite::new(model, program, options, Some(BESIDE_MIN)).run()?
         }
         false => plan,
     };
@@ -59,11 +62,6 @@ pub fn layout(model: &Model, options: &WriteOptions, notes: &mut Notes) -> Resul
 }
 
 fn refuse(options: &WriteOptions) -> Result<()> {
-    if !options.edits.is_empty() {
-        return Err(Error::usage(
-            "--set and --unset are not for ONNX: its metadata stay as they are",
-        ));
-    }
     if options.vocab_only {
         return Err(Error::usage("--vocab-only is not for ONNX: it holds no vocabulary"));
     }

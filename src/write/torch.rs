@@ -41,7 +41,7 @@ fn file(name: String, tensors: &[(&String, &Tensor)]) -> Result<FilePlan> {
         .map_err(|error| Error::unsupported(format!("pytorch: cannot be written: {error}")))?;
     let headers = plan.headers.into_iter().map(|(at, bytes)| (at, Part::Bytes(bytes)));
     let kind = Checksum::Crc32;
-    let sums = plan.sums.into_iter().map(|(at, of)| (at, Part::Sum { of, kind }));
+    let sums = plan.sums.into_iter().map(|(at, of)| (at, Part::Sum { file: None, of, kind }));
     let first = tensors.iter().zip(plan.tensors).zip(storages.iter().enumerate());
     // Of tensors that share a storage, the first writes it.
     let first = first.filter(|(_, (no, storage))| no == *storage);
@@ -88,6 +88,8 @@ fn dtype(dtype: DType) -> Result<Dtype> {
         DType::F8E4M3Fnuz => Dtype::F8E4M3Fnuz,
         DType::F8E5M2Fnuz => Dtype::F8E5M2Fnuz,
         DType::F8E8M0 => Dtype::F8E8M0Fnu,
+        DType::C64 => Dtype::C64,
+        DType::C128 => Dtype::C128,
         DType::I64 => Dtype::I64,
         DType::I32 => Dtype::I32,
         DType::I16 => Dtype::I16,

@@ -123,7 +123,7 @@ fn nothing_is_overwritten_unasked() {
 #[test]
 fn a_target_of_no_format_is_a_usage_error() {
     let dir = Dir::new();
-    for name in ["x.xyz", "x.gguf.bak", "x.tflite"] {
+    for name in ["x.xyz", "x.gguf.bak", "x.mlmodel"] {
         let error = remold!("convert", dir.join("absent"), dir.join(name)).refuses(2);
         let named = [name, "no format has this extension", "--to", ".gguf"];
         assert!(named.iter().all(|part| error.contains(part)), "{error}");

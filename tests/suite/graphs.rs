@@ -17,7 +17,7 @@ fn temporary() -> tempfile::TempDir {
 }
 
 /// Arrays of an .npz, as numbers with their shapes.
-fn arrays(path: &Path) -> IndexMap<String, (Vec<u64>, Vec<f64>)> {
+pub(crate) fn arrays(path: &Path) -> IndexMap<String, (Vec<u64>, Vec<f64>)> {
     let blob = Blob::open(path, Access::Read).expect("an archive");
     let archive = zip::Archive::open(&blob).expect("an archive");
     let array = |entry: &zip::Entry| {
@@ -31,6 +31,7 @@ fn arrays(path: &Path) -> IndexMap<String, (Vec<u64>, Vec<f64>)> {
             (npy::Kind::Float, 8) => {
                 data.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect()
             }
+            (npy::Kind::Int, 1) => data.iter().map(|b| f64::from(b.cast_signed())).collect(),
             (npy::Kind::Int, 8) => {
                 data.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b) as f64).collect()
             }
@@ -42,7 +43,7 @@ fn arrays(path: &Path) -> IndexMap<String, (Vec<u64>, Vec<f64>)> {
 }
 
 /// The share of the difference in the expected numbers' power.
-fn nmse(found: &[f64], expected: &[f64]) -> f64 {
+pub(crate) fn nmse(found: &[f64], expected: &[f64]) -> f64 {
     assert_eq!(found.len(), expected.len());
     let error: f64 = found.iter().zip(expected).map(|(a, b)| (a - b).powi(2)).sum();
     let power: f64 = expected.iter().map(|b| b * b).sum();

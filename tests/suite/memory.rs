@@ -148,6 +148,22 @@ fn large_gguf(path: &Path) {
     scattered(path, &[(0, plan.header)], plan.len);
 }
 
+/// As rwkv.cpp writes: each tensor's header before its data.
+fn large_ggml(path: &Path) {
+    let numbers = |numbers: &[u32]| -> Vec<u8> {
+        numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+    };
+    let row = u32::try_from(LARGE / PIECES / 4).expect("few");
+    let mut parts = vec![(0, [b"fmgg".as_slice(), &numbers(&[101, 256, 32, 1, 0])].concat())];
+    let mut at = 24;
+    for no in 0..PIECES {
+        let name = format!("{no:02}");
+        parts.push((at, [numbers(&[1, 2, 0, row]).as_slice(), name.as_bytes()].concat()));
+        at += 18 + LARGE / PIECES;
+    }
+    scattered(path, &parts, at);
+}
+
 /// Writes a large file of one format.
 type Writer = fn(&Path);
 
@@ -155,8 +171,12 @@ type Writer = fn(&Path);
 #[test]
 fn a_listing_needs_little_memory() {
     let dir = Dir::new();
-    let writers: [(&str, Writer); 3] =
-        [("x.pt", large_checkpoint), ("x.safetensors", large_safetensors), ("x.gguf", large_gguf)];
+    let writers: [(&str, Writer); 4] = [
+        ("x.pt", large_checkpoint),
+        ("x.safetensors", large_safetensors),
+        ("x.gguf", large_gguf),
+        ("x.ggml", large_ggml),
+    ];
     for (name, write) in writers {
         let path = dir.join(name);
         write(&path);

@@ -34,8 +34,8 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Every model below a folder of the corpora, or nothing where they are absent.
-fn corpus(folder: &str) -> Vec<PathBuf> {
+/// Every file of this extension below a folder of the corpora, or nothing where they are absent.
+fn corpus(folder: &str, extension: &str) -> Vec<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpora");
     let root = std::env::var_os("REMOLD_CORPORA").map_or(beside, PathBuf::from).join(folder);
     if !root.is_dir() {
@@ -48,7 +48,7 @@ fn corpus(folder: &str) -> Vec<PathBuf> {
             let path = entry.expect("an entry").path();
             match path.is_dir() {
                 true => left.push(path),
-                false if path.extension().is_some_and(|e| e == "onnx") => found.push(path),
+                false if path.extension().is_some_and(|e| e == extension) => found.push(path),
                 false => {}
             }
         }
@@ -85,7 +85,7 @@ fn what_nothing_changes_is_written_byte_for_byte() {
     assert_eq!(fixtures.len(), 5);
     let corpora = [("onnx-node", 945), ("tract-onnx", 17), ("onnx-fp32-for-fp16", 4)];
     let corpora = corpora.into_iter().flat_map(|(folder, count)| {
-        let found = corpus(folder);
+        let found = corpus(folder, "onnx");
         assert!(found.is_empty() || found.len() == count, "{folder}: {}", found.len());
         found
     });
@@ -127,6 +127,56 @@ fn the_program_copies_a_model_and_all_that_it_does_not_know() {
 }
 
 #[test]
+fn what_a_model_says_of_itself_is_set_by_hand() {
+    let dir = Dir::new();
+    let (source, target) = (fixture("onnx/everything.onnx"), dir.join("m.onnx"));
+    let edits = [
+        "--set=onnx.metadata.author=me",
+        "--set=onnx.metadata.new=1",
+        "--unset=onnx.metadata.empty",
+    ];
+    let more = ["--set=onnx.doc_string=another", "--no-sync", "--quiet"];
+    remold!("convert", source, target, edits[0], edits[1], edits[2], more[0], more[1], more[2])
+        .ends(0);
+    let (before, after) = (models(&source), models(&target));
+    let text = |key: &str| after.config.get(key).and_then(|v| v.as_text().map(str::to_owned));
+    assert_eq!(text("onnx.metadata.author").as_deref(), Some("me"));
+    assert_eq!(text("onnx.metadata.new").as_deref(), Some("1"));
+    assert_eq!(text("onnx.metadata.empty"), None);
+    assert_eq!(text("onnx.doc_string").as_deref(), Some("another"));
+    assert_eq!(before.config.get("onnx.producer_name"), after.config.get("onnx.producer_name"));
+    // What is set to what it is leaves the file as it is.
+    let same = dir.join("same.onnx");
+    remold!("convert", source, same, "--set=onnx.metadata.author=fixtures", more[1], more[2])
+        .ends(0);
+    assert_eq!(read(&source), read(&same));
+    let error =
+        remold!("convert", source, dir.join("x.onnx"), "--unset=onnx.metadata.no").refuses(2);
+    assert!(error.contains("--unset onnx.metadata.no: the output has no such key"), "{error}");
+    let error = remold!("convert", source, dir.join("x.onnx"), "--set=author=me").refuses(2);
+    assert!(error.contains("--set author: in an ONNX are onnx.metadata.KEY"), "{error}");
+}
+
+/// A SavedModel begins with the same two fields.
+#[test]
+fn graphs_of_tensorflow_are_not_taken_for_onnx() {
+    for (folder, count) in [("tf-serving", 17), ("tf-rust", 5)] {
+        let found = corpus(folder, "pb");
+        assert!(found.is_empty() || found.len() >= count, "{folder}: {}", found.len());
+        for path in found {
+            assert!(!onnx::probe(&read(&path)), "{}", path.display());
+        }
+    }
+    for (folder, count) in [("onnx-node", 945), ("tract-onnx", 17), ("onnx-fp32-for-fp16", 4)] {
+        let found = corpus(folder, "onnx");
+        assert!(found.is_empty() || found.len() == count, "{folder}: {}", found.len());
+        for path in found {
+            assert!(onnx::probe(&read(&path)), "{}", path.display());
+        }
+    }
+}
+
+#[test]
 fn external_data_stay_beside_the_model() {
     let dir = Dir::new();
     let (source, target) = (fixture("onnx/external/model.onnx"), dir.join("m.onnx"));
@@ -147,6 +197,34 @@ fn external_data_stay_beside_the_model() {
     remold!("convert", small, large, "--no-sync", "--quiet", "--external-data").ends(0);
     assert!(fs::metadata(&large).expect("a file").len() < 8192);
     remold!("diff", small, large, "--quiet").ends(0);
+}
+
+#[test]
+fn what_trains_a_model_keeps_its_tensors_beside_it() {
+    let dir = Dir::new();
+    let (source, target) = (fixture("onnx/external/training.onnx"), dir.join("t.onnx"));
+    remold!("convert", source, target, "--no-sync", "--quiet").ends(0);
+    assert_eq!(dir.names(), ["t.onnx", "t.onnx.data"]);
+    // They are no weights of the model.
+    assert_eq!(models(&target).tensors.keys().collect::<Vec<_>>(), ["w"]);
+    let data = |model: &Path| -> Vec<(String, Vec<u8>)> {
+        let file = onnx::read(&&read(model)[..]).expect("a model");
+        let step = file.training[0].algorithm.as_ref().expect("a graph");
+        let onnx::AttributeValue::Tensor(constant) = &step.nodes[0].attributes[0].value else {
+            panic!("no tensor")
+        };
+        let tensors = file.graph.initializers.iter().chain(&step.initializers).chain([constant]);
+        let bytes = tensors.map(|tensor| {
+            let onnx::Data::External(beside) = &tensor.data else { panic!("{}", tensor.name) };
+            let bytes = read(model.with_file_name(&beside.location));
+            let start = beside.offset as usize;
+            let len = 4 * tensor.dims.iter().product::<u64>() as usize;
+            (tensor.name.clone(), bytes[start..start + len].to_vec())
+        });
+        bytes.collect()
+    };
+    assert_eq!(data(&source).len(), 3);
+    assert_eq!(data(&source), data(&target));
 }
 
 /// A model with one weight of so many bytes, which are a hole at its end.
@@ -278,7 +356,7 @@ fn what_f16_cannot_hold_is_refused_or_clamped() {
     assert_eq!(models(&wide).tensors["w"].dtype(), DType::BF16);
     let error =
         remold!("convert", source, dir.join("q.onnx"), "--quiet", "--type", "q8_0").refuses(4);
-    assert!(error.contains("ONNX holds f32, f16 and bf16"), "{error}");
+    assert!(error.contains("ONNX holds f32, f16, bf16 and int8"), "{error}");
 }
 
 #[test]

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use remold::ir::graph::{Attribute, Kind, Program};
-use remold::ir::{Access, Blob, Limits, Notes, Result};
+use remold::ir::graph::{Attribute, Constant, Given, Kind, Node, Port, Program};
+use remold::ir::{Access, Blob, Limits, Model, Notes, Result, Tensor};
 use remold::read::onnx;
 use remold::run::graph::{Array, Bounds, Data, Session, Type, Value, operators};
 use remold::store::Files;
@@ -247,62 +247,191 @@ fn odd_values() -> Vec<Value> {
     ]
 }
 
-/// Runs a case with each attribute and each input in turn made strange: errors are fine, and so
-/// are values; a panic fails.
-fn survives(case: &Path) -> usize {
-    let source = Files::open(&case.join("model.onnx"), Access::Read).expect("a model");
-    let model = onnx::read(&source, &Limits::default(), &mut Notes::default()).expect("a model");
-    let program = model.graph.as_ref().expect("a graph");
-    let set = case.join("test_data_set_0");
-    let mut given = IndexMap::new();
-    for (index, port) in program.graph.inputs.iter().enumerate() {
-        if let Ok(value) = value(&set.join(format!("input_{index}.pb")), &port.kind) {
-            given.insert(port.name.clone(), value);
+/// A program, the weights that it names, and inputs for it.
+struct Case {
+    name: String,
+    program: Program,
+    tensors: IndexMap<String, Tensor>,
+    given: IndexMap<String, Value>,
+}
+
+impl Case {
+    /// A case of the suite.
+    fn stored(case: &Path) -> Self {
+        let source = Files::open(&case.join("model.onnx"), Access::Read).expect("a model");
+        let model =
+            onnx::read(&source, &Limits::default(), &mut Notes::default()).expect("a model");
+        let program = model.graph.as_deref().expect("a graph").clone();
+        let set = case.join("test_data_set_0");
+        let mut given = IndexMap::new();
+        for (index, port) in program.graph.inputs.iter().enumerate() {
+            if let Ok(value) = value(&set.join(format!("input_{index}.pb")), &port.kind) {
+                given.insert(port.name.clone(), value);
+            }
         }
+        Self { name: name(case), program, tensors: model.tensors, given }
     }
-    let bounds = Bounds { elements: 1 << 20, steps: 2000 };
-    let panicked = std::cell::RefCell::new(Vec::new());
-    let run = |program: &Program, given: &IndexMap<String, Value>, what: String| {
-        let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let session = Session::new(program, &model.tensors, bounds);
-            session.and_then(|session| session.run(given.clone()))
-        }));
-        if ran.is_err() {
-            panicked.borrow_mut().push(what);
+
+    /// One node of a graph by itself: its inputs are given what the initializers are.
+    fn alone(model: &Model, node: &Node) -> Self {
+        let mut program = model.graph.as_deref().expect("a graph").clone();
+        program.graph.nodes = vec![node.clone()];
+        program.graph.outputs.retain(|port| node.outputs.contains(&port.name));
+        let given: IndexMap<String, Value> = node
+            .inputs
+            .iter()
+            .filter(|name| !name.is_empty())
+            .map(|name| (name.clone(), constant(model, name).expect("an initializer")))
+            .collect();
+        let port = |name: &String| Port { name: name.clone(), kind: Kind::Unknown, span: None };
+        program.graph.inputs = given.keys().map(port).collect();
+        program.graph.initializers.clear();
+        Self { name: node.name.clone(), program, tensors: model.tensors.clone(), given }
+    }
+
+    fn run(&self, bounds: Bounds) -> Result<IndexMap<String, Value>> {
+        let session = Session::new(&self.program, &self.tensors, bounds);
+        session.and_then(|session| session.run(self.given.clone()))
+    }
+
+    /// Runs with each attribute and each input in turn made strange: errors are fine, and so are
+    /// values. How many runs there were, and what made the program panic.
+    fn mangled(&mut self) -> (usize, Vec<String>) {
+        let mut panicked = Vec::new();
+        let mut runs = 0;
+        let mut run = |case: &Self, what: String| {
+            let bounds = Bounds { elements: 1 << 20, steps: 2000 };
+            let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| case.run(bounds)));
+            runs += 1;
+            panicked.extend(ran.is_err().then(|| format!("{}: {what}", case.name)));
+        };
+        for index in 0..self.program.graph.nodes.len() {
+            for (key, attribute) in self.program.graph.nodes[index].attributes.clone() {
+                for odd in mangled(&attribute) {
+                    let what = format!("{key} = {odd:?}");
+                    self.program.graph.nodes[index].attributes.insert(key.clone(), odd);
+                    run(self, what);
+                }
+                self.program.graph.nodes[index].attributes.insert(key, attribute);
+            }
+        }
+        for (key, value) in self.given.clone() {
+            for odd in odd_values() {
+                let what = format!("{key} = {}", odd.describe());
+                self.given.insert(key.clone(), odd);
+                run(self, what);
+            }
+            self.given.insert(key, value);
+        }
+        (runs, panicked)
+    }
+}
+
+/// The value of an initializer, if there is one of this name.
+fn constant(model: &Model, name: &str) -> Option<Value> {
+    let program = model.graph.as_deref().expect("a graph");
+    let given = match program.graph.initializers.get(name)? {
+        Constant::Weight(name) => Given::Tensor(model.tensors[name].clone()),
+        Constant::Text { shape, values } => {
+            Given::Text { shape: shape.clone(), values: values.clone() }
         }
     };
-    let mut runs = 0;
-    for (index, node) in program.graph.nodes.iter().enumerate() {
-        for (key, attribute) in &node.attributes {
-            for odd in mangled(attribute) {
-                let mut changed = (**program).clone();
-                changed.graph.nodes[index].attributes.insert(key.clone(), odd.clone());
-                run(&changed, &given, format!("{key} = {odd:?}"));
-                runs += 1;
+    Some(Value::given(&given).expect("a value"))
+}
+
+/// The models of fixtures/onnx-runtime: each node is a case by itself.
+fn beyond() -> Vec<Model> {
+    let folder = root().join("fixtures/onnx-runtime");
+    let entries = std::fs::read_dir(folder).expect("a directory of models");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let read = |path: PathBuf| {
+        let source = Files::open(&path, Access::Read).expect("a model");
+        onnx::read(&source, &Limits::default(), &mut Notes::default()).expect("a model")
+    };
+    paths.map(read).collect()
+}
+
+/// What differs from the initializers that say what is expected.
+fn differs(model: &Model, case: &Case) -> std::result::Result<(), String> {
+    let made = case.run(Bounds::default()).map_err(|error| error.to_string())?;
+    for (output, found) in &made {
+        let mut parts = vec![(output.clone(), found.clone())];
+        if let Value::Sequence(maps) = found {
+            parts.clear();
+            for (i, map) in maps.iter().enumerate() {
+                let Value::Map(map) = map else { return Err(format!("{output}: no maps")) };
+                parts.push((format!("{output}.{i}.keys"), map.0.clone().into()));
+                parts.push((format!("{output}.{i}.values"), map.1.clone().into()));
+            }
+        }
+        for (name, found) in parts {
+            let expected = constant(model, &format!("{name}.expected")).expect("what is expected");
+            same(&judged(found, &expected), &expected, false)
+                .map_err(|error| format!("{name}: {error}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// What was found, but NaN where nothing is expected.
+fn judged(found: Value, expected: &Value) -> Value {
+    let (Value::Tensor(array), Value::Tensor(expected)) = (&found, expected) else { return found };
+    match (array.slice::<f32>(), expected.slice::<f32>()) {
+        (Ok(values), Ok(wanted)) if wanted.iter().any(|x| x.is_nan()) => {
+            let values = values.iter().zip(wanted);
+            let values = values.map(|(x, y)| if y.is_nan() { f32::NAN } else { *x }).collect();
+            Array::of(array.shape().to_vec(), values).expect("as many").into()
+        }
+        _ => found,
+    }
+}
+
+#[test]
+fn operators_beyond_the_suite_give_what_onnxruntime_gives() {
+    let (mut seen, mut failed) = (0, Vec::new());
+    for model in beyond() {
+        for node in &model.graph.as_deref().expect("a graph").graph.nodes {
+            seen += 1;
+            if let Err(error) = differs(&model, &Case::alone(&model, node)) {
+                failed.push(format!(
+                    "{}: {}",
+                    node.name,
+                    error.chars().take(300).collect::<String>()
+                ));
             }
         }
     }
-    for key in given.keys() {
-        for odd in odd_values() {
-            let changed = IndexMap::from_iter(
-                given
-                    .iter()
-                    .map(|(k, v)| (k.clone(), if k == key { odd.clone() } else { v.clone() })),
-            );
-            run(program, &changed, format!("{key} = {}", odd.describe()));
-            runs += 1;
-        }
+    assert!(failed.is_empty(), "{failed:#?}");
+    assert_eq!(seen, 120);
+}
+
+/// Mangles cases; how many runs there were.
+fn survive(cases: impl Iterator<Item = Case>) -> usize {
+    let (mut runs, mut panicked) = (0, Vec::new());
+    for mut case in cases {
+        let (count, what) = case.mangled();
+        runs += count;
+        panicked.extend(what);
     }
-    assert!(panicked.borrow().is_empty(), "{}: {:?}", name(case), panicked.borrow());
+    assert!(panicked.is_empty(), "{panicked:#?}");
     runs
 }
 
 #[test]
+fn malformed_nodes_beyond_the_suite_are_errors() {
+    let models = beyond();
+    let cases = models.iter().flat_map(|model| {
+        let nodes = &model.graph.as_deref().expect("a graph").graph.nodes;
+        nodes.iter().map(move |node| Case::alone(model, node))
+    });
+    let runs = survive(cases);
+    assert!(runs > 5000, "only {runs} runs");
+}
+
+#[test]
 fn malformed_nodes_are_errors() {
-    let mut runs = 0;
-    for case in cases(&root().join("fixtures/onnx-node")) {
-        runs += survives(&case);
-    }
+    let cases = cases(&root().join("fixtures/onnx-node"));
+    let runs = survive(cases.iter().map(|case| Case::stored(case)));
     assert!(runs > 1000, "only {runs} runs");
 }
 
@@ -313,11 +442,6 @@ fn malformed_nodes_of_the_suite_are_errors() {
     let Some(folder) = corpora("onnx-node") else { return };
     let only = std::env::var("REMOLD_CASE").unwrap_or_default();
     let all = cases(&folder);
-    let mut failed = Vec::new();
-    for case in all.iter().filter(|case| name(case).contains(&only)) {
-        if std::panic::catch_unwind(|| survives(case)).is_err() {
-            failed.push(name(case));
-        }
-    }
-    assert!(failed.is_empty(), "{failed:?}");
+    let chosen = all.iter().filter(|case| name(case).contains(&only));
+    assert!(survive(chosen.map(|case| Case::stored(case))) > 0, "no case is called {only}");
 }

@@ -49,6 +49,7 @@ mod heap;
 mod limits;
 mod message;
 mod superblock;
+mod write;
 
 pub use attribute::Attribute;
 pub use checksum::lookup3;
@@ -58,6 +59,7 @@ pub use datatype::{Class, Datatype, Float, Member};
 pub use file::{File, Object, open};
 pub use limits::Limits;
 pub use superblock::probe;
+pub use write::{Element, Plan, Text, Tree};
 
 /// The first bytes of a superblock.
 const SIGNATURE: &[u8; 8] = b"\x89HDF\r\n\x1a\n";

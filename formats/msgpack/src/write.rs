@@ -61,7 +61,8 @@ impl Plan {
 
 fn insert(root: &mut BTreeMap<String, Node>, entry: &Entry, index: usize) -> Result<()> {
     let twice = || {
-        let rule = format!("{:?} is an array and leads to others, or stands twice", entry.name);
+        let rule =
+            format!("{:?} or what it begins with is an array and leads to others", entry.name);
         Error::invalid(0, "name", rule)
     };
     let keys: Vec<&str> = entry.name.split('/').collect();

@@ -79,20 +79,46 @@ pub struct Function {
     pub nodes: Vec<Node>,
 }
 
-/// Whether the bytes begin as a model does: with fields of `ModelProto`, of which the version
-/// of the IR, whose numbers are small, stands first in every writer known.
+/// Whether the bytes begin as a model does: with the version of the IR, whose numbers are small
+/// and which stands first in every writer known, and another field of `ModelProto`.
+///
+/// A SavedModel of TensorFlow begins with the same two fields, a version and a message: a name of
+/// ONNX is text, in which no control character stands, and a message begins with one.
 pub fn probe(head: &[u8]) -> bool {
-    // Leading zeros make a varint longer than it need be, which is legal.
-    let version = head.strip_prefix(&[0x08]).and_then(|rest| {
-        let len = rest.iter().take_while(|byte| **byte >= 0x80).count();
-        let (varint, rest) = rest.split_at_checked(len.saturating_add(1))?;
-        let leads_to_zero = varint.iter().skip(1).all(|byte| byte & 0x7f == 0);
-        let version = varint.first().map(|byte| byte & 0x7f)?;
-        (leads_to_zero && (1..=64).contains(&version)).then_some(rest)
+    let Some((8, rest)) = varint(head) else { return false };
+    let Some((1..=64, rest)) = varint(rest) else { return false };
+    let Some((tag, rest)) = varint(rest) else { return false };
+    let (number, kind) = (tag >> 3, tag & 7);
+    match number {
+        fields::model::MODEL_VERSION => kind == 0,
+        fields::model::PRODUCER_NAME | fields::model::PRODUCER_VERSION | fields::model::DOMAIN => {
+            kind == 2 && is_line(rest)
+        }
+        fields::model::DOC_STRING
+        | fields::model::GRAPH
+        | fields::model::OPSET_IMPORT
+        | fields::model::METADATA_PROPS
+        | fields::model::TRAINING_INFO => kind == 2,
+        _ => false,
+    }
+}
+
+/// A number and what follows it. Leading zeros make it longer than it need be, which is legal.
+fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let last = bytes.iter().take(10).position(|byte| byte & 0x80 == 0)?;
+    let (number, rest) = bytes.split_at_checked(last.checked_add(1)?)?;
+    let number = number.iter().rev().try_fold(0u64, |sum, byte| {
+        let low = sum.checked_mul(128)?;
+        low.checked_add(u64::from(byte & 0x7f))
     });
-    let tags: &[&[u8]] =
-        &[&[0x12], &[0x1a], &[0x22], &[0x28], &[0x32], &[0x3a], &[0x42], &[0x72], &[0xa2, 1]];
-    version.is_some_and(|rest| tags.iter().any(|tag| rest.starts_with(tag)))
+    Some((number?, rest))
+}
+
+/// Whether a length and, as far as they are here, as many characters of one line follow.
+fn is_line(rest: &[u8]) -> bool {
+    let Some((len, text)) = varint(rest) else { return false };
+    let len = usize::try_from(len).unwrap_or(usize::MAX);
+    !text.iter().take(len).any(u8::is_ascii_control)
 }
 
 /// Reads a model. Weights are passed over; memory is in proportion to the rest.

@@ -34,15 +34,6 @@ impl Sum {
         self.value
     }
 
-    /// The sum of these bytes and of `len` others after them, whose sum is `next`: so pieces are
-    /// summed by whoever has them, in any order.
-    #[must_use]
-    pub fn followed_by(self, next: u32, len: u64) -> Self {
-        // A pointer's width may be less than a file's length.
-        let len = usize::try_from(len).unwrap_or(usize::MAX);
-        Self { value: crc32c::crc32c_combine(self.value, next, len) }
-    }
-
     /// Takes a range of a file, in pieces of a mebibyte.
     ///
     /// # Errors
@@ -64,6 +55,12 @@ impl Sum {
         }
         Ok(())
     }
+}
+
+/// The CRC-32C of some bytes and `len` others after them, from the CRC-32C of each: so pieces are
+/// summed by whoever has them, in any order.
+pub fn combine(first: u32, second: u32, len: u64) -> u32 {
+    crc32c::crc32c_combine(first, second, usize::try_from(len).unwrap_or(usize::MAX))
 }
 
 /// Compares a range of a file with its stated, masked sum.
@@ -111,6 +108,6 @@ mod tests {
         let (mut first, mut second) = (Sum::default(), Sum::default());
         first.update(b"1234");
         second.update(b"56789");
-        assert_eq!(first.followed_by(second.value(), 5).value(), 0xe306_9283);
+        assert_eq!(combine(first.value(), second.value(), 5), 0xe306_9283);
     }
 }

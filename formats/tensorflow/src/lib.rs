@@ -58,7 +58,7 @@ mod v2;
 mod write;
 
 pub use checkpoint::{Checkpoint, Data, Options, Piece, Tensor, Version, probe, read};
-pub use crc::{Sum, mask, verify};
+pub use crc::{Sum, combine, mask, verify};
 pub use graph::{Attribute, Function, Graph, Node, probe_graph, read_graph};
 pub use kind::DataType;
 pub use objects::{Object, Objects, Slot};

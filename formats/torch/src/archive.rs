@@ -17,7 +17,7 @@ use wire::{Cursor, Endian, Error, ReadAt, Result, Why};
 use zip::{Archive, Deflated, Entry, Method, crc32, quoted};
 
 use crate::value::{Pickle, Stated};
-use crate::{Checkpoint, Options, Storage, names, pickle, plan};
+use crate::{Checkpoint, Options, Storage, export, names, pickle, plan};
 
 /// Pickles that may stand beside `data.pkl`; of these only the constants are read.
 const PICKLES: &[&str] = &["data.pkl", "constants.pkl", "bytecode.pkl", "mobile_debug_handles.pkl"];
@@ -25,10 +25,29 @@ const PICKLES: &[&str] = &["data.pkl", "constants.pkl", "bytecode.pkl", "mobile_
 /// Longest pickle that is inflated: it is held in memory, which a stored one is not.
 const INFLATED_MAX: u64 = 64 << 20;
 
+/// Reads an archive, or those within one of torch.export.
 pub(crate) fn read(source: &dyn ReadAt, options: &Options) -> Result<Checkpoint> {
     let archive = Archive::open(source)?;
-    let root = root(&archive)?;
-    let reader = Reader { source, options, archive: &archive, root };
+    if let Some(parts) = export::parts(&archive) {
+        let empty = || Error::invalid(0, "archive of torch.export", "it holds no weights");
+        return export::read(source, &parts, options)?.ok_or_else(empty);
+    }
+    read_opened(source, &archive, options, 0)
+}
+
+/// Reads an archive that begins at byte `base` of the file.
+pub(crate) fn read_within(source: &dyn ReadAt, options: &Options, base: u64) -> Result<Checkpoint> {
+    read_opened(source, &Archive::open(source)?, options, base)
+}
+
+fn read_opened(
+    source: &dyn ReadAt,
+    archive: &Archive,
+    options: &Options,
+    base: u64,
+) -> Result<Checkpoint> {
+    let root = root(archive)?;
+    let reader = Reader { source, options, archive, root, base };
     let mut checkpoint = Checkpoint {
         tensors: Vec::new(),
         refused: Vec::new(),
@@ -85,6 +104,8 @@ struct Reader<'a> {
     options: &'a Options,
     archive: &'a Archive,
     root: &'a str,
+    /// Where the archive begins in the file, which storages count from.
+    base: u64,
 }
 
 impl Reader<'_> {
@@ -144,9 +165,10 @@ impl Reader<'_> {
         // No bytes have the checksum 0; for others it means that none was made.
         let crc = Some(entry.crc).filter(|&crc| crc != 0 || len == 0);
         // Torch stores data; who zips a checkpoint anew deflates it.
-        let place = entry.offset..entry.offset.saturating_add(entry.len);
+        let start = self.base.saturating_add(entry.offset);
+        let place = start..start.saturating_add(entry.len);
         let (offset, deflated) = match entry.method {
-            Method::Stored => (entry.offset, None),
+            Method::Stored => (start, None),
             Method::Deflated => (0, Some(place)),
         };
         Ok(Arc::new(Storage { key: stated.key.clone(), offset, len, crc, deflated }))

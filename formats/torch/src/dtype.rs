@@ -15,6 +15,8 @@ pub enum Dtype {
     F8E4M3Fnuz,
     F8E5M2Fnuz,
     F8E8M0Fnu,
+    C64,
+    C128,
     I64,
     I32,
     I16,
@@ -41,6 +43,8 @@ const DTYPES: &[Row] = &[
     (Dtype::F8E4M3Fnuz, 1, "float8_e4m3fnuz",  "",       ""),
     (Dtype::F8E5M2Fnuz, 1, "float8_e5m2fnuz",  "",       ""),
     (Dtype::F8E8M0Fnu,  1, "float8_e8m0fnu",   "",       ""),
+    (Dtype::C64,        8, "complex64",        "cfloat", "ComplexFloatStorage"),
+    (Dtype::C128,      16, "complex128",       "cdouble", "ComplexDoubleStorage"),
     (Dtype::I64,        8, "int64",            "long",   "LongStorage"),
     (Dtype::I32,        4, "int32",            "int",    "IntStorage"),
     (Dtype::I16,        2, "int16",            "short",  "ShortStorage"),
@@ -57,10 +61,6 @@ const DTYPES: &[Row] = &[
 #[rustfmt::skip]
 const REFUSED: &[(&str, &str, u64)] = &[
     ("complex32",     "ComplexHalfStorage",   4),
-    ("complex64",     "ComplexFloatStorage",  8),
-    ("complex128",    "ComplexDoubleStorage", 16),
-    ("cfloat",        "",                     8),
-    ("cdouble",       "",                     16),
     ("chalf",         "",                     4),
     ("qint8",         "QInt8Storage",         1),
     ("quint8",        "QUInt8Storage",        1),

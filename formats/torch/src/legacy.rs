@@ -77,7 +77,7 @@ fn unlike(error: Error) -> Error {
     Error::invalid(0, "checkpoint", rule)
 }
 
-fn byteorder(system: &Pickle) -> Result<Endian> {
+pub(crate) fn byteorder(system: &Pickle) -> Result<Endian> {
     let Value::Dict(pairs) = system.value(system.root) else {
         return Err(Error::invalid(system.start, "system information", "is no dictionary"));
     };

@@ -1,4 +1,4 @@
-//! PyTorch checkpoints: `.pt`, `.pth`, `.bin`, TorchScript.
+//! PyTorch checkpoints: `.pt`, `.pth`, `.bin`, TorchScript, torch.export.
 //!
 //! ```text
 //!  zip (1.6 and later)                   stream (before)
@@ -13,9 +13,9 @@
 //! storage: an offset, sizes and strides, all counted in elements. Several tensors may share a
 //! storage; one that is the same view as an earlier one is a tied weight.
 //!
-//! Source: `torch/serialization.py` of PyTorch 2 and 1.5; there is no specification. Refused: the
-//! tar container of 2016. Sparse, quantized, complex and meta tensors are listed apart from those
-//! that are read.
+//! Source: `torch/serialization.py` of PyTorch 2 and 1.5; there is no specification. The
+//! tar container of 2016 and archives of torch.export (.pt2) are read as well. Sparse, quantized,
+//! nested and meta tensors are listed apart from those that are read.
 //!
 //! This crate reads and writes the container: zip alone is written. It converts no element and
 //! names no model.
@@ -27,12 +27,14 @@
 
 mod archive;
 mod dtype;
+mod export;
 mod globals;
 mod legacy;
 mod names;
 mod pickle;
 mod pickler;
 mod plan;
+mod tar;
 mod tensor;
 mod value;
 mod write;
@@ -68,7 +70,7 @@ pub struct Checkpoint {
     pub byteorder: Endian,
 }
 
-/// A tensor that is no plain view of a storage: sparse, quantized, complex, without values.
+/// A tensor that is no plain view of a storage: sparse, quantized, conjugated, without values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
     /// The path to it in the pickled value, its parts joined with dots.
@@ -96,6 +98,8 @@ pub fn read(source: &dyn ReadAt, options: &Options) -> Result<Checkpoint> {
     let head = head(source)?;
     let checkpoint = if is_zip(&head) {
         archive::read(source, options)?
+    } else if tar::probe(&head) {
+        tar::read(source, options)?
     } else {
         not_a_checkpoint(&head)?;
         legacy::read(source, options)?
@@ -110,7 +114,7 @@ pub fn read(source: &dyn ReadAt, options: &Options) -> Result<Checkpoint> {
 /// a zip by the names in it. Damage elsewhere is for [`read`] to name.
 pub fn probe(head: &[u8], source: &dyn ReadAt) -> bool {
     if !is_zip(head) {
-        return legacy::probe(head);
+        return legacy::probe(head) || tar::probe(head);
     }
     // Torch writes `data.pkl` first, so that a file cut short is known for what it was.
     let first = head.get(30..).unwrap_or_default();
@@ -119,7 +123,9 @@ pub fn probe(head: &[u8], source: &dyn ReadAt) -> bool {
         _ => 0,
     });
     first.get(..name_len).is_some_and(|name| name.ends_with(b"/data.pkl"))
-        || zip::Archive::open(source).is_ok_and(|archive| archive::root(&archive).is_ok())
+        || zip::Archive::open(source).is_ok_and(|archive| {
+            archive::root(&archive).is_ok() || export::parts(&archive).is_some()
+        })
 }
 
 fn is_zip(head: &[u8]) -> bool {
@@ -141,9 +147,6 @@ fn not_a_checkpoint(head: &[u8]) -> Result<()> {
         "this is a Git LFS pointer; fetch the file itself with git lfs pull"
     } else if text.starts_with(b"<") {
         "this is a web page; the download went wrong"
-    } else if head.get(257..262) == Some(b"ustar") {
-        let feature = "the tar container of 2016; load and save it again with torch 1.6 or later";
-        return Err(Error::unsupported(0, "checkpoint", feature));
     } else {
         return Ok(());
     };

@@ -51,9 +51,31 @@ const EMPTY: Id = Id(4);
 /// `Malformed` with the place of the opcode, or naming what foreign names it mentions if these are
 /// not to be skipped; `TooLarge` above one of the limits.
 pub(crate) fn read(c: &mut Cursor<'_>, end: u64, options: &Options) -> Result<Pickle> {
+    read_keyed(c, end, options, Keyed::new())
+}
+
+/// What a persistent identifier that is a key refers to, in files that describe it elsewhere.
+pub(crate) type Keyed = BTreeMap<String, Described>;
+
+/// A storage, or a tensor of it: offset, sizes and strides.
+pub(crate) struct Described {
+    pub(crate) stated: Stated,
+    pub(crate) view: Option<(u64, Vec<u64>, Vec<u64>)>,
+}
+
+/// As [`read`], of a pickle that refers to what `keyed` describes.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn read_keyed(
+    c: &mut Cursor<'_>,
+    end: u64,
+    options: &Options,
+    keyed: Keyed,
+) -> Result<Pickle> {
     let start = c.offset();
     let end = end.min(start.saturating_add(PICKLE_MAX));
-    let mut machine = Machine::new(c, end, options);
+    let mut machine = Machine { keyed, ..Machine::new(c, end, options) };
     let result = machine.run();
     if !matches!(&result, Err(error) if error.what == GLOBAL) {
         // A foreign name is the likelier cause of whatever went wrong after it.
@@ -81,6 +103,7 @@ struct Machine<'c, 's> {
     global_at: BTreeMap<String, u32>,
     storages: Vec<Stated>,
     storage_at: BTreeMap<String, u32>,
+    keyed: Keyed,
     /// Where the present opcode is.
     at: u64,
 }
@@ -109,6 +132,7 @@ impl<'c, 's> Machine<'c, 's> {
             global_at: BTreeMap::new(),
             storages: Vec::new(),
             storage_at: BTreeMap::new(),
+            keyed: Keyed::new(),
             at: start,
         }
     }

@@ -128,6 +128,14 @@ impl Pickle {
         }
     }
 
+    /// What a global stands for.
+    pub(crate) fn meaning(&self, id: Id) -> Option<Meaning> {
+        match self.value(id) {
+            Value::Global(at) => self.globals.get(*at as usize).map(|global| global.meaning),
+            _ => None,
+        }
+    }
+
     pub(crate) fn text(&self, id: Id) -> Option<&str> {
         match self.value(id) {
             Value::Text(text) => Some(text),

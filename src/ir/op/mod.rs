@@ -1,5 +1,6 @@
 //! The steps of a recipe. Each states what it makes, in which pieces, and how.
 
+mod affine;
 mod arrange;
 mod pack;
 
@@ -8,11 +9,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrange::interleave;
-use pack::{Rows, clamp, count_overflow, matrices, pack};
+use pack::{Rows, SCALE_MAX, clamp, count_overflow, matrices, pack};
 
-use super::float::{encode, narrow_f64};
+use super::float::{all_within, encode, narrow_f64};
 use super::{Blob, DType, Error, Quantizer, Result, Scratch, Shape, Tensor};
 
+pub use affine::{Affine, Offset};
 pub use arrange::Picked;
 
 /// One step of a recipe.
@@ -110,6 +112,17 @@ pub enum Op {
         /// For each dimension of the result, which one of the input it is.
         axes: Vec<usize>,
     },
+    /// Numbers of integers of few bits, by scales that several share: binary32.
+    Affine(Box<Affine>),
+    /// Integers of `bits` each, side by side from the lowest bit up across whole words, a byte each.
+    Spread {
+        /// The words, of a plain dtype.
+        input: Tensor,
+        /// Bits of an integer, at most 8.
+        bits: u32,
+        /// The dimensions of the integers.
+        shape: Shape,
+    },
     /// The same elements under other dimensions.
     Reshape {
         /// A tensor of as many elements.
@@ -162,6 +175,8 @@ impl fmt::Display for Op {
             }
             Self::Transpose { .. } => f.write_str("transpose"),
             Self::Permute { axes, .. } => write!(f, "permute {axes:?}"),
+            Self::Affine(affine) => write!(f, "scale blocks of {:?}", affine.block),
+            Self::Spread { bits, .. } => write!(f, "spread {bits} bits"),
             Self::Reshape { shape, .. } => write!(f, "reshape {shape}"),
         }
     }
@@ -183,7 +198,9 @@ impl Op {
             | Self::Pick { input, .. }
             | Self::Transpose { input }
             | Self::Permute { input, .. }
+            | Self::Spread { input, .. }
             | Self::Reshape { input, .. } => vec![input],
+            Self::Affine(affine) => affine.inputs(),
             Self::Merge { inputs, .. } => inputs.iter().collect(),
         }
     }
@@ -261,6 +278,15 @@ impl Op {
             Self::Permute { input, axes } => {
                 Ok((input.dtype(), arrange::permuted_shape(input, axes)?))
             }
+            Self::Affine(affine) => Ok((DType::F32, affine.shape()?)),
+            Self::Spread { input, bits, shape } => {
+                let (count, has) = (shape.count(), input.bytes() * 8);
+                if !(1..=8).contains(bits) || count.checked_mul((*bits).into()) != Some(has) {
+                    let text = format!("{shape} of {bits} bits each in {has} bits");
+                    return Err(Error::malformed(text));
+                }
+                Ok((DType::U8, shape.clone()))
+            }
             Self::Reshape { input, shape } if input.shape().count() == shape.count() => {
                 Ok((input.dtype(), shape.clone()))
             }
@@ -287,6 +313,8 @@ impl Op {
                 arrange::transposition(input).map_or(1, |a| arrange::permuted_granule(input, &a))
             }
             Self::Permute { input, axes } => arrange::permuted_granule(input, axes),
+            Self::Affine(affine) => affine.granule(),
+            Self::Spread { input, bits, .. } => affine::spread_granule(input, *bits),
             Self::Pack { input, .. } => lcm(input.granule(), input.shape().columns()),
             Self::Interleave { input, heads, .. } => {
                 lcm(input.granule(), input.shape().count() / heads)
@@ -345,9 +373,12 @@ impl Op {
             }
             Self::Pack { input, quantizer, importance } => {
                 with_floats(input, elements.clone(), scratch, |values, scratch| {
-                    scratch.tally.count_nonfinite(values, elements.start);
                     let rows = Rows { shape: input.shape(), start: elements.start, values };
                     pack(quantizer, &rows, importance.as_deref(), out);
+                    if all_within(values, SCALE_MAX) {
+                        return Ok(());
+                    }
+                    scratch.tally.count_nonfinite(values, elements.start);
                     count_overflow(quantizer, values, out, elements.start, scratch)
                 })
             }
@@ -384,6 +415,10 @@ impl Op {
                 arrange::permute(input, &arrange::transposition(input)?, elements, out, scratch)
             }
             Self::Permute { input, axes } => arrange::permute(input, axes, elements, out, scratch),
+            Self::Affine(affine) => affine.make(elements, out, scratch),
+            Self::Spread { input, bits, .. } => {
+                affine::spread(input, *bits, elements, out, scratch)
+            }
             Self::Reshape { input, .. } => input.read(elements, out, scratch),
         }
     }

@@ -1,6 +1,5 @@
 //! Weights into the blocks of a packing, and what that loses.
 
-use crate::ir::float::all_within;
 use crate::ir::{Quantizer, Result, Scratch, Shape};
 
 /// Whole rows of a tensor, from element `start` on.
@@ -54,6 +53,9 @@ pub(super) fn clamp(values: impl Iterator<Item = f64>, limit: f64, out: &mut [u8
 }
 
 /// A scale is an f16 in every packing: weights beyond its range decode to infinity, or to NaN.
+pub(super) const SCALE_MAX: f32 = 65504.0;
+
+/// Counts the weights that decode to infinity, or to NaN.
 pub(super) fn count_overflow(
     quantizer: &Quantizer,
     weights: &[f32],
@@ -62,9 +64,6 @@ pub(super) fn count_overflow(
     scratch: &mut Scratch,
 ) -> Result<()> {
     let Some(codec) = quantizer.block.codec else { return Ok(()) };
-    if all_within(weights, 65504.0) {
-        return Ok(());
-    }
     let mut decoded = scratch.take_floats(weights.len())?;
     (codec.decode)(packed, &mut decoded);
     let len = quantizer.block.len;

@@ -197,3 +197,72 @@ fn small_integers_take_a_byte_each() {
     assert_eq!(widened(DType::I2, vec![0b11_10_01_00, 0b10], 5), [0, 1, -2, -1, -2]);
     assert_eq!(widened(DType::U2, vec![0b11_10_01_00], 4), [0, 1, 2, 3]);
 }
+
+/// Weights, scales and offsets as a table: every block form against the sum written out.
+#[test]
+fn blocks_share_scales_in_any_form() {
+    let bytes = |values: Vec<u8>, dtype, dims: Vec<u64>| {
+        let blob = Arc::new(Blob::memory("test", values));
+        Tensor::span(dtype, Shape::new(dims).unwrap(), blob, 0).unwrap()
+    };
+    let dims = [2u64, 3, 4, 6];
+    let count: u64 = dims.iter().product();
+    let weights = bytes((0..count as u8).collect(), DType::U8, dims.to_vec());
+    let blocks: [[u64; 4]; 7] = [
+        [1, 3, 4, 6],
+        [2, 3, 4, 1],
+        [2, 3, 4, 6],
+        [1, 1, 1, 3],
+        [1, 1, 2, 4],
+        [1, 2, 1, 6],
+        [2, 1, 1, 1],
+    ];
+    for block in blocks {
+        let grid: Vec<u64> = dims.iter().zip(&block).map(|(len, by)| len.div_ceil(*by)).collect();
+        let total: u64 = grid.iter().product();
+        let scales = numbers(vec![total]);
+        let zeros = bytes((0..total as u8).map(|i| i % 5).collect(), DType::I8, vec![total]);
+        let expected: Vec<f32> = (0..count)
+            .map(|at| {
+                let (mut rest, mut index, mut stride) = (at, 0, 1);
+                for axis in (0..4).rev() {
+                    index += rest % dims[axis] / block[axis] * stride;
+                    stride *= grid[axis];
+                    rest /= dims[axis];
+                }
+                (at as f32 - (index % 5) as f32) * index as f32
+            })
+            .collect();
+        let affine = Affine {
+            weights: weights.clone(),
+            scales,
+            offset: Offset::Zeros(zeros),
+            block: block.to_vec(),
+        };
+        let tensor = Tensor::of(Op::Affine(Box::new(affine))).unwrap();
+        assert_eq!(tensor.to_floats().unwrap(), expected, "{block:?}");
+        for (from, to) in [(0, 1), (5, 29), (71, 144), (100, 101)] {
+            let mut out = vec![0.0; to - from];
+            let range = from as u64..to as u64;
+            tensor.read_floats(range, &mut out, &mut Scratch::default()).unwrap();
+            assert_eq!(out, expected[from..to], "{block:?} {from}..{to}");
+        }
+    }
+}
+
+#[test]
+fn parts_of_affine_weights_that_do_not_fit_are_refused() {
+    let weights = numbers(vec![4, 6]);
+    let affine = |scales: u64, block: &[u64], offset| {
+        let (weights, scales) = (weights.clone(), numbers(vec![scales]));
+        Tensor::of(Op::Affine(Box::new(Affine { weights, scales, offset, block: block.to_vec() })))
+    };
+    affine(8, &[1, 3], Offset::None).unwrap();
+    affine(8, &[1, 3], Offset::Zeros(numbers(vec![1]))).unwrap();
+    for (scales, block) in [(7, vec![1, 3]), (8, vec![3]), (8, vec![0, 3]), (1, vec![1, 3])] {
+        affine(scales, &block, Offset::None).unwrap_err();
+    }
+    affine(8, &[1, 3], Offset::Biases(numbers(vec![1]))).unwrap_err();
+    let shape = Shape::new(vec![33]).unwrap();
+    Tensor::of(Op::Spread { input: numbers(vec![4]), bits: 4, shape }).unwrap_err();
+}

@@ -3,27 +3,59 @@
 use crate::quant::groups::{Lanes, peaks};
 use crate::quant::rows::{self, LAST_PLACE_1};
 
-/// Levels from `low` to `high`, and the scales that are tried for them: the weight of the largest
-/// magnitude is put at −`first`, then `step` farther, `count` times.
-pub(super) struct Scales {
-    pub(super) low: f32,
-    pub(super) high: f32,
+/// Levels, and the scales that are tried for them.
+pub(super) trait Levels {
+    /// The sides of zero on which the weight of the largest magnitude is put, as signs.
+    const SIDES: &'static [f32];
+
+    /// The nearest level.
+    fn level(&self, x: f32, per_unit: f32) -> f32;
+
+    /// Where that weight is put where nothing counts.
+    fn low(&self) -> f32;
+
+    /// How far from zero that weight is put, on each side.
+    fn places(&self) -> Places;
+}
+
+/// So far, then `step` farther, `count` times.
+#[derive(Clone, Copy)]
+pub(super) struct Places {
     pub(super) first: f32,
     pub(super) step: f32,
     pub(super) count: u8,
 }
 
-impl Scales {
-    /// The nearest level, as a float.
+impl Places {
     #[inline(always)]
-    pub(super) fn level(&self, x: f32, per_unit: f32) -> f32 {
+    fn place(self, t: u8) -> f32 {
+        self.first + self.step * f32::from(t)
+    }
+}
+
+/// All integers from `low` to `high`; the weight of the largest magnitude is put below zero.
+pub(super) struct Scales {
+    pub(super) low: f32,
+    pub(super) high: f32,
+    pub(super) places: Places,
+}
+
+impl Levels for Scales {
+    const SIDES: &'static [f32] = &[-1.0];
+
+    #[inline(always)]
+    fn level(&self, x: f32, per_unit: f32) -> f32 {
         between((x * per_unit + LAST_PLACE_1) - LAST_PLACE_1, self.low, self.high)
     }
 
-    /// Where the weight of the largest magnitude is put by try `t`.
     #[inline(always)]
-    fn place(&self, t: u8) -> f32 {
-        self.first + self.step * f32::from(t)
+    fn low(&self) -> f32 {
+        self.low
+    }
+
+    #[inline(always)]
+    fn places(&self) -> Places {
+        self.places
     }
 }
 
@@ -38,44 +70,57 @@ fn between(x: f32, low: f32, high: f32) -> f32 {
 ///
 /// No scale is beyond those that are tried, however unevenly the weights count.
 #[inline(always)]
-pub(super) fn scale<const N: usize, const G: usize>(
+pub(super) fn scale<const N: usize, const G: usize, L: Levels>(
     x: &Lanes<N, G>,
     counts: &Lanes<N, G>,
-    tries: &Scales,
+    levels: &L,
 ) -> [f32; G] {
-    let peak = peaks(x);
-    let (nearest, farthest) = (tries.place(0), tries.place(tries.count - 1));
+    let (peak, places) = (peaks(x), levels.places());
+    let (nearest, farthest) = (places.place(0), places.place(places.count - 1));
     let (mut found, mut most) = ([0.0; G], [0.0; G]);
     for g in 0..G {
-        found[g] = peak[g] / tries.low;
+        found[g] = peak[g] / levels.low();
     }
-    for t in 0..tries.count {
-        let place = -tries.place(t);
-        let mut per_unit = [0.0; G];
-        for g in 0..G {
-            per_unit[g] = place / peak[g];
-        }
-        let (mut xl, mut l2) = ([0.0f32; G], [0.0f32; G]);
-        for i in 0..N {
+    for side in L::SIDES {
+        for t in 0..places.count {
+            let place = side * places.place(t);
+            let mut per_unit = [0.0; G];
             for g in 0..G {
-                let level = tries.level(x[i][g], per_unit[g]);
-                let counted = counts[i][g] * level;
-                xl[g] += counted * x[i][g];
-                l2[g] += counted * level;
+                per_unit[g] = place / peak[g];
             }
-        }
-        for g in 0..G {
-            // In units of the peak, of the other sign.
-            let fitted = -xl[g] / (l2[g] * peak[g]);
-            let scale = between(fitted, 1.0 / farthest, 1.0 / nearest) * -peak[g];
-            // What the squares of the weights lose by it.
-            let gain = scale * (2.0 * xl[g] - scale * l2[g]);
-            let better = gain > most[g];
-            most[g] = if better { gain } else { most[g] };
-            found[g] = if better { scale } else { found[g] };
+            let (xl, l2) = sums(x, counts, |x, g| levels.level(x, per_unit[g]));
+            for g in 0..G {
+                // In units of the peak, of the sign of that side.
+                let fitted = side * xl[g] / (l2[g] * peak[g]);
+                let scale = between(fitted, 1.0 / farthest, 1.0 / nearest) * (side * peak[g]);
+                // What the squares of the weights lose by it.
+                let gain = scale * (2.0 * xl[g] - scale * l2[g]);
+                let better = gain > most[g];
+                most[g] = if better { gain } else { most[g] };
+                found[g] = if better { scale } else { found[g] };
+            }
         }
     }
     found
+}
+
+/// Of the products of weights and levels, and of levels and levels, by their counts.
+#[inline(always)]
+fn sums<const N: usize, const G: usize>(
+    x: &Lanes<N, G>,
+    counts: &Lanes<N, G>,
+    level: impl Fn(f32, usize) -> f32,
+) -> ([f32; G], [f32; G]) {
+    let (mut xl, mut l2) = ([0.0; G], [0.0; G]);
+    for i in 0..N {
+        for g in 0..G {
+            let level = level(x[i][g], g);
+            let counted = counts[i][g] * level;
+            xl[g] += counted * x[i][g];
+            l2[g] += counted * level;
+        }
+    }
+    (xl, l2)
 }
 
 /// Levels from 0 to `top`, and the scales that are tried for them: the weights span `top` +

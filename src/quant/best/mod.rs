@@ -8,6 +8,8 @@
 //! The bytes are of the same format, so whatever reads the reference's reads these.
 
 mod fit;
+mod iq4_nl;
+mod iq4_xs;
 mod q2_k;
 mod q3_k;
 mod q4_0;
@@ -36,6 +38,8 @@ pub static QUANTIZERS: &[&Quantizer] = &[
     &q4_k::QUANTIZER,
     &q5_k::QUANTIZER,
     &q6_k::QUANTIZER,
+    &iq4_nl::QUANTIZER,
+    &iq4_xs::QUANTIZER,
 ];
 
 /// As many blocks as any packing takes together.

@@ -1,6 +1,6 @@
 //! Q3_K: scales for the groups of a block.
 
-use super::fit::Scales;
+use super::fit::{Places, Scales};
 use super::q6_k::multiples;
 use super::{Choose, pack as pack_rows};
 use crate::ir::Quantizer;
@@ -17,7 +17,8 @@ dispatch!(
         = pack_rows::<Best, LEN, BYTES>
 );
 
-const SCALES: Scales = Scales { low: -4.0, high: 3.0, first: 2.4, step: 0.2, count: 16 };
+const SCALES: Scales =
+    Scales { low: -4.0, high: 3.0, places: Places { first: 2.4, step: 0.2, count: 16 } };
 
 struct Best;
 
@@ -30,7 +31,7 @@ impl Choose<LEN, BYTES> for Best {
             let x = turned::<GROUP, GROUPS>(weights);
             let (d, scales) = multiples(&x, &turned(counts), &SCALES, -32.0);
             let scales = rows::levels(&scales, |scale| rows::byte(scale + 32.0));
-            packing::put(weights, [0; LEN], scales, d, out);
+            packing::put(weights, |_| [0; GROUP], scales, d, out);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Q4_0: a scale for 32 weights.
 
-use super::fit::{self, Scales};
+use super::fit::{self, Levels, Places, Scales};
 use super::{Choose, pack as pack_rows};
 use crate::ir::Quantizer;
 use crate::quant::groups::side_by_side;
@@ -16,7 +16,8 @@ dispatch!(
         = pack_rows::<Best, LEN, BYTES>
 );
 
-const SCALES: Scales = Scales { low: -8.0, high: 7.0, first: 6.4, step: 0.2, count: 16 };
+const SCALES: Scales =
+    Scales { low: -8.0, high: 7.0, places: Places { first: 6.4, step: 0.2, count: 16 } };
 
 struct Best;
 

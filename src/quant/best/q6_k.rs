@@ -1,9 +1,9 @@
 //! Q6_K: scales for the groups of a block.
 
-use super::fit::{self, Scales};
+use super::fit::{self, Levels, Places, Scales};
 use super::{Choose, pack as pack_rows};
 use crate::ir::Quantizer;
-use crate::quant::groups::{Lanes, peaks, turned};
+use crate::quant::groups::{Lanes, peak_of, turned};
 use crate::quant::simd::dispatch;
 use crate::quant::{q6_k as packing, rows};
 
@@ -16,7 +16,8 @@ dispatch!(
         = pack_rows::<Best, LEN, BYTES>
 );
 
-const SCALES: Scales = Scales { low: -32.0, high: 31.0, first: 27.0, step: 0.75, count: 10 };
+const SCALES: Scales =
+    Scales { low: -32.0, high: 31.0, places: Places { first: 27.0, step: 0.75, count: 10 } };
 
 struct Best;
 
@@ -43,15 +44,14 @@ impl Choose<LEN, BYTES> for Best {
 /// The scale of a block, and its multiples for the groups, from `last` to −`last` − 1: of those next to
 /// what was found, the ones with the least error.
 #[inline(always)]
-pub(super) fn multiples<const N: usize, const G: usize>(
+pub(super) fn multiples<const N: usize, const G: usize, L: Levels>(
     x: &Lanes<N, G>,
     counts: &Lanes<N, G>,
-    tries: &Scales,
+    levels: &L,
     last: f32,
 ) -> (f32, [f32; G]) {
-    let found = fit::scale(x, counts, tries);
-    let [peak] = peaks(&turned::<G, 1>(&found));
-    let (d, per_unit) = fit::rounded(peak / last);
+    let found = fit::scale(x, counts, levels);
+    let (d, per_unit) = fit::rounded(peak_of(&found) / last);
     let (mut multiples, mut least) = ([0.0; G], [f32::INFINITY; G]);
     for next in [0.0, -1.0, 1.0] {
         let (mut multiple, mut per_step, mut error) = ([0.0; G], [0.0; G], [0.0; G]);
@@ -63,7 +63,7 @@ pub(super) fn multiples<const N: usize, const G: usize>(
         }
         for i in 0..N {
             for g in 0..G {
-                let level = tries.level(x[i][g], per_step[g]);
+                let level = levels.level(x[i][g], per_step[g]);
                 let off = d * multiple[g] * level - x[i][g];
                 error[g] += counts[i][g] * (off * off);
             }

@@ -1,6 +1,6 @@
 //! Q8_0: a scale for 32 weights.
 
-use super::fit::{self, Scales};
+use super::fit::{self, Levels, Places, Scales};
 use super::{Choose, pack as pack_rows};
 use crate::ir::Quantizer;
 use crate::quant::groups::side_by_side;
@@ -16,7 +16,8 @@ dispatch!(
         = pack_rows::<Best, LEN, BYTES>
 );
 
-const SCALES: Scales = Scales { low: -127.0, high: 127.0, first: 113.75, step: 0.65, count: 22 };
+const SCALES: Scales =
+    Scales { low: -127.0, high: 127.0, places: Places { first: 113.75, step: 0.65, count: 22 } };
 
 struct Best;
 

@@ -63,6 +63,17 @@ impl Session {
                 "attention_mask" => vec![1; count],
                 "position_ids" => (0..count as i64).collect(),
                 "token_type_ids" => vec![0; count],
+                // The tokens by their places, without a batch.
+                "cache_position" => {
+                    let places = Array::vector((0..count as i64).collect());
+                    inputs.insert(port.name.clone(), places.into());
+                    continue;
+                }
+                // Which of two decoders in one file: the one that has no past.
+                "use_cache_branch" => {
+                    inputs.insert(port.name.clone(), Array::vector(vec![false]).into());
+                    continue;
+                }
                 // A cache of the past, in which nothing is yet.
                 name if name.starts_with("past") => {
                     inputs.insert(port.name.clone(), nothing_past(port)?);

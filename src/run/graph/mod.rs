@@ -20,6 +20,7 @@ mod execute;
 mod feed;
 mod number;
 pub mod operators;
+mod parts;
 mod plan;
 mod product;
 mod types;

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::number::Number;
+use super::parts::each_part;
 use crate::run::kernels::{LANES, Matrix, multiply};
 
 /// A matrix in a buffer, transposed or not.
@@ -153,7 +154,7 @@ pub(super) fn plain<T: Number>(a: View<'_, T>, b: View<'_, T>, out: &mut [T]) {
     if b.columns == 0 {
         return;
     }
-    out.par_chunks_mut(b.columns).enumerate().for_each(|(row, out)| {
+    each_part(out, b.columns, &|row, out| {
         for k in 0..a.columns {
             let factor = a.values[row * a.row_stride + k * a.column_stride];
             let start = k * b.row_stride;

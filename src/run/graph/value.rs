@@ -16,6 +16,8 @@ pub enum Value {
     Tensor(Array),
     /// A list.
     Sequence(Arc<Vec<Value>>),
+    /// Keys, and a value for each.
+    Map(Arc<(Array, Array)>),
     /// An optional value that is not there.
     Nothing,
 }
@@ -32,6 +34,9 @@ impl Value {
         match self {
             Self::Tensor(array) => format!("{} {:?}", array.dtype(), array.shape()),
             Self::Sequence(values) => format!("a sequence of {}", values.len()),
+            Self::Map(map) => {
+                format!("a map of {} {} to {}", map.0.len(), map.0.dtype(), map.1.dtype())
+            }
             Self::Nothing => "nothing".into(),
         }
     }
@@ -69,6 +74,7 @@ impl Value {
         match self {
             Self::Tensor(array) => array.len(),
             Self::Sequence(values) => values.iter().map(Self::elements).sum(),
+            Self::Map(map) => map.0.len() + map.1.len(),
             Self::Nothing => 0,
         }
     }

@@ -13,22 +13,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Retype;
 use super::precision::Output;
 use super::precision::{computes, follows, is_list, output, set_attribute, signature, wanted};
 use super::scope::{F32, Precision, Scopes, Value, element, names, set_element};
 use crate::ir::graph::{Attribute, Constant, Element, Graph, Node, Port, Program};
 use crate::ir::{DType, Error, Model, Notes, Op, Result, Tensor};
-
-/// What is to become of a graph's f32.
-#[derive(Debug, Clone, Copy)]
-pub struct Narrow {
-    /// f16 or bf16; f32 is what there is.
-    pub to: DType,
-    /// Inputs and outputs stay f32.
-    pub keep_io: bool,
-    /// Weights are brought within the range of the narrow type, instead of refused.
-    pub clamp: bool,
-}
 
 /// The first versions of the operators with a Cast to the type.
 const SINCE: &[(DType, u64)] = &[(DType::F16, 7), (DType::BF16, 13)];
@@ -38,12 +28,12 @@ const SINCE: &[(DType, u64)] = &[(DType::F16, 7), (DType::BF16, 13)];
 /// # Errors
 /// Unsupported for operators too old for the type, or whose outputs are of types that nothing
 /// states.
-pub fn narrow(mut model: Model, how: &Narrow, notes: &mut Notes) -> Result<Model> {
+pub(super) fn narrow(mut model: Model, how: &Retype, notes: &mut Notes) -> Result<Model> {
+    let Some((_, since)) = SINCE.iter().find(|(dtype, _)| *dtype == how.to) else {
+        return Err(Error::bug(format!("narrowing to {}", how.to)));
+    };
     let program = model.graph.clone().ok_or_else(|| Error::bug("narrowing no graph"))?;
     let opset = program.opsets.get("").copied().unwrap_or(0);
-    let Some((_, since)) = SINCE.iter().find(|(dtype, _)| *dtype == how.to) else {
-        return widened(model, how.to);
-    };
     if opset < *since {
         let text = format!("version {opset} of the operators; {} needs {since}", how.to);
         return Err(Error::unsupported(text));
@@ -68,20 +58,7 @@ pub fn narrow(mut model: Model, how: &Narrow, notes: &mut Notes) -> Result<Model
     Ok(model)
 }
 
-/// f32 is asked for: right if nothing is narrower.
-fn widened(model: Model, to: DType) -> Result<Model> {
-    let narrower = |tensor: &&Tensor| matches!(tensor.dtype(), DType::F16 | DType::BF16);
-    match model.tensors.values().find(narrower) {
-        Some(tensor) => {
-            let text =
-                format!("an ONNX of {} as {to}; its operators compute in one type", tensor.dtype());
-            Err(Error::unsupported(text))
-        }
-        None => Ok(model),
-    }
-}
-
-fn cast(tensor: &Tensor, how: &Narrow) -> Result<Tensor> {
+fn cast(tensor: &Tensor, how: &Retype) -> Result<Tensor> {
     let limit = match how.to {
         DType::F16 => half::f16::MAX.to_f32(),
         _ => half::bf16::MAX.to_f32(),
@@ -97,7 +74,7 @@ fn cast(tensor: &Tensor, how: &Narrow) -> Result<Tensor> {
 struct Pass<'a> {
     model: &'a Model,
     program: &'a Program,
-    how: &'a Narrow,
+    how: &'a Retype,
     opset: u64,
     scopes: Scopes,
     /// Every name that is taken.
@@ -114,7 +91,7 @@ struct Pass<'a> {
 type Wanted = BTreeMap<String, Precision>;
 
 impl<'a> Pass<'a> {
-    fn new(model: &'a Model, program: &'a Program, how: &'a Narrow, opset: u64) -> Self {
+    fn new(model: &'a Model, program: &'a Program, how: &'a Retype, opset: u64) -> Self {
         let (scopes, names, full, narrowed, kept) = Default::default();
         let mut pass = Self { model, program, how, opset, scopes, names, full, narrowed, kept };
         pass.start(&program.graph);

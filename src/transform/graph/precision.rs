@@ -79,7 +79,8 @@ const FOLLOWING: &[&str] = &[
 ];
 
 /// Attributes that say the type of an output; those without one have f32, or their input's type.
-const TYPED: &[(&str, &str, bool)] = &[
+pub(super) const TYPED: &[(&str, &str, bool)] = &[
+    ("BitCast", "to", false),
     ("Cast", "to", false),
     ("EyeLike", "dtype", false),
     ("Bernoulli", "dtype", false),

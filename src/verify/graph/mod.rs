@@ -6,24 +6,28 @@
 //! ```
 //!
 //! Weights are compared where both sides have a tensor of the same name. Graphs name what they
-//! compute, so outputs are paired by name, and by position where the names differ.
+//! compute, so outputs are paired by name, and by position where the names differ. Where one side
+//! is no graph, its family's runner and the graph are given the same ids.
 
 mod layers;
 mod near;
+mod sides;
 
 use indexmap::IndexMap;
 
 use super::gates::asked::Asked;
-use super::report::{Finding, Gate, Kind, Report, TensorReport, number};
-use crate::ir::{DType, Error, Model, Result, Tensor};
-use crate::run::Decoder;
-use crate::run::graph::{Array, Bounds, Session, Value};
+use super::report::{Finding, Gate, Kind, Report, TensorReport};
+use crate::ir::{DType, Model, Result, Tensor};
+use crate::run::graph::{Bounds, Session, Value};
 use near::Near;
+use sides::Sides;
 
 /// What the gate of outputs is called.
 const OUTPUTS: &str = "outputs";
 /// What the gate of weights is called.
 const WEIGHTS: &str = "weights";
+/// What the gate of names is called, where weights alone are compared.
+const TENSORS: &str = "tensors";
 
 /// What the outputs' NMSE may be, by the narrowest type among the candidate's weights. Exact types
 /// differ by the order of additions alone; the others by what rounding does to a few layers.
@@ -44,8 +48,10 @@ pub type Feed<'a> = dyn Fn(&Session) -> Result<IndexMap<String, Value>> + Sync +
 pub struct GraphOptions<'a> {
     /// Makes inputs for the reference, or for the one side that is a graph.
     pub inputs: &'a Feed<'a>,
-    /// The ids of the inputs, where they are a text: a family's runner needs them.
+    /// The ids of the inputs, where they are a text; drawn where a family's runner needs them.
     pub tokens: Option<&'a [u32]>,
+    /// The weights of both, under names that the two have in common as far as is known.
+    pub weights: [&'a IndexMap<String, Tensor>; 2],
     /// What the user asks for.
     pub asked: Asked,
     /// Whether the values in between are compared too.
@@ -74,11 +80,19 @@ pub fn compare_graphs(
         findings: Vec::new(),
         notes: Vec::new(),
     };
-    weights(reference, candidate, &mut report)?;
+    weights(options.weights, &mut report)?;
     let sides = Sides { reference, candidate, options };
     let nears = match (&reference.graph, &candidate.graph) {
         (Some(_), Some(_)) => sides.graphs(&mut report)?,
-        _ => sides.with_runner(&mut report)?,
+        _ if sides.has_runner() => sides.with_runner(&mut report)?,
+        _ => {
+            let text = "only weights were compared: the family of the one that is no graph is not \
+                        known, so nothing runs it";
+            report.notes.push(text.into());
+            report.gates.push(complete(options.weights, &mut report.findings));
+            report.pass = report.gates.iter().all(|gate| gate.pass);
+            return Ok(report);
+        }
     };
     let (limit, why) = match options.asked.max_nmse {
         Some(limit) => (limit, "as asked".to_owned()),
@@ -119,12 +133,28 @@ fn limit(candidate: &Model) -> (f64, String) {
     }
 }
 
+/// That every tensor of either side has a partner, where nothing else is compared.
+fn complete(
+    [reference, candidate]: [&IndexMap<String, Tensor>; 2],
+    findings: &mut Vec<Finding>,
+) -> Gate {
+    let alone = |a: &IndexMap<String, Tensor>, b: &IndexMap<String, Tensor>, text: &str| {
+        let names = a.keys().filter(|name| !b.contains_key(*name));
+        names.map(|name| Finding::new(TENSORS, name, text)).collect::<Vec<_>>()
+    };
+    findings.extend(alone(reference, candidate, "the candidate has no tensor of this name"));
+    findings.extend(alone(candidate, reference, "the reference has no tensor of this name"));
+    Gate::none_of(TENSORS, findings, "each tensor has a partner".to_owned())
+}
+
 /// Compares the tensors that have the same name on both sides.
-fn weights(reference: &Model, candidate: &Model, report: &mut Report) -> Result<()> {
+fn weights(
+    [reference, candidate]: [&IndexMap<String, Tensor>; 2],
+    report: &mut Report,
+) -> Result<()> {
     let pairs: Vec<(&String, &Tensor, &Tensor)> = candidate
-        .tensors
         .iter()
-        .filter_map(|(name, ours)| Some((name, reference.tensors.get(name)?, ours)))
+        .filter_map(|(name, ours)| Some((name, reference.get(name)?, ours)))
         .collect();
     for (name, theirs, ours) in &pairs {
         if theirs.shape() != ours.shape() {
@@ -158,116 +188,4 @@ fn weights(reference: &Model, candidate: &Model, report: &mut Report) -> Result<
     let holds = format!("{} tensors have the same name on both sides", pairs.len());
     report.gates.push(Gate::none_of(WEIGHTS, &report.findings, holds));
     Ok(())
-}
-
-/// The two models that are run.
-struct Sides<'a> {
-    reference: &'a Model,
-    candidate: &'a Model,
-    options: &'a GraphOptions<'a>,
-}
-
-type Nears = Vec<(String, Near)>;
-
-impl Sides<'_> {
-    fn session(&self, model: &Model) -> Result<Session> {
-        let program = model.graph.as_ref().ok_or_else(|| Error::bug("a graph that is none"))?;
-        Session::new(program, &model.tensors, self.options.bounds)
-            .map_err(|error| error.at(&model.origin))
-    }
-
-    fn graphs(&self, report: &mut Report) -> Result<Nears> {
-        let (theirs, ours) = (self.session(self.reference)?, self.session(self.candidate)?);
-        let given = (self.options.inputs)(&theirs)?;
-        let fitted = fitted(&given, &ours)?;
-        let seen = layers::Seen::default();
-        let watch = |node: &_, name: &str, value: &Value| seen.record(node, name, value);
-        let watched = self.options.layers;
-        let expected = theirs
-            .watched(given, watched.then_some(&watch))
-            .map_err(|error| error.at(&self.reference.origin))?;
-        let beside = layers::Beside::new(&seen);
-        let watch = |node: &_, name: &str, value: &Value| beside.compare(node, name, value);
-        let found = match ours.watched(fitted, watched.then_some(&watch)) {
-            Ok(found) => found,
-            Err(error) => {
-                report.findings.push(Finding::new(OUTPUTS, "candidate", error.to_string()));
-                return Ok(vec![("candidate".into(), Near::unknown())]);
-            }
-        };
-        if watched {
-            let limit = self.options.asked.max_nmse.unwrap_or_else(|| limit(self.candidate).0);
-            report.notes.extend(beside.notes(limit));
-        }
-        let mut nears = Vec::new();
-        for (index, (name, expected)) in expected.iter().enumerate() {
-            let value = found.get(name).or_else(|| found.get_index(index).map(|(_, value)| value));
-            let near = value.map_or_else(Near::unknown, |value| Near::values(expected, value));
-            nears.push((name.clone(), near));
-        }
-        Ok(nears)
-    }
-
-    /// One side is a graph, the other runs by its family: logits of the same ids.
-    fn with_runner(&self, report: &mut Report) -> Result<Nears> {
-        let ids = self.options.tokens.ok_or_else(|| {
-            Error::usage("one model is a graph and one is not: give --tokens 1,2,3 to run both on")
-        })?;
-        let theirs = self.logits(self.reference, ids)?;
-        let ours = match self.logits(self.candidate, ids) {
-            Ok(ours) => ours,
-            Err(error) => {
-                report.findings.push(Finding::new(OUTPUTS, "candidate", error.to_string()));
-                return Ok(vec![("candidate".into(), Near::unknown())]);
-            }
-        };
-        Ok(vec![("logits".into(), Near::values(&theirs, &ours))])
-    }
-
-    /// Logits `[ids, vocab]`.
-    fn logits(&self, model: &Model, ids: &[u32]) -> Result<Value> {
-        if model.graph.is_none() {
-            let decoder = Decoder::new(model)?;
-            let logits = decoder.forward(&mut decoder.cache(ids.len())?, ids)?;
-            return Ok(Array::of(vec![ids.len(), decoder.vocab()], logits)?.into());
-        }
-        let session = self.session(model)?;
-        let outputs = session.run(session.fill_tokens(ids)?)?;
-        let logits = outputs.get("logits").or_else(|| outputs.first().map(|(_, value)| value));
-        let logits = logits.ok_or_else(|| Error::malformed("a graph without outputs"))?.tensor()?;
-        match logits.shape() {
-            [1, rows, vocab] if *rows == ids.len() => {
-                Ok(logits.reshaped(vec![*rows, *vocab])?.into())
-            }
-            found => {
-                let text = format!("logits of shape {found:?}, expected [1, {}, …]", ids.len());
-                Err(Error::unsupported(text))
-            }
-        }
-    }
-}
-
-/// The inputs as another graph declares them: by name, else by position, floats in its type.
-fn fitted(given: &IndexMap<String, Value>, session: &Session) -> Result<IndexMap<String, Value>> {
-    let mut made = IndexMap::new();
-    for (index, port) in session.inputs().enumerate() {
-        let value =
-            given.get(&port.name).or_else(|| given.get_index(index).map(|(_, value)| value));
-        let Some(value) = value else { continue };
-        made.insert(port.name.clone(), session.fit(port, value)?);
-    }
-    Ok(made)
-}
-
-impl Near {
-    fn describe(&self) -> String {
-        match &self.unlike {
-            Some(unlike) => unlike.clone(),
-            None => format!(
-                "NMSE {}, max |difference| {}",
-                number(self.nmse),
-                number(self.max_abs_diff)
-            ),
-        }
-    }
 }

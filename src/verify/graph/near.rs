@@ -1,6 +1,7 @@
 //! How near two values are.
 
 use crate::run::graph::{Array, Type, Value};
+use crate::verify::report::number;
 
 /// How near a value is to its reference.
 #[derive(Debug, Clone)]
@@ -58,6 +59,7 @@ impl Near {
                 let worst = parts.max_by(|a, b| a.nmse.total_cmp(&b.nmse));
                 worst.unwrap_or_else(|| Self::of(std::iter::empty(), std::iter::empty()))
             }
+            (Value::Map(r), Value::Map(c)) if r.0 == c.0 => Self::arrays(&r.1, &c.1),
             (Value::Nothing, Value::Nothing) => Self::of(std::iter::empty(), std::iter::empty()),
             _ => unlike(),
         }
@@ -70,6 +72,17 @@ impl Near {
                 Self::of(std::iter::empty(), std::iter::empty())
             }
             _ => Self::unlike("the texts differ".into()),
+        }
+    }
+
+    /// In words.
+    pub(super) fn describe(&self) -> String {
+        match &self.unlike {
+            Some(unlike) => unlike.clone(),
+            None => {
+                let (nmse, max) = (number(self.nmse), number(self.max_abs_diff));
+                format!("NMSE {nmse}, max |difference| {max}")
+            }
         }
     }
 }

@@ -102,7 +102,7 @@ fn everything(dir: &std::path::Path) -> Layout {
     let span = |blob: &Arc<Blob>, dims: &[u64], start| {
         Tensor::span(DType::BF16, shape(dims), Arc::clone(blob), start).unwrap()
     };
-    let sum = |of| Part::Sum { of, kind: Checksum::Crc32 };
+    let sum = |of| Part::Sum { file: None, of, kind: Checksum::Crc32 };
     let heads = |input| Tensor::of(Op::Interleave { input, heads: 6, order: Order::ToPairs });
     let wide = |input| Tensor::of(Op::Cast { input, to: DType::F32 }).unwrap();
     let parts_of_a = vec![
@@ -394,5 +394,36 @@ fn a_loss_leaves_nothing_to_go_on_from() {
         let error = execute(&layout, Box::new(sink), &options(1, 1 << 20, 1 << 20)).unwrap_err();
         assert_eq!(error.fault, Fault::Loss);
         assert!(files_of(dir.path()).is_empty());
+    }
+}
+
+/// An index states the sum of weights in another file, and then its own.
+#[test]
+fn sums_of_other_files_and_of_sums_are_stated() {
+    let kind = Checksum::MaskedCrc32c;
+    let weights: Vec<u8> = (0..200_000u32).map(|i| (i * 7 >> 3) as u8).collect();
+    let blob = Arc::new(Blob::memory("weights", weights.clone()));
+    let tensor = Tensor::span(DType::U8, shape(&[200_000]), blob, 0).unwrap();
+    let swapped = Tensor::of(Op::SwapBytes { input: tensor }).unwrap();
+    let of_weights = Part::Sum { file: Some("data".into()), of: 0..200_000, kind };
+    let of_index = Part::Sum { file: None, of: 0..13, kind };
+    let header = |bytes: &[u8]| Part::Bytes(bytes.to_vec());
+    let index = file(
+        "x.index",
+        vec![header(b"head"), of_weights, header(b"tail!"), of_index, header(b"end")],
+    );
+    let layout =
+        Layout { files: vec![index, file("data", vec![part("w", swapped)])], directory: false };
+    let masked = |bytes: &[u8]| {
+        let mut sum = tensorflow::Sum::default();
+        sum.update(bytes);
+        tensorflow::mask(sum.value()).to_le_bytes()
+    };
+    let block = [&b"head"[..], &masked(&weights), b"tail!"].concat();
+    let expected = [&block[..], &masked(&block), b"end"].concat();
+    for threads in [1, 3] {
+        let threads = NonZeroUsize::new(threads).unwrap();
+        let options = ExecuteOptions { threads, chunk_bytes: 4096, ..ExecuteOptions::default() };
+        assert_eq!(in_memory(&layout, &options), [expected.clone(), weights.clone()]);
     }
 }

@@ -3,11 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use onnx::fields::{attribute, function, graph, model, node, tensor, value};
+use onnx::fields::{attribute, entry, function, graph, model, node, tensor, value};
 use onnx::{Field, Message, Piece, Reader};
 
 use super::super::layout::Part;
+use super::super::{Edits, WriteOptions};
 use super::encode;
+use super::metadata::Metadata;
+use super::run::Run;
+use super::training::Level;
 use crate::ir::graph::{Attribute, Constant, Graph, Node, Origin, Original, Port, Program};
 use crate::ir::{Error, Model, Result, Tensor};
 
@@ -58,6 +62,7 @@ pub(super) struct Rewrite<'a> {
     beside_min: Option<u64>,
     /// Tensors that lay beside the model.
     external: BTreeSet<&'a str>,
+    edits: &'a Edits,
     plan: Plan,
 }
 
@@ -65,17 +70,18 @@ impl<'a> Rewrite<'a> {
     pub(super) fn new(
         source: &'a Model,
         program: &'a Program,
-        name: &str,
+        options: &'a WriteOptions,
         beside_min: Option<u64>,
     ) -> Self {
         let original = program.original.as_deref();
         let reader = original.map(|original| Reader::new(&*original.blob));
-        let location = format!("{name}.data");
+        let location = format!("{}.data", options.name);
         let plan = Plan { model: Message::default(), location, beside: Vec::new() };
         let origins = original.map(|original| original.tensors.values());
         let external = origins.into_iter().flatten().filter(|origin| origin.external);
         let external = external.map(|origin| origin.name.as_str()).collect();
-        Self { source, program, original, reader, beside_min, external, plan }
+        let edits = &options.edits;
+        Self { source, program, original, reader, beside_min, external, edits, plan }
     }
 
     /// The whole file.
@@ -85,8 +91,13 @@ impl<'a> Rewrite<'a> {
             return Err(Error::unsupported(format!("writing {text}")));
         };
         let mut functions = self.program.functions.iter();
+        let mut metadata = Metadata::new(self.edits)?;
         let mut out = Out::default();
         for field in self.fields(0..original.blob.size())? {
+            let key = self.entry_key(&field)?;
+            if metadata.field(&mut out, &field, key.as_deref()) {
+                continue;
+            }
             match field.number {
                 model::GRAPH => {
                     let inner = self.graph(&self.program.graph)?;
@@ -97,19 +108,38 @@ impl<'a> Rewrite<'a> {
                     let inner = self.function(&field, &of.nodes, of.defaults.values())?;
                     inside(&mut out, &field, inner)?;
                 }
-                model::TRAINING_INFO if !self.external.is_empty() => {
-                    let text = "training info of a model whose weights lie beside it";
-                    return Err(Error::unsupported(format!("writing {text}")));
+                model::TRAINING_INFO => {
+                    let inner = self.moved(&field, Level::Training)?;
+                    inside(&mut out, &field, inner)?;
                 }
                 _ => out.copy(field.span),
             }
         }
+        metadata.rest(&mut out)?;
         self.plan.model = out;
         Ok(self.plan)
     }
 
+    /// The key of an entry of the metadata; nothing for other fields of the model.
+    fn entry_key(&mut self, field: &Field) -> Result<Option<String>> {
+        if field.number != model::METADATA_PROPS {
+            return Ok(None);
+        }
+        for inner in self.fields(field.bytes("StringStringEntryProto")?)? {
+            if inner.number == entry::KEY {
+                let range = inner.bytes("StringStringEntryProto.key")?;
+                let blob = self.original.map(|original| &original.blob);
+                let blob = blob.ok_or_else(|| Error::bug("an entry of no file"))?;
+                let mut bytes = vec![0; (range.end - range.start) as usize];
+                blob.read(range.start, &mut bytes)?;
+                return Ok(Some(String::from_utf8_lossy(&bytes).into_owned()));
+            }
+        }
+        Ok(Some(String::new()))
+    }
+
     /// The fields of a message of the original.
-    fn fields(&mut self, range: Range<u64>) -> Result<Vec<Field>> {
+    pub(super) fn fields(&mut self, range: Range<u64>) -> Result<Vec<Field>> {
         let place = self.original.map(|original| original.blob.name()).unwrap_or_default();
         let reader = self.reader.as_mut().ok_or_else(|| Error::bug("fields of no file"))?;
         let mut message = reader.within(range);
@@ -201,7 +231,7 @@ impl<'a> Rewrite<'a> {
         Ok(())
     }
 
-    fn origin(&self, field: &Field) -> Result<Option<&'a Origin>> {
+    pub(super) fn origin(&self, field: &Field) -> Result<Option<&'a Origin>> {
         let start = field.bytes("TensorProto")?.start;
         Ok(self.original.and_then(|original| original.tensors.get(&start)))
     }
@@ -350,7 +380,7 @@ impl<'a> Rewrite<'a> {
     }
 
     /// A tensor with other elements: what else its message says stays.
-    fn changed(&mut self, field: &Field, data: &Data) -> Result<Out> {
+    pub(super) fn changed(&mut self, field: &Field, data: &Data) -> Result<Out> {
         let mut out = Out::default();
         for field in self.fields(field.bytes("TensorProto")?)? {
             if !ELEMENTS.contains(&field.number) {
@@ -429,7 +459,7 @@ fn graphs(attribute: &Attribute) -> &[Graph] {
 }
 
 /// Adds a field of the original with this content: whole, if the content is what it was.
-fn inside(out: &mut Out, field: &Field, content: Out) -> Result<()> {
+pub(super) fn inside(out: &mut Out, field: &Field, content: Out) -> Result<()> {
     match is_copy(&content, &field.bytes("message")?) {
         true => out.copy(field.span.clone()),
         false => out.message(field.number, content),
@@ -442,39 +472,5 @@ fn is_copy(content: &Out, span: &Range<u64>) -> bool {
         [] => span.is_empty(),
         [Piece::Copy(range)] => range == span,
         _ => false,
-    }
-}
-
-/// A list whose items are written in its order, each where the original has it: what was added
-/// goes before what follows it.
-struct Run<'b, T> {
-    items: &'b [T],
-    places: BTreeMap<u64, usize>,
-    next: usize,
-}
-
-impl<'b, T> Run<'b, T> {
-    fn new(items: &'b [T], span: impl Fn(&T) -> Option<Range<u64>>) -> Self {
-        let places = items.iter().enumerate();
-        let places = places.filter_map(|(no, item)| Some((span(item)?.start, no))).collect();
-        Self { items, places, next: 0 }
-    }
-
-    /// What is due at a field of the original: nothing, if it is gone or written already.
-    fn until(&mut self, field: &Field) -> Result<&'b [T]> {
-        let start = field.bytes("message")?.start;
-        let Some(&no) = self.places.get(&start).filter(|no| **no >= self.next) else {
-            return Ok(&[]);
-        };
-        let due = self.items.get(self.next..=no).unwrap_or_default();
-        self.next = no + 1;
-        Ok(due)
-    }
-
-    /// What comes after the last field of the original.
-    fn rest(&mut self) -> &'b [T] {
-        let due = self.items.get(self.next..).unwrap_or_default();
-        self.next = self.items.len();
-        due
     }
 }

@@ -86,7 +86,20 @@ fn fixtures_are_known_by_their_first_bytes() {
     for path in paths {
         assert!(onnx::probe(&std::fs::read(&path).unwrap()), "{}", path.display());
     }
-    for other in [&b"GGUF\x03\x00\x00\x00"[..], b"", b"\x08", b"{\"a\":1}", b"\x0a\x07\x0a\x05"] {
-        assert!(!onnx::probe(other));
+    // Leading zeros of the version, and a name that goes on beyond what is here.
+    assert!(onnx::probe(b"\x08\x87\x00\x12\xff\x01pytorch"));
+    assert!(onnx::probe(b"\x08\x07:\x80\x01"));
+    // The last four: a graph of TensorFlow, its SavedModel, a tensor of ONNX, a version alone.
+    for other in [
+        &b"GGUF\x03\x00\x00\x00"[..],
+        b"",
+        b"\x08",
+        b"{\"a\":1}",
+        b"\x0a\x07\x0a\x05",
+        b"\x08\x01\x12\xa2\x05\x0a\x10\x0a\x07",
+        b"\x08\x03\x10\x01\x22\x0c",
+        b"\x08\x07",
+    ] {
+        assert!(!onnx::probe(other), "{other:?}");
     }
 }

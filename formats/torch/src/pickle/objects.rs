@@ -65,6 +65,10 @@ impl Machine<'_, '_> {
             }
             b'P' => {
                 let line = self.line()?;
+                if self.keyed.contains_key(&line) {
+                    let made = self.keyed(&line)?;
+                    return self.push(made).map(|()| true);
+                }
                 let rule = format!("a persistent identifier that is text: {}", quoted(&line));
                 return self.invalid(rule);
             }
@@ -217,6 +221,9 @@ impl Machine<'_, '_> {
 
     /// A persistent identifier names a storage, or in old files the source of a class.
     fn persistent(&mut self, id: Id) -> Result<Id> {
+        if let Some(key) = self.text(id).map(str::to_owned).filter(|_| !self.keyed.is_empty()) {
+            return self.keyed(&key);
+        }
         let Value::Row(items) = self.value(id) else {
             return self.invalid("a persistent identifier that is no tuple");
         };
@@ -230,6 +237,10 @@ impl Machine<'_, '_> {
             (Some("storage"), [_, rest @ ..]) => self.storage(rest),
             // ('module', class, file, source): the source is there to be compared, never run.
             (Some("module"), &[_, class, ..]) if self.meaning(class) == Some(Meaning::Foreign) => {
+                Ok(class)
+            }
+            // The tar container has (class, file, source) for the same.
+            (None, &[class, ..]) if !self.keyed.is_empty() && self.meaning(class).is_some() => {
                 Ok(class)
             }
             _ => self.invalid("a persistent identifier that names no storage"),

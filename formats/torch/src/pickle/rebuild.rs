@@ -2,7 +2,7 @@
 
 use wire::Result;
 
-use super::Machine;
+use super::{Described, Machine};
 use crate::dtype::Element;
 use crate::globals::{Meaning, Rebuild};
 use crate::value::{Id, Stated, Value, View};
@@ -76,6 +76,35 @@ impl Machine<'_, '_> {
         self.make(Value::Storage(index))
     }
 
+    /// A storage or a tensor that the file describes elsewhere.
+    pub(super) fn keyed(&mut self, key: &str) -> Result<Id> {
+        let Some(Described { stated, view }) = self.keyed.get(key) else {
+            return self.invalid(format!("the key {}, which nothing has", quoted(key)));
+        };
+        let (stated, view) = (stated.clone(), view.clone());
+        let storage = self.state(stated)?;
+        let Some((offset, sizes, strides)) = view else { return Ok(storage) };
+        let offset = self.number(offset)?;
+        let (sizes, strides) = (self.numbers(&sizes)?, self.numbers(&strides)?);
+        self.view(storage, [offset, sizes, strides], None)
+    }
+
+    fn number(&mut self, value: u64) -> Result<Id> {
+        self.make(Value::Int(i64::try_from(value).unwrap_or(i64::MAX)))
+    }
+
+    fn numbers(&mut self, values: &[u64]) -> Result<Id> {
+        let ids = values.iter().map(|&value| self.number(value)).collect::<Result<Vec<Id>>>()?;
+        self.make(Value::Row(ids))
+    }
+
+    /// Whether a tensor's values are those of its storage: the last argument says of complex
+    /// numbers that they are to be conjugated, or negated, when they are used.
+    fn is_lazy(&self, metadata: Option<&Id>) -> bool {
+        let Some(Value::Dict(pairs)) = metadata.map(|&id| self.value(id)) else { return false };
+        pairs.iter().any(|&(_, value)| matches!(self.value(value), Value::Bool(true)))
+    }
+
     pub(super) fn rebuild(&mut self, kind: Rebuild, args: Id) -> Result<Id> {
         let Value::Row(items) = self.value(args) else {
             return self.invalid("a tensor whose arguments are no tuple");
@@ -85,6 +114,8 @@ impl Machine<'_, '_> {
                 Value::Tensor(_) | Value::Unread(_) => Ok(tensor),
                 _ => self.invalid("a parameter of something that is no tensor"),
             },
+            (Rebuild::Tensor, items) if self.is_lazy(items.get(6)) => self.lazy(),
+            (Rebuild::TensorOfDtype, items) if self.is_lazy(items.get(7)) => self.lazy(),
             (Rebuild::Tensor, &[storage, offset, shape, strides, ..]) => {
                 self.view(storage, [offset, shape, strides], None)
             }
@@ -96,6 +127,12 @@ impl Machine<'_, '_> {
             }
             _ => self.invalid("a tensor with too few arguments"),
         }
+    }
+
+    fn lazy(&mut self) -> Result<Id> {
+        self.make(Value::Unread(
+            "a conjugated or negated view, which torch computes when it is used",
+        ))
     }
 
     fn view(&mut self, storage: Id, parts: [Id; 3], of: Option<Element>) -> Result<Id> {

@@ -48,3 +48,32 @@ fn every_flipped_bit_is_survived() {
     }
     assert_eq!(paths.len(), 5);
 }
+
+/// The tar of 2016 ends in blocks of zeros, which nothing needs.
+#[test]
+fn a_damaged_tar_is_refused_or_read_within_the_file() {
+    let good = std::fs::read(fixtures("torch3").join("container.tar")).unwrap();
+    let end = good.iter().rposition(|&byte| byte != 0).unwrap();
+    for len in 0..end {
+        let error = read(&good[..len]).expect_err("cut short");
+        assert!(error.offset <= len as u64, "{len}: {error}");
+    }
+    let (mut bad, mut refused) = (good.clone(), 0);
+    for bit in 0..end * 8 {
+        bad[bit / 8] ^= 1 << (bit % 8);
+        match torch::read(&bad, &Options { skip_objects: true }) {
+            Ok(checkpoint) => {
+                for tensor in &checkpoint.tensors {
+                    let range = tensor.contiguous().unwrap_or(0..0);
+                    assert!(range.end <= bad.len() as u64, "bit {bit}");
+                }
+            }
+            Err(error) => {
+                assert!(error.offset <= bad.len() as u64, "bit {bit}: {error}");
+                refused += 1;
+            }
+        }
+        bad[bit / 8] ^= 1 << (bit % 8);
+    }
+    assert!(refused > 15_000, "only {refused} flips were noticed");
+}

@@ -142,7 +142,7 @@ fn views_outside_their_storage_are_refused() {
 #[test]
 fn tensors_without_plain_elements_are_listed() {
     for (view, expected) in [
-        (View { class: "ComplexFloatStorage", count: 2, ..WHOLE }, "of type complex64"),
+        (View { class: "ComplexHalfStorage", ..WHOLE }, "of type complex32"),
         (View { class: "QInt32Storage", ..WHOLE }, "of type qint32"),
         (View { location: "meta", ..WHOLE }, "a meta tensor, which has no values"),
     ] {

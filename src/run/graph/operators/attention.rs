@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::norm::softmax_row;
+use super::norm::{softmax_beside, softmax_row};
 use super::shape::permuted;
 use super::slice::joined_along;
 use super::{Operator, one, onnx};
@@ -55,6 +55,14 @@ pub(super) struct Heads<'a> {
     pub(super) scale: f64,
     /// Scores are brought softly within ± this, where it is not 0.
     pub(super) cap: f64,
+    /// For each head a score that takes a share of the chances, and has no value.
+    pub(super) sinks: Option<&'a [f64]>,
+}
+
+/// What goes into the scores of one head, beside queries and keys.
+struct Beside<'a, R> {
+    bias: Option<&'a [R]>,
+    sink: Option<R>,
 }
 
 /// Which scores a node asks to see.
@@ -132,7 +140,8 @@ impl Heads<'_> {
             let mut scores = vec![R::ZERO; rows];
             R::product(q, k.transposed(), &mut scores);
             let bias = bias.as_ref().map(|bias| &bias[index * rows..][..rows]);
-            self.weigh(&mut scores, bias, keys, seen, shown);
+            let sink = self.sinks.map(|sinks| R::from_f64(sinks[index % heads]));
+            self.weigh(&mut scores, &Beside { bias, sink }, keys, seen, shown);
             R::product(View::rows(&scores, queries, keys), v, out);
         };
         let parts = out.par_chunks_mut((queries * value_size).max(1)).zip(places.par_iter_mut());
@@ -147,11 +156,12 @@ impl Heads<'_> {
     fn weigh<R: Real>(
         &self,
         scores: &mut [R],
-        bias: Option<&[R]>,
+        beside: &Beside<'_, R>,
         keys: usize,
         seen: Option<Seen>,
         shown: &mut [R],
     ) {
+        let bias = beside.bias;
         let (scale, cap) = (R::from_f64(self.scale), R::from_f64(self.cap));
         scores.iter_mut().for_each(|x| *x *= scale);
         let mut show = |stage, scores: &[R]| {
@@ -172,7 +182,7 @@ impl Heads<'_> {
             let bias = bias.map(|bias| &bias[row * keys..][..keys]);
             match bias.is_some_and(|bias| bias.iter().all(|x| *x == R::LEAST)) {
                 true => x.fill(R::ZERO),
-                false => softmax_row(x),
+                false => softmax_beside(x, beside.sink),
             }
         }
         show(Seen::Chances, scores);
@@ -307,6 +317,7 @@ fn attention(call: &Call<'_>) -> Result<Vec<Value>> {
         bias: bias.as_ref(),
         scale: call.float("scale", 1.0 / (size as f32).sqrt())?.into(),
         cap: call.float("softcap", 0.0)?.into(),
+        sinks: None,
     };
     let seen = match call.int("qk_matmul_output_mode", 0)? {
         _ if !call.wants(3) => None,
@@ -323,7 +334,7 @@ fn attention(call: &Call<'_>) -> Result<Vec<Value>> {
 /// Attention whose scores, and chances, graphs may change.
 fn flex_attention(call: &Call<'_>) -> Result<Vec<Value>> {
     let (q, k, v) = (call.tensor(0)?, call.tensor(1)?, call.tensor(2)?);
-    let parts = Heads { q, k, v, bias: None, scale: 1.0, cap: 0.0 };
+    let parts = Heads { q, k, v, bias: None, scale: 1.0, cap: 0.0, sinks: None };
     let sizes = parts.sizes()?;
     let Sizes { batch, heads, shared, queries, keys, size, value_size } = sizes;
     call.room(&[batch, heads, queries, keys.max(value_size)])?;

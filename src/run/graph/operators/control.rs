@@ -189,31 +189,60 @@ fn scanned(call: &Call<'_>, inputs: Vec<Value>) -> Result<Vec<Value>> {
 }
 
 /// Version 8: the first axis of everything is a batch, and the first input may say how long each
-/// of the batch is.
+/// of the batch is. What is shorter ends in zeros.
 fn scan_batches(call: &Call<'_>) -> Result<Vec<Value>> {
-    if call.value(0).is_some() {
-        return Err(Error::unsupported("Scan of version 8 with lengths of its sequences"));
-    }
     let inputs = (1..call.input_count()).map(|index| call.tensor(index));
     let inputs = inputs.collect::<Result<Vec<_>>>()?;
+    let states = inputs.len().saturating_sub(call.size("num_scan_inputs", 0)?);
     let batch = inputs.first().and_then(|x| x.shape().first().copied()).unwrap_or(0);
+    let lengths =
+        call.optional_ints(0)?.map(|lengths| super::shape::sizes(&lengths)).transpose()?;
+    if lengths.as_ref().is_some_and(|lengths| lengths.len() != batch) {
+        return Err(call.unfit(0, format!("{batch} lengths")));
+    }
     let mut made: Vec<Vec<Value>> = Vec::new();
+    let mut longest = 0;
     for image in 0..batch {
+        call.count_step()?;
         let mut given = Vec::with_capacity(inputs.len());
         for (index, x) in inputs.iter().enumerate() {
-            let shape =
-                x.shape().get(1..).ok_or_else(|| call.unfit(index + 1, "a batch"))?.to_vec();
-            given.push(part(x, 0, image, 1)?.reshaped(shape)?.into());
+            let shape = x.shape().get(1..).ok_or_else(|| call.unfit(index + 1, "a batch"))?;
+            let own = part(x, 0, image, 1)?.reshaped(shape.to_vec())?;
+            let scanned = index >= states;
+            if scanned {
+                longest = shape.first().copied().unwrap_or(0);
+            }
+            given.push(match lengths.as_ref().map(|lengths| lengths[image]) {
+                Some(length) if scanned && own.rank() > 0 => part(&own, 0, 0, length)?.into(),
+                _ => own.into(),
+            });
         }
         made.push(scanned(call, given)?);
     }
     let outputs = made.first().map_or(0, Vec::len);
     let all = (0..outputs).map(|output| {
-        let each: Vec<Value> =
-            made.iter().filter_map(|values| values.get(output).cloned()).collect();
-        stacked(call, &each, 0)
+        let each = made.iter().filter_map(|values| values.get(output).cloned());
+        let each = each.map(|value| match output < states {
+            true => Ok(value),
+            false => ended(call, &value, longest),
+        });
+        stacked(call, &each.collect::<Result<Vec<_>>>()?, 0)
     });
     all.collect()
+}
+
+/// A value with zeros after it, up to a length.
+fn ended(call: &Call<'_>, value: &Value, length: usize) -> Result<Value> {
+    let x = value.tensor()?;
+    let rest = length.saturating_sub(x.shape().first().copied().unwrap_or(length));
+    if rest == 0 {
+        return Ok(value.clone());
+    }
+    let mut shape = x.shape().to_vec();
+    shape[0] = rest;
+    let zero = super::shape::zero(x.dtype())?.reshaped(vec![1; shape.len()])?;
+    let zeros = crate::run::graph::broadcast::stretched(&zero, &shape)?;
+    Ok(super::slice::joined_along(call, &[x, &zeros], 0)?.into())
 }
 
 /// A list of values.

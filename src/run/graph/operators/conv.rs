@@ -1,13 +1,12 @@
 //! Convolutions: <https://arxiv.org/abs/1603.07285>.
 
-use rayon::prelude::*;
-
 use super::shape::sizes;
 use super::{Operator, one, onnx};
 use crate::ir::{Error, Result};
 use crate::run::graph::array::{Array, Real};
 use crate::run::graph::call::Call;
 use crate::run::graph::number::{Number, with_real};
+use crate::run::graph::parts::each_part;
 use crate::run::graph::product::View;
 use crate::run::graph::value::Value;
 
@@ -300,7 +299,7 @@ pub(super) fn columns<T: Number>(
         window.each_tap(index, |tap, place| pairs.push((tap * count + column, place)));
     }
     let mut out = vec![T::ZERO; channels * taps * count];
-    out.par_chunks_mut((taps * count).max(1)).enumerate().for_each(|(channel, out)| {
+    each_part(&mut out, taps * count, &|channel, out| {
         let x = &x[channel * area..][..area];
         pairs.iter().for_each(|(to, from)| out[*to] = x[*from]);
     });
@@ -442,14 +441,14 @@ fn spread<R: Real>(
         let weights = &weights[group * inputs * outputs * taps..][..inputs * outputs * taps];
         let mut columns = vec![R::ZERO; outputs * taps * count];
         R::product(View::rows(weights, inputs, outputs * taps).transposed(), x, &mut columns);
-        let each = |(channel, out): (usize, &mut [R])| {
+        let each = |channel: usize, out: &mut [R]| {
             let columns = &columns[channel * taps * count..][..taps * count];
             pairs.iter().for_each(|(from, to)| out[*to] += columns[*from]);
             if let Some(bias) = bias {
                 out.iter_mut().for_each(|x| *x += bias[group * outputs + channel]);
             }
         };
-        out.par_chunks_mut(area).enumerate().for_each(each);
+        each_part(out, area, &each);
     }
     out
 }

@@ -1,13 +1,12 @@
 //! Images looked up at places between pixels: grids, regions.
 
-use rayon::prelude::*;
-
 use super::shape::sizes;
 use super::{Operator, one, onnx};
 use crate::ir::{Error, Result};
 use crate::run::graph::array::{Array, Real};
 use crate::run::graph::call::Call;
 use crate::run::graph::number::{Number, with_real};
+use crate::run::graph::parts::each_part;
 use crate::run::graph::value::Value;
 
 #[rustfmt::skip]
@@ -228,7 +227,10 @@ fn grid_sample(call: &Call<'_>) -> Result<Vec<Value>> {
             let point: Vec<f64> = points[point..][..rank].iter().rev().copied().collect();
             R::from_f64(lookup.look(plane, &point, mode))
         };
-        let made: Vec<R> = (0..total).into_par_iter().map(value).collect();
+        let mut made = vec![R::ZERO; total];
+        each_part(&mut made, each, &|part, made| {
+            made.iter_mut().enumerate().for_each(|(i, x)| *x = value(part * each + i));
+        });
         one(Array::rounded(x.dtype(), shape, made)?)
     })
 }

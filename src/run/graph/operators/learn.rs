@@ -7,12 +7,13 @@ use crate::run::graph::call::Call;
 use crate::run::graph::types::Type;
 use crate::run::graph::value::Value;
 
-const DOMAIN: &str = "ai.onnx.ml";
+pub(super) const DOMAIN: &str = "ai.onnx.ml";
 
 #[rustfmt::skip]
 pub(super) const OPERATORS: &[Operator] = &[
     Operator { domain: DOMAIN, name: "ArrayFeatureExtractor", since: 1, compute: array_feature_extractor },
     Operator { domain: DOMAIN, name: "Binarizer", since: 1, compute: binarizer },
+    Operator { domain: DOMAIN, name: "CategoryMapper", since: 1, compute: category_mapper },
     Operator { domain: DOMAIN, name: "FeatureVectorizer", since: 1, compute: feature_vectorizer },
     Operator { domain: DOMAIN, name: "Imputer", since: 1, compute: imputer },
     Operator { domain: DOMAIN, name: "LabelEncoder", since: 1, compute: label_encoder },
@@ -21,12 +22,11 @@ pub(super) const OPERATORS: &[Operator] = &[
     Operator { domain: DOMAIN, name: "Normalizer", since: 1, compute: normalizer },
     Operator { domain: DOMAIN, name: "OneHotEncoder", since: 1, compute: one_hot_encoder },
     Operator { domain: DOMAIN, name: "Scaler", since: 1, compute: scaler },
-    Operator { domain: DOMAIN, name: "TreeEnsembleClassifier", since: 1, compute: tree_classifier },
-    Operator { domain: DOMAIN, name: "TreeEnsembleRegressor", since: 1, compute: tree_regressor },
+    Operator { domain: DOMAIN, name: "ZipMap", since: 1, compute: zip_map },
 ];
 
 /// The input as rows of so many features.
-fn rows(x: &Array) -> Result<(Vec<f64>, usize)> {
+pub(super) fn rows(x: &Array) -> Result<(Vec<f64>, usize)> {
     let width = x.shape().last().copied().unwrap_or(1);
     Ok((x.numbers()?, width.max(1)))
 }
@@ -226,12 +226,19 @@ fn scaler(call: &Call<'_>) -> Result<Vec<Value>> {
     like(x, made.collect())
 }
 
-/// What is done to a row of scores at the end.
-fn transformed(call: &Call<'_>, scores: &mut [f64]) -> Result<()> {
-    let logistic = |x: f64| 1.0 / (1.0 + libm::exp(-x));
-    match call.text("post_transform", "NONE")? {
+/// The node's `post_transform`, applied to a row of scores.
+pub(super) fn transformed(call: &Call<'_>, scores: &mut [f64]) -> Result<()> {
+    let name = call.text("post_transform", "NONE")?;
+    transform(name, scores)
+        .ok_or_else(|| Error::malformed(format!("attribute post_transform: found '{name}'")))
+}
+
+/// Applies a transform to a row of scores; nothing if there is none of this name.
+pub(super) fn transform(name: &str, scores: &mut [f64]) -> Option<()> {
+    match name {
         "NONE" => {}
         "LOGISTIC" => scores.iter_mut().for_each(|x| *x = logistic(*x)),
+        "PROBIT" => scores.iter_mut().for_each(|x| *x = probit(*x)),
         "SOFTMAX" => super::norm::softmax_row(scores),
         "SOFTMAX_ZERO" => {
             let kept: Vec<bool> = scores.iter().map(|x| *x != 0.0).collect();
@@ -242,12 +249,24 @@ fn transformed(call: &Call<'_>, scores: &mut [f64]) -> Result<()> {
                 *x = some.next().unwrap_or(0.0);
             }
         }
-        other => {
-            let text = format!("attribute post_transform: '{other}'");
-            return Err(Error::unsupported(text));
-        }
+        _ => return None,
     }
-    Ok(())
+    Some(())
+}
+
+pub(super) fn logistic(x: f64) -> f64 {
+    1.0 / (1.0 + libm::exp(-x))
+}
+
+/// The quantile of the normal distribution, as onnxruntime has it: Winitzki, "A handy
+/// approximation for the error function and its inverse", 2008.
+fn probit(x: f64) -> f64 {
+    const A: f64 = 0.147;
+    let y = 2.0 * x - 1.0;
+    let log = libm::log((1.0 - y) * (1.0 + y));
+    let half = 2.0 / (std::f64::consts::PI * A) + 0.5 * log;
+    let root = (half * half - log / A).sqrt() - half;
+    std::f64::consts::SQRT_2 * root.sqrt().copysign(y)
 }
 
 /// Rows times coefficients, plus intercepts.
@@ -282,7 +301,7 @@ fn linear_regressor(call: &Call<'_>) -> Result<Vec<Value>> {
 }
 
 /// The names of classes.
-fn classes(call: &Call<'_>) -> Result<Array> {
+pub(super) fn classes(call: &Call<'_>) -> Result<Array> {
     for name in ["classlabels_strings", "classlabels_ints", "classlabels_int64s"] {
         if let (true, Ok(Some(texts))) = (name.ends_with("strings"), call.texts(name)) {
             if !texts.is_empty() {
@@ -298,7 +317,7 @@ fn classes(call: &Call<'_>) -> Result<Array> {
 }
 
 /// The best class of each row, and all scores.
-fn classified(
+pub(super) fn classified(
     call: &Call<'_>,
     mut scores: Vec<f64>,
     classes: &Array,
@@ -310,12 +329,12 @@ fn classified(
     let mut shown = Vec::with_capacity(count * classes.len());
     for row in scores.chunks_mut(width.max(1)) {
         if binary {
-            let logistic = call.text("post_transform", "NONE")? == "LOGISTIC";
-            let score = if logistic { 1.0 / (1.0 + libm::exp(-row[0])) } else { row[0] };
+            let chances = call.text("post_transform", "NONE")? == "LOGISTIC";
+            let score = if chances { logistic(row[0]) } else { row[0] };
             // One score stands for the second class; scores of chances are split at a half.
-            let is_second = if logistic { score > 0.5 } else { score > 0.0 };
+            let is_second = if chances { score > 0.5 } else { score > 0.0 };
             best.push(usize::from(is_second));
-            let other = if logistic { 1.0 - score } else { -score };
+            let other = if chances { 1.0 - score } else { -score };
             shown.extend([other as f32, score as f32]);
             continue;
         }
@@ -336,193 +355,33 @@ fn linear_classifier(call: &Call<'_>) -> Result<Vec<Value>> {
     classified(call, scores, &classes, binary)
 }
 
-/// One node of a tree.
-struct Branch {
-    feature: usize,
-    value: f32,
-    rule: Rule,
-    if_true: usize,
-    if_false: usize,
-    missing_is_true: bool,
+/// Whole numbers for texts, or texts for whole numbers.
+fn category_mapper(call: &Call<'_>) -> Result<Vec<Value>> {
+    let x = call.tensor(0)?;
+    let texts = Array::vector(call.texts("cats_strings")?.unwrap_or_default());
+    let ints = Array::vector(call.list("cats_int64s")?.unwrap_or_default().to_vec());
+    let (from, to, default) = match x.dtype() {
+        Type::Text => (texts, ints, Array::scalar(call.int("default_int64", -1)?)),
+        _ => {
+            let default = call.text("default_string", "_Unused")?.to_owned();
+            (ints, texts, Array::scalar(default))
+        }
+    };
+    let found = places(x, &from).map_err(|error| call.input_error(0, error))?;
+    one(to.pick_or(x.shape().to_vec(), found.into_iter(), &default.reshaped(vec![1])?)?)
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Rule {
-    AtMost,
-    Less,
-    AtLeast,
-    Greater,
-    Equal,
-    Unequal,
-    Leaf,
-}
-
-impl Rule {
-    fn named(name: &str) -> Result<Self> {
-        Ok(match name {
-            "BRANCH_LEQ" => Self::AtMost,
-            "BRANCH_LT" => Self::Less,
-            "BRANCH_GTE" => Self::AtLeast,
-            "BRANCH_GT" => Self::Greater,
-            "BRANCH_EQ" => Self::Equal,
-            "BRANCH_NEQ" => Self::Unequal,
-            "LEAF" => Self::Leaf,
-            other => {
-                return Err(Error::malformed(format!("attribute nodes_modes: found '{other}'")));
-            }
-        })
+/// A map from classes to numbers for each row.
+fn zip_map(call: &Call<'_>) -> Result<Vec<Value>> {
+    let x = call.tensor(0)?;
+    let keys = classes(call)?;
+    if x.shape().last() != Some(&keys.len()) {
+        return Err(call.unfit(0, format!("rows of {}", keys.len())));
     }
-
-    fn holds(self, x: f32, value: f32) -> bool {
-        match self {
-            Self::AtMost => x <= value,
-            Self::Less => x < value,
-            Self::AtLeast => x >= value,
-            Self::Greater => x > value,
-            Self::Equal => x == value,
-            Self::Unequal => x != value,
-            Self::Leaf => false,
-        }
-    }
-}
-
-/// Trees, and what their leaves add to which target.
-struct Forest {
-    nodes: Vec<Branch>,
-    roots: Vec<usize>,
-    leaves: Vec<Vec<(usize, f64)>>,
-}
-
-impl Forest {
-    /// As the node's lists say it; those of the leaves begin with `prefix`.
-    fn stated(call: &Call<'_>, prefix: &str) -> Result<Self> {
-        let list = |name: &str| -> Result<&[i64]> { Ok(call.list(name)?.unwrap_or_default()) };
-        let (trees, ids) = (list("nodes_treeids")?, list("nodes_nodeids")?);
-        let (features, yes, no) =
-            (list("nodes_featureids")?, list("nodes_truenodeids")?, list("nodes_falsenodeids")?);
-        let values = call.floats("nodes_values")?.unwrap_or_default();
-        let modes = call.texts("nodes_modes")?.unwrap_or_default();
-        let missing = list("nodes_missing_value_tracks_true")?;
-        let count = trees.len();
-        let wrong = || Error::malformed("attributes nodes_…: their lists do not fit each other");
-        if [ids.len(), features.len(), yes.len(), no.len(), values.len(), modes.len()] != [count; 6]
-        {
-            return Err(wrong());
-        }
-        let place: std::collections::BTreeMap<(i64, i64), usize> =
-            trees.iter().copied().zip(ids.iter().copied()).zip(0..).collect();
-        let find = |tree: i64, id: i64| place.get(&(tree, id)).copied().ok_or_else(wrong);
-        let mut nodes = Vec::with_capacity(count);
-        for i in 0..count {
-            let rule = Rule::named(&modes[i])?;
-            let child = |id: i64| if rule == Rule::Leaf { Ok(i) } else { find(trees[i], id) };
-            nodes.push(Branch {
-                feature: usize::try_from(features[i]).map_err(|_| wrong())?,
-                value: values[i],
-                rule,
-                if_true: child(yes[i])?,
-                if_false: child(no[i])?,
-                missing_is_true: missing.get(i).is_some_and(|x| *x != 0),
-            });
-        }
-        let roots = (0..count).filter(|i| *i == 0 || trees[*i] != trees[i - 1]).collect();
-        let mut leaves = vec![Vec::new(); count];
-        let (leaf_trees, leaf_ids) =
-            (list(&format!("{prefix}_treeids"))?, list(&format!("{prefix}_nodeids"))?);
-        let targets = list(&format!("{prefix}_ids"))?;
-        let weights = call.floats(&format!("{prefix}_weights"))?.unwrap_or_default();
-        if [leaf_ids.len(), targets.len(), weights.len()] != [leaf_trees.len(); 3] {
-            return Err(wrong());
-        }
-        for i in 0..leaf_trees.len() {
-            let target = usize::try_from(targets[i]).map_err(|_| wrong())?;
-            leaves[find(leaf_trees[i], leaf_ids[i])?].push((target, weights[i].into()));
-        }
-        Ok(Self { nodes, roots, leaves })
-    }
-
-    /// The leaf that a row reaches from a root; trees that lead in a circle are refused.
-    fn leaf(&self, root: usize, row: &[f64]) -> Result<usize> {
-        let mut at = root;
-        for _ in 0..=self.nodes.len() {
-            let node = &self.nodes[at];
-            if node.rule == Rule::Leaf {
-                return Ok(at);
-            }
-            let x = *row.get(node.feature).ok_or_else(|| {
-                let (feature, width) = (node.feature, row.len());
-                Error::malformed(format!("feature {feature} is asked for, and there are {width}"))
-            })? as f32;
-            let yes = node.rule.holds(x, node.value) || (x.is_nan() && node.missing_is_true);
-            at = if yes { node.if_true } else { node.if_false };
-        }
-        Err(Error::malformed("a tree whose nodes lead in a circle"))
-    }
-
-    /// What the leaves of all trees say about each target, for each row.
-    fn scores(&self, call: &Call<'_>, targets: usize, how: &str) -> Result<Vec<f64>> {
-        let (numbers, width) = rows(call.tensor(0)?)?;
-        let base = call.floats("base_values")?.unwrap_or_default();
-        call.room(&[numbers.len() / width, targets])?;
-        let mut made = Vec::new();
-        for row in numbers.chunks(width) {
-            let mut scores: Vec<Option<f64>> = vec![None; targets];
-            for root in &self.roots {
-                for (target, weight) in &self.leaves[self.leaf(*root, row)?] {
-                    let score = scores
-                        .get_mut(*target)
-                        .ok_or_else(|| Error::malformed(format!("target {target} of {targets}")))?;
-                    *score = Some(match (how, *score) {
-                        (_, None) => *weight,
-                        ("MIN", Some(x)) => x.min(*weight),
-                        ("MAX", Some(x)) => x.max(*weight),
-                        (_, Some(x)) => x + weight,
-                    });
-                }
-            }
-            let share = if how == "AVERAGE" { self.roots.len() as f64 } else { 1.0 };
-            let offset = |i: usize| base.get(i).copied().map_or(0.0, f64::from);
-            made.extend(
-                scores.iter().enumerate().map(|(i, x)| x.unwrap_or(0.0) / share + offset(i)),
-            );
-        }
-        Ok(made)
-    }
-}
-
-fn tree_regressor(call: &Call<'_>) -> Result<Vec<Value>> {
-    let forest = Forest::stated(call, "target")?;
-    let targets = call.size("n_targets", 1)?.max(1);
-    let mut made = forest.scores(call, targets, call.text("aggregate_function", "SUM")?)?;
-    made.chunks_mut(targets).try_for_each(|row| transformed(call, row))?;
-    let made: Vec<f32> = made.into_iter().map(|x| x as f32).collect();
-    one(Array::of(vec![made.len() / targets, targets], made)?)
-}
-
-fn tree_classifier(call: &Call<'_>) -> Result<Vec<Value>> {
-    let forest = Forest::stated(call, "class")?;
-    let classes = classes(call)?;
-    // Where the leaves speak of one class of two, their score is for the second.
-    let ids = call.list("class_ids")?.unwrap_or_default();
-    let single = classes.len() == 2 && ids.iter().all(|id| ids.first() == Some(id));
-    if !single {
-        let scores = forest.scores(call, classes.len(), "SUM")?;
-        return classified(call, scores, &classes, false);
-    }
-    let target = ids.first().copied().unwrap_or(0).max(0) as usize;
-    let scores = forest.scores(call, target + 1, "SUM")?;
-    let scores: Vec<f64> =
-        scores.chunks(target + 1).filter_map(|row| row.last().copied()).collect();
-    let logistic = call.text("post_transform", "NONE")? == "LOGISTIC";
-    if logistic {
-        return classified(call, scores, &classes, true);
-    }
-    let (mut best, mut shown) = (Vec::new(), Vec::new());
-    for score in scores {
-        best.push(usize::from(score > 0.5));
-        shown.extend([(1.0 - score) as f32, score as f32]);
-    }
-    let count = best.len();
-    let labels = classes.pick(vec![count], &best)?;
-    Ok(vec![labels.into(), Array::of(vec![count, 2], shown)?.into()])
+    let count = x.len().checked_div(keys.len()).unwrap_or(0);
+    let row = |row: usize| -> Result<Value> {
+        let values = x.range(row * keys.len(), vec![keys.len()])?;
+        Ok(Value::Map(std::sync::Arc::new((keys.clone(), values))))
+    };
+    one(super::control::sequence((0..count).map(row).collect::<Result<_>>()?))
 }

@@ -1,7 +1,5 @@
 //! Products of matrices, and what is written as one.
 
-use rayon::prelude::*;
-
 use super::shape::permuted;
 use super::{Operator, one, onnx};
 use crate::ir::{Error, Result};
@@ -9,6 +7,7 @@ use crate::run::graph::array::{Array, Real, walk};
 use crate::run::graph::broadcast;
 use crate::run::graph::call::Call;
 use crate::run::graph::number::{Number, with_number, with_real};
+use crate::run::graph::parts::each_part;
 use crate::run::graph::product::{View, plain};
 use crate::run::graph::value::Value;
 
@@ -102,11 +101,12 @@ pub(super) fn stacked<T: Number>(
 ) -> Vec<T> {
     let Batches { m, k, n, .. } = *dims;
     let mut out = vec![T::ZERO; dims.starts.len() * m * n];
-    let each = |(out, (first, second)): (&mut [T], &(usize, usize))| {
+    let each = |index: usize, out: &mut [T]| {
+        let (first, second) = dims.starts[index];
         let a = View::rows(&a[first * m * k..][..m * k], m, k);
         multiply(a, View::rows(&b[second * k * n..][..k * n], k, n), out);
     };
-    out.par_chunks_mut((m * n).max(1)).zip(&dims.starts).for_each(each);
+    each_part(&mut out, m * n, &each);
     out
 }
 
@@ -335,7 +335,9 @@ fn contracted<T: Number>(
         }
         if T::TYPE.is_float() { T::from_f64(sum) } else { exact }
     };
-    (0..count).into_par_iter().map(sum).collect()
+    let mut out = vec![T::ZERO; count];
+    each_part(&mut out, 1, &|i, out| out[0] = sum(i));
+    out
 }
 
 fn determinant(call: &Call<'_>) -> Result<Vec<Value>> {

@@ -1,14 +1,15 @@
-//! What exporters for ONNX Runtime emit: com.microsoft.
+//! Attention as exporters for ONNX Runtime emit it: com.microsoft.
 //!
 //! <https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md>
 
 use super::attention::{Heads, Rotary, Visible, by_heads, side_by_side, summed};
-use super::slice::{joined_along, pieces};
+use super::quantized::weighed;
+use super::slice::{joined_along, part, pieces};
 use super::{Operator, one};
 use crate::ir::{Error, Result};
-use crate::run::graph::array::{Array, Real};
+use crate::run::graph::array::{Array, Real as _};
 use crate::run::graph::call::Call;
-use crate::run::graph::number::with_real;
+use crate::run::graph::number::{Number as _, with_real};
 use crate::run::graph::product::View;
 use crate::run::graph::value::Value;
 
@@ -16,117 +17,20 @@ const DOMAIN: &str = "com.microsoft";
 
 #[rustfmt::skip]
 pub(super) const OPERATORS: &[Operator] = &[
-    Operator { domain: DOMAIN, name: "MatMulNBits", since: 1, compute: matmul_bits },
-    Operator { domain: DOMAIN, name: "GroupQueryAttention", since: 1, compute: group_query_attention },
+    Operator { domain: DOMAIN, name: "Attention", since: 1, compute: attention },
     Operator { domain: DOMAIN, name: "MultiHeadAttention", since: 1, compute: multi_head_attention },
+    Operator { domain: DOMAIN, name: "QAttention", since: 1, compute: quantized_attention },
     Operator { domain: DOMAIN, name: "RotaryEmbedding", since: 1, compute: rotary_embedding },
 ];
 
-/// Codes of 2, 4 or 8 bits, the first in the lowest bits of a byte.
-fn code(bytes: &[u8], index: usize, bits: usize) -> u8 {
-    let per_byte = 8 / bits;
-    let byte = bytes.get(index / per_byte).copied().unwrap_or(0);
-    let mask = ((1u16 << bits) - 1) as u8;
-    (byte >> (index % per_byte * bits)) & mask
-}
-
-/// The weights `[n, k]` of blocks with a scale, and maybe a zero point, each.
-fn blocks(call: &Call<'_>, k: usize, n: usize) -> Result<Vec<f32>> {
-    let (bits, block) = (call.size("bits", 4)?, call.size("block_size", 32)?);
-    if !matches!(bits, 2 | 4 | 8) || block == 0 {
-        return Err(Error::unsupported(format!("weights of {bits} bits in blocks of {block}")));
-    }
-    let (count, packed) = (k.div_ceil(block), (block * bits).div_ceil(8));
-    let codes = call.tensor(1)?;
-    let scales = call.tensor(2)?;
-    let codes = codes.slice::<u8>().map_err(|error| call.input_error(1, error))?;
-    if Some(codes.len()) != n.checked_mul(count).and_then(|x| x.checked_mul(packed)) {
-        return Err(call.unfit(1, format!("[{n}, {count}, {packed}]")));
-    }
-    let scales = scales.floats()?;
-    if scales.len() != n * count {
-        return Err(call.unfit(2, format!("[{n}, {count}]")));
-    }
-    let middle = (1u32 << (bits - 1)) as f32;
-    let row_zeros = (count * bits).div_ceil(8);
-    let zeros = call.optional(3)?;
-    let fits = |zeros: &&Array| {
-        zeros.len() == n * if zeros.slice::<u8>().is_ok() { row_zeros } else { count }
-    };
-    if zeros.is_some_and(|zeros| !fits(&zeros)) {
-        return Err(call.unfit(3, format!("a zero point for each of {n} · {count} blocks")));
-    }
-    let zero = |row: usize, at: usize| match zeros.map(|zeros| (zeros.slice::<u8>(), zeros)) {
-        None => middle,
-        Some((Ok(packed), _)) => f32::from(code(&packed[row * row_zeros..][..row_zeros], at, bits)),
-        Some((Err(_), zeros)) => zeros.floats().map_or(middle, |zeros| zeros[row * count + at]),
-    };
-    let mut weights = Vec::with_capacity(n * k);
-    for row in 0..n {
-        for at in 0..count {
-            let (scale, zero) = (scales[row * count + at], zero(row, at));
-            let bytes = &codes[(row * count + at) * packed..][..packed];
-            let len = block.min(k - at * block);
-            weights.extend((0..len).map(|i| (f32::from(code(bytes, i, bits)) - zero) * scale));
-        }
-    }
-    Ok(weights)
-}
-
-fn matmul_bits(call: &Call<'_>) -> Result<Vec<Value>> {
-    let x = call.tensor(0)?;
-    let (k, n) = (call.size("K", 0)?, call.size("N", 0)?);
-    let (last, outer) =
-        x.shape().split_last().ok_or_else(|| call.unfit(0, "one dimension or more"))?;
-    if *last != k {
-        return Err(call.unfit(0, format!("rows of {k}")));
-    }
-    call.room(&[n, k])?;
-    let shape = [outer, &[n]].concat();
-    let total = call.room(&shape)?;
-    let (mut weights, order) = (blocks(call, k, n)?, call.optional(4)?);
-    if let Some(order) = order.filter(|order| !order.is_empty()) {
-        weights = reordered(call, &weights, &order.ints()?, k, n)?;
-    }
-    let values = x.floats()?;
-    let mut out = vec![0f32; total];
-    let rows = values.len().checked_div(k).unwrap_or(0);
-    f32::product(View::rows(&values, rows, k), View::rows(&weights, n, k).transposed(), &mut out);
-    if let Some(bias) = call.optional(5)? {
-        let bias = bias.floats()?;
-        if bias.len() != n {
-            return Err(call.unfit(5, format!("{n} numbers")));
-        }
-        out.iter_mut().zip(bias.iter().cycle()).for_each(|(x, bias)| *x += bias);
-    }
-    one(Array::rounded(x.dtype(), shape, out)?)
-}
-
-/// Groups that are not runs: each column names the group whose scale it has. Such weights were
-/// decoded as if groups were runs, which is right only where the order says so.
-fn reordered(
-    call: &Call<'_>,
-    weights: &[f32],
-    order: &[i64],
-    k: usize,
-    n: usize,
-) -> Result<Vec<f32>> {
-    let block = call.size("block_size", 32)?;
-    let in_runs = order.iter().enumerate().all(|(i, group)| *group == (i / block) as i64);
-    match in_runs && weights.len() == n * k {
-        true => Ok(weights.to_vec()),
-        false => Err(Error::unsupported("MatMulNBits with groups that are not runs of columns")),
-    }
-}
-
 /// Queries, keys and values, which may come as one input.
-fn unpacked(call: &Call<'_>, heads: usize, kv: usize) -> Result<[Array; 3]> {
+pub(super) fn unpacked(call: &Call<'_>, heads: usize, kv: usize) -> Result<[Array; 3]> {
     let q = call.tensor(0)?;
     let flat = match (call.optional(1)?, call.optional(2)?) {
         (Some(k), Some(v)) => [q.clone(), k.clone(), v.clone()],
         _ => {
             let width = q.shape().last().copied().unwrap_or(0);
-            let all = heads + 2 * kv;
+            let all = heads.saturating_add(kv.saturating_mul(2));
             if q.rank() != 3 || all == 0 || !width.is_multiple_of(all) {
                 return Err(call.unfit(0, format!("{all} heads side by side")));
             }
@@ -151,64 +55,152 @@ fn grown(call: &Call<'_>, past: usize, new: &Array, kept: usize) -> Result<Array
     }
 }
 
-fn group_query_attention(call: &Call<'_>) -> Result<Vec<Value>> {
-    let (heads, kv) = (call.size("num_heads", 0)?, call.size("kv_num_heads", 0)?);
-    let [mut q, mut k, v] = unpacked(call, heads, kv)?;
-    let (&[batch, _, queries, size], &[_, _, _, value_size]) = (q.shape(), v.shape()) else {
-        return Err(call.unfit(0, "three dimensions"));
-    };
-    // Input 5 holds, for each of the batch, the number of keys less one.
-    let lengths: Vec<i64> = call.ints(5)?.iter().map(|last| last.saturating_add(1)).collect();
-    let longest = lengths.iter().copied().max().unwrap_or(0);
-    let ragged = lengths.len() != batch || lengths.iter().any(|length| *length != longest);
-    let kept = usize::try_from(longest).ok().and_then(|longest| longest.checked_sub(queries));
-    // Padding on the right in the first step leaves positions as they are.
-    let (kept, ragged_start) = match (kept, ragged) {
-        (Some(kept), false) => (kept, false),
-        (_, true) if call.optional(3)?.is_none_or(Array::is_empty) => (0, true),
-        _ => return Err(Error::unsupported("GroupQueryAttention with sequences of unlike length")),
-    };
-    if call.flag("do_rotary", false)? {
-        let rotary = Rotary {
-            cos: call.tensor(7)?,
-            sin: call.tensor(8)?,
-            interleaved: call.flag("rotary_interleaved", false)?,
-            size: 2 * call.tensor(7)?.shape().last().copied().unwrap_or(0),
+/// The inputs that say what is seen, by their places.
+struct Beside {
+    mask: usize,
+    bias: usize,
+}
+
+/// Attention of whole heads.
+struct Parts {
+    q: Array,
+    k: Array,
+    v: Array,
+    /// Keys that were there before.
+    past: usize,
+}
+
+impl Parts {
+    /// What is attended to, heads side by side.
+    fn attended(&self, call: &Call<'_>, beside: &Beside) -> Result<Value> {
+        let (q, k) = (&self.q, &self.k);
+        let (&[batch, _, queries, size], &[_, _, keys, _]) = (q.shape(), k.shape()) else {
+            return Err(call.unfit(0, "three dimensions"));
         };
-        let positions = call.optional_ints(9)?.unwrap_or_else(|| vec![kept as i64]);
-        q = rotary.turned(&q, Some(&positions))?;
-        k = rotary.turned(&k, Some(&positions))?;
+        let hidden = match call.optional(beside.mask)? {
+            None => None,
+            Some(mask) => Some(key_mask(call, beside.mask, mask, [batch, queries, keys])?),
+        };
+        let causal = match call.flag("unidirectional", false)? {
+            true => {
+                let offsets = vec![self.past as i64];
+                let visible = Visible { causal: true, window: [-1, -1], offsets, lengths: None };
+                Some(visible.bias(batch, queries, keys)?)
+            }
+            false => None,
+        };
+        let bias = summed(hidden, call.optional(beside.bias)?.cloned(), q.dtype())?;
+        let bias = summed(bias, causal, q.dtype())?;
+        let parts = Heads {
+            q,
+            k,
+            v: &self.v,
+            bias: bias.as_ref(),
+            scale: scale(call, size)?,
+            cap: 0.0,
+            sinks: None,
+        };
+        let (out, _) = parts.attend(call, None)?;
+        Ok(side_by_side(&out)?.into())
     }
-    let (k, v) = (grown(call, 3, &k, kept)?, grown(call, 4, &v, kept)?);
-    let keys = k.shape()[2];
-    let window = call.int("local_window_size", -1)?;
-    let visible = Visible {
-        causal: true,
-        window: [if window > 0 { window - 1 } else { -1 }, -1],
-        offsets: vec![kept as i64],
-        lengths: ragged_start.then_some(lengths),
-    };
-    call.room(&[batch, queries, keys.max(value_size)])?;
-    let mask = call.optional(10)?.cloned();
-    let bias = summed(Some(visible.bias(batch, queries, keys)?), mask, q.dtype())?;
+}
+
+/// What scores are multiplied with.
+pub(super) fn scale(call: &Call<'_>, size: usize) -> Result<f64> {
     let stated = call.float("scale", 0.0)?;
-    let parts = Heads {
-        q: &q,
-        k: &k,
-        v: &v,
-        bias: bias.as_ref(),
-        scale: if stated == 0.0 { 1.0 / (size as f64).sqrt() } else { stated.into() },
-        cap: call.float("softcap", 0.0)?.into(),
+    Ok(if stated == 0.0 { 1.0 / (size as f64).sqrt() } else { stated.into() })
+}
+
+/// Refuses what only other processors compute.
+fn refuse(call: &Call<'_>, flags: &[&str], inputs: &[usize]) -> Result<()> {
+    for name in flags {
+        if call.flag(name, false)? {
+            return Err(Error::unsupported(format!("attribute {name}: expected 0")));
+        }
+    }
+    match inputs.iter().find(|index| call.value(**index).is_some()) {
+        Some(index) => Err(call.unfit(*index, "nothing, as it is for buffers that are shared")),
+        None => Ok(()),
+    }
+}
+
+/// Queries, keys and values of one input, which a matrix makes of it.
+fn attention(call: &Call<'_>) -> Result<Vec<Value>> {
+    refuse(call, &["do_rotary", "past_present_share_buffer"], &[6])?;
+    let (x, weights) = (call.tensor(0)?, call.tensor(1)?);
+    let (&[batch, length, depth], &[rows, width]) = (x.shape(), weights.shape()) else {
+        return Err(call.unfit(0, "three dimensions, and a matrix of weights"));
     };
-    let (out, _) = parts.attend(call, None)?;
-    Ok(vec![side_by_side(&out)?.into(), k.into(), v.into()])
+    if rows != depth {
+        return Err(call.unfit(1, format!("{depth} rows")));
+    }
+    let total = call.room(&[batch, length, width])?;
+    let made = with_real!(x.dtype(), R => {
+        let (x, weights) = (x.reals::<R>()?, weights.reals::<R>()?);
+        let mut made = vec![R::ZERO; total];
+        let rows = View::rows(&x, batch * length, depth);
+        R::product(rows, View::rows(&weights, depth, width), &mut made);
+        Array::rounded(call.dtype(0)?, vec![batch, length, width], made)
+    })?;
+    let made = match call.optional(2)? {
+        Some(bias) if bias.shape() == [width] => plus(&made, bias)?,
+        Some(_) => return Err(call.unfit(2, format!("{width} numbers"))),
+        None => made,
+    };
+    of_one(call, &made, 4, &Beside { mask: 3, bias: 5 })
+}
+
+/// The same of codes, whose product is exact.
+fn quantized_attention(call: &Call<'_>) -> Result<Vec<Value>> {
+    refuse(call, &["do_rotary"], &[])?;
+    let made = weighed(call, [0, 1], [3, 4], [6, 7], 2)?;
+    if made.rank() != 3 {
+        return Err(call.unfit(0, "three dimensions"));
+    }
+    of_one(call, &made, 8, &Beside { mask: 5, bias: usize::MAX })
+}
+
+/// Attention of queries, keys and values side by side, with what was.
+fn of_one(call: &Call<'_>, made: &Array, past: usize, beside: &Beside) -> Result<Vec<Value>> {
+    let heads = call.size("num_heads", 0)?;
+    let width = made.shape()[2];
+    let sizes = match call.list("qkv_hidden_sizes")? {
+        Some(sizes) if !sizes.is_empty() => super::shape::sizes(sizes)?,
+        _ => vec![width / 3; 3],
+    };
+    let parts = pieces(made, 2, &sizes).map_err(|error| call.input_error(1, error))?;
+    let [q, k, v] = &parts[..] else {
+        return Err(Error::malformed("attribute qkv_hidden_sizes: expected three sizes"));
+    };
+    let (q, mut k, mut v) = (by_heads(q, heads)?, by_heads(k, heads)?, by_heads(v, heads)?);
+    let mut kept = 0;
+    if let Some(past_input) = call.optional(past)? {
+        let &[2, batch, _, length, size] = past_input.shape() else {
+            return Err(call.unfit(past, "keys and values of five dimensions"));
+        };
+        kept = length;
+        for (index, new) in [&mut k, &mut v].into_iter().enumerate() {
+            let old = part(past_input, 0, index, 1)?.reshaped(vec![batch, heads, length, size])?;
+            *new = joined_along(call, &[&old, new], 2)
+                .map_err(|error| call.input_error(past, error))?;
+        }
+    }
+    let parts = Parts { q, k, v, past: kept };
+    let out = parts.attended(call, beside)?;
+    if !call.wants(1) {
+        return Ok(vec![out]);
+    }
+    let all = |x: &Array| x.reshaped([&[1], x.shape()].concat());
+    let present = joined_along(call, &[&all(&parts.k)?, &all(&parts.v)?], 0)?;
+    Ok(vec![out, present.into()])
 }
 
 fn multi_head_attention(call: &Call<'_>) -> Result<Vec<Value>> {
+    refuse(call, &[], &[8, 9])?;
     let heads = call.size("num_heads", 0)?;
     let [mut q, mut k, mut v] = unpacked(call, heads, heads)?;
     if let Some(bias) = call.optional(3)? {
-        let widths = [&q, &k, &v].map(|x| heads * x.shape()[3]);
+        let widths = [&q, &k, &v].map(|x| x.shape()[1] * x.shape()[3]);
         let bias = pieces(bias, 0, &widths).map_err(|error| call.input_error(3, error))?;
         for (x, bias) in [&mut q, &mut k, &mut v].into_iter().zip(&bias) {
             *x = by_heads(&plus(&side_by_side(x)?, bias)?, heads)?;
@@ -216,34 +208,9 @@ fn multi_head_attention(call: &Call<'_>) -> Result<Vec<Value>> {
     }
     let past = call.optional(6)?.map_or(0, |past| past.shape().get(2).copied().unwrap_or(0));
     let (k, v) = (grown(call, 6, &k, past)?, grown(call, 7, &v, past)?);
-    let (&[batch, _, queries, size], keys) = (q.shape(), k.shape()[2]) else {
-        return Err(call.unfit(0, "three dimensions"));
-    };
-    let hidden = match call.optional(4)? {
-        None => None,
-        Some(mask) => Some(key_mask(call, mask, batch, queries, keys)?),
-    };
-    let causal = match call.flag("unidirectional", false)? {
-        true => {
-            let offsets = vec![past as i64];
-            let visible = Visible { causal: true, window: [-1, -1], offsets, lengths: None };
-            Some(visible.bias(batch, queries, keys)?)
-        }
-        false => None,
-    };
-    let bias = summed(hidden, call.optional(5)?.cloned(), q.dtype())?;
-    let bias = summed(bias, causal, q.dtype())?;
-    let stated = call.float("scale", 0.0)?;
-    let parts = Heads {
-        q: &q,
-        k: &k,
-        v: &v,
-        bias: bias.as_ref(),
-        scale: if stated == 0.0 { 1.0 / (size as f64).sqrt() } else { stated.into() },
-        cap: 0.0,
-    };
-    let (out, _) = parts.attend(call, None)?;
-    Ok(vec![side_by_side(&out)?.into(), k.into(), v.into()])
+    let parts = Parts { q, k, v, past };
+    let out = parts.attended(call, &Beside { mask: 4, bias: 5 })?;
+    Ok(vec![out, parts.k.into(), parts.v.into()])
 }
 
 /// Each row plus another.
@@ -255,29 +222,29 @@ fn plus(x: &Array, row: &Array) -> Result<Array> {
     })
 }
 
-/// A mask of keys, or the number of them, as numbers that are added.
+/// A mask of keys, or where they end and begin, as numbers that are added.
 fn key_mask(
     call: &Call<'_>,
+    index: usize,
     mask: &Array,
-    batch: usize,
-    queries: usize,
-    keys: usize,
+    [batch, queries, keys]: [usize; 3],
 ) -> Result<Array> {
-    let values = mask.ints().map_err(|error| call.input_error(4, error))?;
+    let values = mask.ints().map_err(|error| call.input_error(index, error))?;
     let filter = f64::from(call.float("mask_filter_value", -10000.0)?);
     let seen = |yes: bool| if yes { 0.0 } else { filter };
     let shape = match *mask.shape() {
-        [count] if count == batch => {
-            let row = |length: &i64| {
-                let length = *length;
-                (0..keys as i64).map(move |key| key < length).collect::<Vec<bool>>()
-            };
-            let made = values.iter().flat_map(row).map(seen).collect();
-            return Array::of(vec![batch, 1, 1, keys], made);
+        // Where the keys of each of the batch end, and maybe where they begin.
+        [count] if count == batch || count == 2 * batch => {
+            let made = (0..batch).flat_map(|image| {
+                let (end, start) = (values[image], values.get(batch + image).copied());
+                let within = start.unwrap_or(0)..end;
+                (0..keys as i64).map(move |key| seen(within.contains(&key)))
+            });
+            return Array::of(vec![batch, 1, 1, keys], made.collect());
         }
         [a, b] if a == batch && b == keys => vec![batch, 1, 1, keys],
         [a, b, c] if [a, b, c] == [batch, queries, keys] => vec![batch, 1, queries, keys],
-        _ => return Err(call.unfit(4, format!("[{batch}, {keys}]"))),
+        _ => return Err(call.unfit(index, format!("[{batch}, {keys}]"))),
     };
     Array::of(shape, values.into_iter().map(|x| seen(x != 0)).collect())
 }

@@ -5,10 +5,13 @@
 
 mod attention;
 mod binary;
+mod bits;
 mod cast;
 mod control;
 mod conv;
+mod embedding;
 mod gather;
+mod grouped;
 mod image;
 mod learn;
 mod linear;
@@ -17,6 +20,7 @@ mod matmul;
 mod microsoft;
 mod norm;
 mod pool;
+mod qlinear;
 mod quantized;
 pub mod random;
 mod recurrent;
@@ -28,8 +32,10 @@ mod shape;
 mod signal;
 mod slice;
 mod sort;
+mod svm;
 mod text;
 mod training;
+mod trees;
 mod unary;
 mod window;
 
@@ -64,10 +70,13 @@ const fn onnx(name: &'static str, since: u64, compute: Compute) -> Operator {
 const GROUPS: &[&[Operator]] = &[
     attention::OPERATORS,
     binary::OPERATORS,
+    bits::OPERATORS,
     cast::OPERATORS,
     control::OPERATORS,
     conv::OPERATORS,
+    embedding::OPERATORS,
     gather::OPERATORS,
+    grouped::OPERATORS,
     image::OPERATORS,
     learn::OPERATORS,
     linear::OPERATORS,
@@ -76,6 +85,7 @@ const GROUPS: &[&[Operator]] = &[
     microsoft::OPERATORS,
     norm::OPERATORS,
     pool::OPERATORS,
+    qlinear::OPERATORS,
     quantized::OPERATORS,
     random::OPERATORS,
     recurrent::OPERATORS,
@@ -87,8 +97,10 @@ const GROUPS: &[&[Operator]] = &[
     signal::OPERATORS,
     slice::OPERATORS,
     sort::OPERATORS,
+    svm::OPERATORS,
     text::OPERATORS,
     training::OPERATORS,
+    trees::OPERATORS,
     unary::OPERATORS,
     window::OPERATORS,
 ];

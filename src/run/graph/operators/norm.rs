@@ -1,7 +1,5 @@
 //! Normalizations, softmax and dropout. Means and variances are taken in binary64.
 
-use rayon::prelude::*;
-
 use super::reduce::axes_last;
 use super::shape::permuted;
 use super::{Operator, one, onnx};
@@ -10,6 +8,7 @@ use crate::run::graph::array::{Array, Element as _, Real};
 use crate::run::graph::broadcast;
 use crate::run::graph::call::{Call, axis_of};
 use crate::run::graph::number::{Number, with_real};
+use crate::run::graph::parts::each_part;
 use crate::run::graph::types::Type;
 use crate::run::graph::value::Value;
 
@@ -29,18 +28,21 @@ pub(super) const OPERATORS: &[Operator] = &[
     onnx("MeanVarianceNormalization", 9, mean_variance_normalization),
     onnx("LRN", 1, local_response_normalization),
     onnx("Dropout", 1, dropout),
-    Operator { domain: "com.microsoft", name: "SkipLayerNormalization", since: 1, compute: skip_layer_normalization },
-    Operator { domain: "com.microsoft", name: "SkipSimplifiedLayerNormalization", since: 1, compute: skip_rms_normalization },
     Operator { domain: "com.microsoft", name: "SimplifiedLayerNormalization", since: 1, compute: rms_normalization },
 ];
 
 /// e^x over the sum of them, in place; all zero where everything is −∞.
 pub(super) fn softmax_row<R: Real>(row: &mut [R]) {
-    let max = row.iter().fold(R::LEAST, |max, x| max.greater(*x));
+    softmax_beside(row, None);
+}
+
+/// As [`softmax_row`]; one more number takes its share of the sum, and is not given back.
+pub(super) fn softmax_beside<R: Real>(row: &mut [R], sink: Option<R>) {
+    let max = row.iter().fold(sink.unwrap_or(R::LEAST), |max, x| max.greater(*x));
     if max == R::LEAST {
         return row.fill(R::ZERO);
     }
-    let mut sum = 0.0;
+    let mut sum = sink.map_or(0.0, |sink| (sink - max).exp().to_f64());
     for x in row.iter_mut() {
         *x = (*x - max).exp();
         sum += x.to_f64();
@@ -67,7 +69,7 @@ fn along<R: Real>(x: &Array, axis: usize, work: fn(&mut [R])) -> Result<Array> {
 
 fn by_rows<R: Real>(x: &Array, len: usize, work: fn(&mut [R])) -> Result<Array> {
     let mut values = x.reals::<R>()?.into_owned();
-    values.par_chunks_mut(len.max(1)).for_each(work);
+    each_part(&mut values, len, &|_, row| work(row));
     Array::rounded(x.dtype(), x.shape().to_vec(), values)
 }
 
@@ -178,14 +180,14 @@ fn batch_normalization(call: &Call<'_>) -> Result<Vec<Value>> {
 }
 
 /// Blocks of numbers normalized by their own mean and variance, then scaled by channel.
-fn normalized<R: Real>(
+pub(super) fn normalized<R: Real>(
     x: &Array,
     block: usize,
     epsilon: f64,
     affine: impl Fn(usize) -> (f64, f64) + Sync,
 ) -> Result<Array> {
     let mut values = x.reals::<R>()?.into_owned();
-    values.par_chunks_mut(block.max(1)).enumerate().for_each(|(index, values)| {
+    each_part(&mut values, block, &|index, values| {
         let (mean, variance) = moments(values.iter().copied());
         let factor = 1.0 / (variance + epsilon).sqrt();
         for (i, x) in values.iter_mut().enumerate() {
@@ -226,7 +228,7 @@ fn group_normalization(call: &Call<'_>) -> Result<Vec<Value>> {
 }
 
 /// Numbers for each element of the normalized axes, of a shape that stretches to theirs.
-fn spread(call: &Call<'_>, index: usize, shape: &[usize]) -> Result<Option<Vec<f64>>> {
+pub(super) fn spread(call: &Call<'_>, index: usize, shape: &[usize]) -> Result<Option<Vec<f64>>> {
     let Some(x) = call.optional(index)? else { return Ok(None) };
     let x = broadcast::stretched(x, shape).map_err(|error| call.input_error(index, error))?;
     Ok(Some(x.numbers()?))
@@ -272,7 +274,12 @@ fn rms_normalization(call: &Call<'_>) -> Result<Vec<Value>> {
 }
 
 /// `x / sqrt(mean(x²) + ε) · w`, and the factors: <https://arxiv.org/abs/1910.07467>.
-fn rms(x: &Array, len: usize, scale: Option<&[f64]>, epsilon: f64) -> Result<(Array, Vec<f32>)> {
+pub(super) fn rms(
+    x: &Array,
+    len: usize,
+    scale: Option<&[f64]>,
+    epsilon: f64,
+) -> Result<(Array, Vec<f32>)> {
     with_real!(x.dtype(), R => {
         let mut values = x.reals::<R>()?.into_owned();
         let mut inverse = Vec::new();
@@ -286,42 +293,6 @@ fn rms(x: &Array, len: usize, scale: Option<&[f64]>, epsilon: f64) -> Result<(Ar
         }
         Ok((Array::rounded(x.dtype(), x.shape().to_vec(), values)?, inverse))
     })
-}
-
-/// The sum of the input, the skipped one and a bias.
-fn skipped(call: &Call<'_>, bias: usize) -> Result<Array> {
-    let (x, skip) = (call.tensor(0)?, call.tensor(1)?);
-    let skip = broadcast::stretched(skip, x.shape()).map_err(|error| call.input_error(1, error))?;
-    let bias = spread(call, bias, x.shape())?;
-    with_real!(x.dtype(), R => {
-        let (a, b) = (x.reals::<R>()?, skip.reals::<R>()?);
-        let sums = a.iter().zip(b.iter()).enumerate().map(|(i, (a, b))| {
-            *a + *b + bias.as_ref().map_or(R::ZERO, |bias| R::from_f64(bias[i]))
-        });
-        Array::rounded(x.dtype(), x.shape().to_vec(), sums.collect::<Vec<R>>())
-    })
-}
-
-fn skip_layer_normalization(call: &Call<'_>) -> Result<Vec<Value>> {
-    let sum = skipped(call, 4)?;
-    let len = *sum.shape().last().ok_or_else(|| call.unfit(0, "one dimension or more"))?;
-    let epsilon = call.float("epsilon", 1e-12)?.into();
-    let (scale, bias) = (spread(call, 2, &[len])?, spread(call, 3, &[len])?);
-    let affine = |i: usize| {
-        let at =
-            |values: &Option<Vec<f64>>, default| values.as_ref().map_or(default, |v| v[i % len]);
-        (at(&scale, 1.0), at(&bias, 0.0))
-    };
-    let made = with_real!(sum.dtype(), R => normalized::<R>(&sum, len, epsilon, affine))?;
-    Ok(vec![made.into(), Value::Nothing, Value::Nothing, sum.into()])
-}
-
-fn skip_rms_normalization(call: &Call<'_>) -> Result<Vec<Value>> {
-    let sum = skipped(call, 3)?;
-    let len = *sum.shape().last().ok_or_else(|| call.unfit(0, "one dimension or more"))?;
-    let scale = spread(call, 2, &[len])?;
-    let (made, _) = rms(&sum, len, scale.as_deref(), call.float("epsilon", 1e-12)?.into())?;
-    Ok(vec![made.into(), Value::Nothing, Value::Nothing, sum.into()])
 }
 
 fn lp_normalization(call: &Call<'_>) -> Result<Vec<Value>> {

@@ -1,7 +1,5 @@
 //! Windows made one number each: the greatest, the mean, a norm.
 
-use rayon::prelude::*;
-
 use super::conv::Window;
 use super::shape::sizes;
 use super::{Operator, one, onnx};
@@ -9,6 +7,7 @@ use crate::ir::{Error, Result};
 use crate::run::graph::array::{Array, Real};
 use crate::run::graph::call::Call;
 use crate::run::graph::number::{Number, with_number, with_real};
+use crate::run::graph::parts::each_part;
 use crate::run::graph::value::Value;
 
 #[rustfmt::skip]
@@ -23,8 +22,7 @@ pub(super) const OPERATORS: &[Operator] = &[
 ];
 
 /// The window of a pooling node, and the number of planes that it moves over.
-fn window<'c>(call: &'c Call<'_>) -> Result<(&'c Array, Window, Vec<usize>)> {
-    let x = call.tensor(0)?;
+fn window(call: &Call<'_>, x: &Array) -> Result<(Window, Vec<usize>)> {
     let &[batch, channels, ref input @ ..] = x.shape() else {
         return Err(call.unfit(0, "a batch of channels"));
     };
@@ -34,20 +32,20 @@ fn window<'c>(call: &'c Call<'_>) -> Result<(&'c Array, Window, Vec<usize>)> {
     let window = Window::stated(call, input, kernel, call.flag("ceil_mode", false)?)?;
     let shape = [&[batch, channels][..], &window.output].concat();
     call.room(&shape)?;
-    Ok((x, window, shape))
+    Ok((window, shape))
 }
 
+/// Makes one number of those of a window; the window's number comes before them.
+type Reduce<'f, R> = dyn Fn(&Window, usize, &mut dyn Iterator<Item = R>) -> R + Sync + 'f;
+
 /// Each window of each plane through a function of its numbers.
-fn pooled<R: Real>(
-    call: &Call<'_>,
-    reduce: impl Fn(&Window, usize, &mut dyn Iterator<Item = R>) -> R + Sync,
-) -> Result<Vec<Value>> {
-    let (x, window, shape) = window(call)?;
+fn pooled<R: Real>(call: &Call<'_>, x: &Array, reduce: &Reduce<'_, R>) -> Result<Array> {
+    let (window, shape) = window(call, x)?;
     let values = x.reals::<R>()?;
     let area: usize = window.input.iter().product();
     let count = window.windows();
     let mut out = vec![R::ZERO; shape.iter().product()];
-    out.par_chunks_mut(count.max(1)).enumerate().for_each(|(plane, out)| {
+    each_part(&mut out, count, &|plane, out| {
         let plane = &values[plane * area..][..area];
         let mut inside = Vec::new();
         for (index, out) in out.iter_mut().enumerate() {
@@ -56,12 +54,18 @@ fn pooled<R: Real>(
             *out = reduce(&window, index, &mut inside.iter().copied());
         }
     });
-    one(Array::rounded(x.dtype(), shape, out)?)
+    Array::rounded(x.dtype(), shape, out)
 }
 
 fn average(call: &Call<'_>) -> Result<Vec<Value>> {
+    let x = call.tensor(0)?;
+    with_real!(x.dtype(), R => one(averaged::<R>(call, x)?))
+}
+
+/// The mean of each window, with its padding if the node counts that.
+pub(super) fn averaged<R: Real>(call: &Call<'_>, x: &Array) -> Result<Array> {
     let with_padding = call.flag("count_include_pad", false)?;
-    with_real!(call.dtype(0)?, R => pooled::<R>(call, |window, index, values| {
+    pooled::<R>(call, x, &|window, index, values| {
         let (mut sum, mut count) = (0.0, 0usize);
         for x in values {
             sum += x.to_f64();
@@ -69,7 +73,7 @@ fn average(call: &Call<'_>) -> Result<Vec<Value>> {
         }
         let count = if with_padding { padded_taps(window, index) } else { count };
         R::from_f64(sum / count as f64)
-    }))
+    })
 }
 
 /// Taps of a window that lie inside the input or its padding, but not past them.
@@ -87,14 +91,16 @@ fn padded_taps(window: &Window, index: usize) -> usize {
 
 fn norm(call: &Call<'_>) -> Result<Vec<Value>> {
     let power = f64::from(call.float("p", 2.0)?);
-    with_real!(call.dtype(0)?, R => pooled::<R>(call, |_, _, values| {
+    let x = call.tensor(0)?;
+    with_real!(x.dtype(), R => one(pooled::<R>(call, x, &|_, _, values| {
         let sum = values.map(|x| libm::pow(x.to_f64().abs(), power)).sum();
         R::from_f64(libm::pow(sum, 1.0 / power))
-    }))
+    })?))
 }
 
 fn max(call: &Call<'_>) -> Result<Vec<Value>> {
-    let (x, window, shape) = window(call)?;
+    let x = call.tensor(0)?;
+    let (window, shape) = window(call, x)?;
     let columns_first = call.flag("storage_order", false)?;
     let area: usize = window.input.iter().product();
     let count = window.windows();
@@ -102,7 +108,7 @@ fn max(call: &Call<'_>) -> Result<Vec<Value>> {
     with_number!(x.dtype(), T => {
         let values = x.slice::<T>()?;
         let mut out = vec![(T::LEAST, 0i64); total];
-        out.par_chunks_mut(count.max(1)).enumerate().for_each(|(plane, out)| {
+        each_part(&mut out, count, &|plane, out| {
             let start = plane * area;
             for (index, out) in out.iter_mut().enumerate() {
                 let mut best: Option<usize> = None;

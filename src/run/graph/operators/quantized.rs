@@ -3,6 +3,7 @@
 
 use super::conv::{columns, parts};
 use super::matmul::{Batches, stacked};
+use super::qlinear::encoded;
 use super::{Operator, one, onnx};
 use crate::ir::{Error, Result};
 use crate::run::graph::array::{Array, Data, strides};
@@ -25,19 +26,13 @@ pub(super) const OPERATORS: &[Operator] = &[
     onnx("QLinearConv", 10, qlinear_conv),
     Operator { domain: MICROSOFT, name: "QuantizeLinear", since: 1, compute: quantize },
     Operator { domain: MICROSOFT, name: "DequantizeLinear", since: 1, compute: dequantize },
-    Operator { domain: MICROSOFT, name: "QLinearAdd", since: 1, compute: qlinear_add },
-    Operator { domain: MICROSOFT, name: "QLinearMul", since: 1, compute: qlinear_mul },
-    Operator { domain: MICROSOFT, name: "QLinearSigmoid", since: 1, compute: qlinear_sigmoid },
-    Operator { domain: MICROSOFT, name: "QLinearLeakyRelu", since: 1, compute: qlinear_leaky_relu },
-    Operator { domain: MICROSOFT, name: "QLinearGlobalAveragePool", since: 1, compute: qlinear_global_average },
-    Operator { domain: MICROSOFT, name: "QLinearConcat", since: 1, compute: qlinear_concat },
     Operator { domain: MICROSOFT, name: "QGemm", since: 1, compute: qgemm },
     Operator { domain: MICROSOFT, name: "MatMulIntegerToFloat", since: 1, compute: matmul_integer_to_float },
     Operator { domain: MICROSOFT, name: "DynamicQuantizeMatMul", since: 1, compute: dynamic_quantize_matmul },
 ];
 
 /// The least and greatest number of an integer type.
-fn limits(dtype: Type) -> Option<(i64, i64)> {
+pub(super) fn limits(dtype: Type) -> Option<(i64, i64)> {
     Some(match dtype {
         Type::I8 => (i8::MIN.into(), i8::MAX.into()),
         Type::U8 => (0, u8::MAX.into()),
@@ -137,13 +132,13 @@ fn quantize(call: &Call<'_>) -> Result<Vec<Value>> {
 }
 
 /// To the nearest integer, ties to even, moved by the zero point and brought within limits.
-fn rounded(ratio: f32, zero: i64, limits: (i64, i64)) -> i64 {
+pub(super) fn rounded(ratio: f32, zero: i64, limits: (i64, i64)) -> i64 {
     let nearest = ratio.round_ties_even() as i64;
     nearest.saturating_add(zero).clamp(limits.0, limits.1)
 }
 
 /// Integers that lie within their type.
-fn integers(values: impl Iterator<Item = i64>, dtype: Type) -> Result<Data> {
+pub(super) fn integers(values: impl Iterator<Item = i64>, dtype: Type) -> Result<Data> {
     use crate::run::graph::array::Element;
     Ok(match dtype {
         Type::I8 => i8::wrap(values.map(|x| x as i8).collect()),
@@ -286,7 +281,7 @@ fn scales(call: &Call<'_>, index: usize) -> Result<Vec<f32>> {
 }
 
 /// One scale and one zero point.
-fn scale_and_zero(call: &Call<'_>, index: usize) -> Result<(f32, i64)> {
+pub(super) fn scale_and_zero(call: &Call<'_>, index: usize) -> Result<(f32, i64)> {
     let scale = scales(call, index)?[0];
     let zero = call.optional_ints(index + 1)?.and_then(|zeros| zeros.first().copied());
     Ok((scale, zero.unwrap_or(0)))
@@ -331,87 +326,6 @@ fn qlinear_conv(call: &Call<'_>) -> Result<Vec<Value>> {
     one(Array::new(shape, data)?)
 }
 
-/// The numbers that codes stand for, with the scale and the zero point beside them.
-fn decoded(call: &Call<'_>, index: usize) -> Result<Array> {
-    let x = call.tensor(index)?;
-    let (scale, zero) = scale_and_zero(call, index + 1)?;
-    let made = x.ints()?.into_iter().map(|q| q.wrapping_sub(zero) as f32 * scale).collect();
-    Array::of(x.shape().to_vec(), made)
-}
-
-/// Numbers as codes of the type of some input, with the scale and zero point at `index`.
-fn encoded(call: &Call<'_>, x: &Array, dtype: Type, index: usize) -> Result<Vec<Value>> {
-    let (scale, zero) = scale_and_zero(call, index)?;
-    let limits = limits(dtype).ok_or_else(|| call.unfit(0, "codes of 8 bits"))?;
-    let values = x.floats()?;
-    let data = integers(values.iter().map(|x| rounded(x / scale, zero, limits)), dtype)?;
-    one(Array::new(x.shape().to_vec(), data)?)
-}
-
-fn combined(call: &Call<'_>, combine: fn(f32, f32) -> f32) -> Result<Vec<Value>> {
-    let (a, b) = (decoded(call, 0)?, decoded(call, 3)?);
-    let shape = broadcast::common(&[a.shape(), b.shape()])?;
-    call.room(&shape)?;
-    let (a, b) = (broadcast::stretched(&a, &shape)?, broadcast::stretched(&b, &shape)?);
-    let pairs = a.slice::<f32>()?.iter().zip(b.slice::<f32>()?);
-    let made = Array::of(shape, pairs.map(|(a, b)| combine(*a, *b)).collect())?;
-    encoded(call, &made, call.dtype(0)?, 6)
-}
-
-fn qlinear_add(call: &Call<'_>) -> Result<Vec<Value>> {
-    combined(call, |a, b| a + b)
-}
-
-fn qlinear_mul(call: &Call<'_>) -> Result<Vec<Value>> {
-    combined(call, |a, b| a * b)
-}
-
-fn mapped(call: &Call<'_>, function: impl Fn(f32) -> f32) -> Result<Vec<Value>> {
-    let x = decoded(call, 0)?;
-    let made = x.slice::<f32>()?.iter().map(|x| function(*x)).collect();
-    encoded(call, &Array::of(x.shape().to_vec(), made)?, call.dtype(0)?, 3)
-}
-
-fn qlinear_sigmoid(call: &Call<'_>) -> Result<Vec<Value>> {
-    mapped(call, super::unary::sigmoid)
-}
-
-fn qlinear_leaky_relu(call: &Call<'_>) -> Result<Vec<Value>> {
-    let alpha = call.float("alpha", 0.01)?;
-    mapped(call, |x| if x < 0.0 { alpha * x } else { x })
-}
-
-fn qlinear_global_average(call: &Call<'_>) -> Result<Vec<Value>> {
-    let x = decoded(call, 0)?;
-    let last = call.flag("channels_last", false)?;
-    let &[batch, ref inner @ ..] = x.shape() else { return Err(call.unfit(0, "a batch")) };
-    let (first, end) = (inner.first().copied().unwrap_or(1), inner.last().copied().unwrap_or(1));
-    let channels = if last { end } else { first };
-    let area = inner.iter().product::<usize>().checked_div(channels).unwrap_or(0);
-    let values = x.slice::<f32>()?;
-    let mean = |index: usize| {
-        let (image, channel) = (index / channels, index % channels);
-        let at = |i: usize| if last { i * channels + channel } else { channel * area + i };
-        let sum: f64 = (0..area).map(|i| f64::from(values[image * channels * area + at(i)])).sum();
-        (sum / area as f64) as f32
-    };
-    let made = (0..batch * channels).map(mean).collect();
-    let mut shape = vec![1; x.rank()];
-    shape[0] = batch;
-    shape[if last { x.rank() - 1 } else { 1 }] = channels;
-    encoded(call, &Array::of(shape, made)?, call.dtype(0)?, 3)
-}
-
-/// The output's scale and zero point come first, then three inputs for each part.
-fn qlinear_concat(call: &Call<'_>) -> Result<Vec<Value>> {
-    let parts = (2..call.input_count()).step_by(3).map(|index| decoded(call, index));
-    let parts = parts.collect::<Result<Vec<_>>>()?;
-    let rank = parts.first().map_or(0, Array::rank);
-    let axis = call.stated_axis(0, rank)?;
-    let made = super::slice::joined_along(call, &parts.iter().collect::<Vec<_>>(), axis)?;
-    encoded(call, &made, call.dtype(1)?, 0)
-}
-
 fn qgemm(call: &Call<'_>) -> Result<Vec<Value>> {
     let turn = |index: usize, name: &str| -> Result<Array> {
         let x = call.tensor(index)?;
@@ -450,7 +364,7 @@ fn as_floats(
     a: &[f32],
     b: &[f32],
     bias: usize,
-) -> Result<Vec<Value>> {
+) -> Result<Array> {
     let bias = call.optional(bias)?.map(Array::floats).transpose()?;
     let (m, n) = (dims.m.max(1), dims.n.max(1));
     if bias.as_ref().is_some_and(|bias| bias.len() != n) {
@@ -461,12 +375,23 @@ fn as_floats(
         let column = if b.len() == n { b[i % n] } else { b[0] };
         sum as f32 * (row * column) + bias.as_ref().map_or(0.0, |bias| bias[i % n])
     };
-    one(Array::of(dims.shape, sums.into_iter().enumerate().map(value).collect())?)
+    Array::of(dims.shape, sums.into_iter().enumerate().map(value).collect())
+}
+
+/// The product of two inputs of codes as numbers, plus a bias.
+pub(super) fn weighed(
+    call: &Call<'_>,
+    [a, b]: [usize; 2],
+    [a_scale, b_scale]: [usize; 2],
+    zeros: [usize; 2],
+    bias: usize,
+) -> Result<Array> {
+    let (dims, sums) = integer_product(call, a, b, zeros)?;
+    as_floats(call, dims, sums, &scales(call, a_scale)?, &scales(call, b_scale)?, bias)
 }
 
 fn matmul_integer_to_float(call: &Call<'_>) -> Result<Vec<Value>> {
-    let (dims, sums) = integer_product(call, 0, 1, [4, 5])?;
-    as_floats(call, dims, sums, &scales(call, 2)?, &scales(call, 3)?, 6)
+    one(weighed(call, [0, 1], [2, 3], [4, 5], 6)?)
 }
 
 fn dynamic_quantize_matmul(call: &Call<'_>) -> Result<Vec<Value>> {
@@ -477,5 +402,5 @@ fn dynamic_quantize_matmul(call: &Call<'_>) -> Result<Vec<Value>> {
     let left: Vec<i32> = codes.iter().map(|q| i32::from(*q) - i32::from(zero)).collect();
     let right = centred(call, w, Some(3), 1)?;
     let sums = stacked(&left, &right, &dims, plain::<i32>);
-    as_floats(call, dims, sums, &[scale], &scales(call, 2)?, 4)
+    one(as_floats(call, dims, sums, &[scale], &scales(call, 2)?, 4)?)
 }

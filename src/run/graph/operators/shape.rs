@@ -26,6 +26,7 @@ pub(super) const OPERATORS: &[Operator] = &[
     onnx("EyeLike", 9, eye_like),
     onnx("Range", 11, range),
     onnx("Trilu", 14, triangle),
+    Operator { domain: "com.microsoft", name: "Trilu", since: 1, compute: triangle },
     onnx("DepthToSpace", 1, depth_to_space),
     onnx("SpaceToDepth", 1, space_to_depth),
     onnx("ReverseSequence", 10, reverse_sequence),

@@ -90,9 +90,10 @@ fn split(call: &Call<'_>) -> Result<Vec<Value>> {
 
 /// The value cut along an axis into pieces of these lengths, which must be all of it.
 pub(super) fn pieces(x: &Array, axis: usize, lens: &[usize]) -> Result<Vec<Array>> {
-    if lens.iter().try_fold(0usize, |sum, len| sum.checked_add(*len)) != Some(x.shape()[axis]) {
-        let found = x.shape()[axis];
-        let text = format!("found {found} elements along axis {axis}, expected pieces {lens:?}");
+    let total = lens.iter().try_fold(0usize, |sum, len| sum.checked_add(*len));
+    if total.is_none() || total.as_ref() != x.shape().get(axis) {
+        let found = x.shape();
+        let text = format!("found {found:?}, expected pieces {lens:?} along axis {axis}");
         return Err(Error::malformed(text));
     }
     let mut first = 0;

@@ -1,0 +1,309 @@
+//! Checkpoints before PyTorch 0.1.10, of 2016: a tar of three members.
+//!
+//! ```text
+//!  sys_info   pickle: byte order, type sizes
+//!  pickle     pickle: the value, with a key where each tensor or storage belongs
+//!  tensors    pickle: how many; for each a pickle (key, storage, class), then
+//!             i32 dimensions, 4 bytes of nothing, i64 sizes, i64 strides, i64 offset
+//!  storages   pickle: how many; for each a pickle (key, location, class), u64 elements, their bytes;
+//!             then a pickle of views: [(key, storage, offset, elements), …]
+//! ```
+//!
+//! Source: `legacy_load` of `torch/serialization.py`. There is no checksum of data. Member names are
+//! labels; nothing is extracted.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use wire::{Cursor, Endian, Error, ReadAt, Result, Why};
+
+use crate::globals::Meaning;
+use crate::legacy::byteorder;
+use crate::pickle::{self, Described, Keyed};
+use crate::value::{Id, Pickle, Stated, Value};
+use crate::{Checkpoint, Options, Storage, names, plan};
+use zip::quoted;
+
+const BLOCK: u64 = 512;
+const MEMBERS: [&str; 4] = ["sys_info", "pickle", "tensors", "storages"];
+/// Tensors and storages of one file.
+const COUNT_MAX: u64 = 1 << 20;
+/// Most dimensions, as in NumPy and torch.
+const RANK_MAX: u32 = 64;
+
+/// Whether this is such a tar, by its first header.
+pub(crate) fn probe(head: &[u8]) -> bool {
+    let name = head.split(|&byte| byte == 0).next().unwrap_or_default();
+    head.get(257..262) == Some(b"ustar") && MEMBERS.iter().any(|known| known.as_bytes() == name)
+}
+
+pub(crate) fn read(source: &dyn ReadAt, options: &Options) -> Result<Checkpoint> {
+    let tar = Tar { source, members: members(source)? };
+    let byteorder = match tar.members.contains_key("sys_info") {
+        true => byteorder(&tar.pickle("sys_info", options, Keyed::new())?)?,
+        false => Endian::Little,
+    };
+    let storages = tar.storages(byteorder)?;
+    let tensors = tar.tensors(&storages)?;
+    let value = tar.pickle("pickle", options, tensors)?;
+    let used = value.storages.iter().map(|stated| storages.placed(stated));
+    let used = used.collect::<Result<Vec<_>>>()?;
+    let named = names::name(&value, "")?;
+    let note = "the tar container of 2016, which has no checksums: damage would not show";
+    let mut checkpoint = Checkpoint {
+        tensors: Vec::new(),
+        refused: Vec::new(),
+        storages: Vec::new(),
+        notes: vec![note.to_owned()],
+        byteorder,
+    };
+    plan::add(&mut checkpoint, &value, &used, named)?;
+    Ok(Checkpoint { storages: used, ..checkpoint })
+}
+
+/// Where each member's data begin and end.
+fn members(source: &dyn ReadAt) -> Result<BTreeMap<&'static str, (u64, u64)>> {
+    let mut c = Cursor::new(source);
+    let mut members = BTreeMap::new();
+    while c.remaining() >= BLOCK {
+        let at = c.offset();
+        let header: [u8; 512] = c.array("tar header")?;
+        if header == [0; 512] {
+            break;
+        }
+        let invalid = |rule: &str| Err(Error::invalid(at, "tar header", rule));
+        if !is_intact(&header) {
+            return invalid("its checksum is not that of its bytes");
+        }
+        let Some(len) = octal(&header, 124, 12) else {
+            return invalid("its size is no octal number");
+        };
+        let start = c.offset();
+        let name = header.split(|&byte| byte == 0).next().unwrap_or_default();
+        let known = MEMBERS.into_iter().find(|known| known.as_bytes() == name);
+        // Extended headers say times and owners of the member that follows.
+        if !matches!(header.get(156), Some(b'0' | 0 | b'x' | b'g')) {
+            return invalid("a member that is no file");
+        }
+        c.skip(len, "tar member")?;
+        let end = c.offset();
+        if let Some(known) = known
+            && members.insert(known, (start, end)).is_some()
+        {
+            return invalid("a member of a name that stood before");
+        }
+        c.seek(wire::align_up(end, BLOCK).unwrap_or(u64::MAX));
+    }
+    Ok(members)
+}
+
+fn octal(header: &[u8; 512], at: usize, len: usize) -> Option<u64> {
+    let field = header.get(at..at.checked_add(len)?)?;
+    let text = std::str::from_utf8(field).ok()?;
+    u64::from_str_radix(text.trim_matches(['\0', ' ']), 8).ok()
+}
+
+/// The checksum adds up all bytes, its own eight as spaces.
+fn is_intact(header: &[u8; 512]) -> bool {
+    let bytes = header.iter().enumerate();
+    let sum: u64 =
+        bytes.map(|(i, &byte)| u64::from(if (148..156).contains(&i) { b' ' } else { byte })).sum();
+    octal(header, 148, 8) == Some(sum)
+}
+
+struct Tar<'a> {
+    source: &'a dyn ReadAt,
+    members: BTreeMap<&'static str, (u64, u64)>,
+}
+
+impl<'a> Tar<'a> {
+    fn member(&self, name: &'static str) -> Result<(Cursor<'a>, u64)> {
+        let missing = || Error::invalid(0, format!("tar member '{name}'"), "is missing");
+        let &(start, end) = self.members.get(name).ok_or_else(missing)?;
+        let mut c = Cursor::new(self.source);
+        c.seek(start);
+        Ok((c, end))
+    }
+
+    /// A member that is one pickle.
+    fn pickle(&self, name: &'static str, options: &Options, keyed: Keyed) -> Result<Pickle> {
+        let (mut c, end) = self.member(name)?;
+        pickle::read_keyed(&mut c, end, options, keyed)
+    }
+
+    fn storages(&self, byteorder: Endian) -> Result<Storages> {
+        let (c, end) = self.member("storages")?;
+        let mut items = Items { c, end };
+        let mut storages = Storages::default();
+        for _ in 0..items.count()? {
+            let at = items.c.offset();
+            let description = items.pickle()?;
+            let [key, _, class] = *description.row(description.root) else {
+                return Err(Error::invalid(at, "storage", "is not described by three values"));
+            };
+            let key = items.key(&description, key)?;
+            let Some(Meaning::Storage(element)) = description.meaning(class) else {
+                return Err(Error::invalid(at, "storage", "its class is no storage"));
+            };
+            items.c.set_endian(byteorder);
+            let count = items.number("elements of a storage")?;
+            items.c.set_endian(Endian::Little);
+            let offset = items.c.offset();
+            let len = count.saturating_mul(element.bytes());
+            items.skip(len, &key)?;
+            let storage = Storage { key: key.clone(), offset, len, crc: None, deflated: None };
+            let stated = Stated { key, element, count, meta: false, part: None, at };
+            storages.add(stated, storage)?;
+        }
+        let views = items.pickle()?;
+        for &view in views.row(views.root) {
+            let [key, root, first, count] = *views.row(view) else {
+                return Err(Error::invalid(views.start, "storage view", "has not four parts"));
+            };
+            let (key, root) = (items.key(&views, key)?, items.key(&views, root)?);
+            storages.view(key, &root, (views.count(first), views.count(count)), views.start)?;
+        }
+        Ok(storages)
+    }
+
+    fn tensors(&self, storages: &Storages) -> Result<Keyed> {
+        let (c, end) = self.member("tensors")?;
+        let mut items = Items { c, end };
+        let mut keyed = storages.keyed();
+        for _ in 0..items.count()? {
+            let at = items.c.offset();
+            let description = items.pickle()?;
+            let [key, storage, _] = *description.row(description.root) else {
+                return Err(Error::invalid(at, "tensor", "is not described by three values"));
+            };
+            let key = items.key(&description, key)?;
+            let storage = items.key(&description, storage)?;
+            let Some((stated, _)) = storages.0.get(&storage) else {
+                let rule = format!("its storage {} is not in the file", quoted(&storage));
+                return Err(Error::invalid(at, "tensor", rule));
+            };
+            let rank = items.rank()?;
+            let sizes = items.numbers(rank, "sizes of a tensor")?;
+            let strides = items.numbers(rank, "strides of a tensor")?;
+            let offset = items.number("offset of a tensor")?;
+            let view = Described { stated: stated.clone(), view: Some((offset, sizes, strides)) };
+            if keyed.insert(key, view).is_some() {
+                return Err(Error::invalid(at, "tensor", "its key stood before"));
+            }
+        }
+        Ok(keyed)
+    }
+}
+
+/// A member that is read item by item.
+struct Items<'a> {
+    c: Cursor<'a>,
+    end: u64,
+}
+
+impl Items<'_> {
+    /// A description; classes of tensors that were, such as `torch.FloatTensor`, are no objects.
+    fn pickle(&mut self) -> Result<Pickle> {
+        pickle::read(&mut self.c, self.end, &Options { skip_objects: true })
+    }
+
+    fn count(&mut self) -> Result<u64> {
+        let at = self.c.offset();
+        let pickle = self.pickle()?;
+        match pickle.count(pickle.root) {
+            count if count <= COUNT_MAX => Ok(count),
+            value => {
+                let why = Why::TooLarge { value, max: COUNT_MAX, lift: "items of a member" };
+                Err(Error::new(at, "tar member", why))
+            }
+        }
+    }
+
+    /// Keys are addresses; the value refers to them as text.
+    fn key(&self, pickle: &Pickle, id: Id) -> Result<String> {
+        match pickle.value(id) {
+            Value::Int(key) => Ok(key.to_string()),
+            _ => Err(Error::invalid(pickle.start, "key", "is no integer of 64 bits")),
+        }
+    }
+
+    fn skip(&mut self, len: u64, key: &str) -> Result<()> {
+        let what = || format!("storage {}", quoted(key));
+        if wire::fits(self.c.offset(), len, self.end).is_none() {
+            let have = self.end.saturating_sub(self.c.offset());
+            return Err(Error::new(self.c.offset(), what(), Why::Truncated { need: len, have }));
+        }
+        self.c.skip(len, what())
+    }
+
+    fn number(&mut self, what: &'static str) -> Result<u64> {
+        let at = self.c.offset();
+        let value = self.c.i64(what)?;
+        u64::try_from(value)
+            .map_err(|_| Error::invalid(at, what, format!("{value}; it must not be negative")))
+    }
+
+    fn numbers(&mut self, count: u32, what: &'static str) -> Result<Vec<u64>> {
+        (0..count).map(|_| self.number(what)).collect()
+    }
+
+    /// The dimensions, of 8 bytes once: 4 of them mean nothing.
+    fn rank(&mut self) -> Result<u32> {
+        let at = self.c.offset();
+        let rank = self.c.u32("dimensions of a tensor")?;
+        self.c.skip(4, "dimensions of a tensor")?;
+        if rank > RANK_MAX {
+            let why =
+                Why::TooLarge { value: rank.into(), max: RANK_MAX.into(), lift: "dimensions" };
+            return Err(Error::new(at, "dimensions of a tensor", why));
+        }
+        Ok(rank)
+    }
+}
+
+/// What the file has, by key: stated as the value would, and where it lies.
+#[derive(Default)]
+struct Storages(BTreeMap<String, (Stated, Arc<Storage>)>);
+
+impl Storages {
+    fn add(&mut self, stated: Stated, storage: Storage) -> Result<()> {
+        let at = stated.at;
+        match self.0.insert(stated.key.clone(), (stated, Arc::new(storage))) {
+            None => Ok(()),
+            Some((before, _)) => {
+                let what = format!("storage {}", quoted(&before.key));
+                Err(Error::invalid(at, what, "its key stood before"))
+            }
+        }
+    }
+
+    /// A run of another storage's elements, under a key of its own.
+    fn view(&mut self, key: String, root: &str, part: (u64, u64), at: u64) -> Result<()> {
+        let invalid = |rule| Error::invalid(at, format!("storage {}", quoted(&key)), rule);
+        let (stated, whole) =
+            self.0.get(root).ok_or_else(|| invalid("is a view of none that is in the file"))?;
+        let (width, (first, count)) = (stated.element.bytes(), part);
+        let within = first.checked_mul(width).zip(count.checked_mul(width));
+        let within = within.filter(|(start, len)| wire::fits(*start, *len, whole.len).is_some());
+        let (start, len) = within.ok_or_else(|| invalid("is a view that reaches past its end"))?;
+        let stated = Stated { key: key.clone(), count, at, ..stated.clone() };
+        let offset = whole.offset.saturating_add(start);
+        self.add(stated, Storage { key, offset, len, crc: None, deflated: None })
+    }
+
+    /// Storages that the value may refer to themselves.
+    fn keyed(&self) -> Keyed {
+        let keyed = self.0.iter();
+        keyed
+            .map(|(key, (stated, _))| {
+                (key.clone(), Described { stated: stated.clone(), view: None })
+            })
+            .collect()
+    }
+
+    fn placed(&self, stated: &Stated) -> Result<Arc<Storage>> {
+        let found = self.0.get(&stated.key).map(|(_, storage)| Arc::clone(storage));
+        let what = || format!("storage {}", quoted(&stated.key));
+        found.ok_or_else(|| Error::invalid(stated.at, what(), "is not in the file"))
+    }
+}
