@@ -406,7 +406,7 @@ fn a_loss_leaves_nothing_to_go_on_from() {
 #[test]
 fn sums_of_other_files_and_of_sums_are_stated() {
     let kind = Checksum::MaskedCrc32c;
-    let weights: Vec<u8> = (0..200_000u32).map(|i| (i * 7 >> 3) as u8).collect();
+    let weights: Vec<u8> = (0..200_000u32).map(|i| ((i * 7) >> 3) as u8).collect();
     let blob = Arc::new(Blob::memory("weights", weights.clone()));
     let tensor = Tensor::span(DType::U8, shape(&[200_000]), blob, 0).unwrap();
     let swapped = Tensor::of(Op::SwapBytes { input: tensor }).unwrap();
