@@ -96,11 +96,15 @@ fn parts(meta: &MetaGraph) -> Parts<'_> {
 /// and the like.
 fn is_weight(constant: &Constant) -> bool {
     use tensorflow::DataType as Kind;
-    let is_float = match constant.kind {
-        Kind::Float | Kind::Double | Kind::Half | Kind::Bfloat16 => true,
-        Kind::Complex64 | Kind::Complex128 => true,
-        _ => false,
-    };
+    let is_float = matches!(
+        constant.kind,
+        Kind::Float
+            | Kind::Double
+            | Kind::Half
+            | Kind::Bfloat16
+            | Kind::Complex64
+            | Kind::Complex128
+    );
     is_float && !constant.dims.is_empty() && !constant.dims.contains(&0)
 }
 
