@@ -54,12 +54,14 @@ fn file(blob: &Arc<Blob>, limits: &Limits, notes: &mut Notes) -> Result<Weights>
             return Err(Error::malformed(text));
         };
         let named = |error: Error| error.at(format!("array '{name}'"));
-        match array(blob, &entry) {
+        let array = array(blob, &entry);
+        // Those that are deflated are held against their checksums when they are used, if ever.
+        let is_used = array.as_ref().is_ok_and(|array| !array.shape.contains(&0));
+        if limits.checksums && (entry.method == Method::Stored || !is_used) {
+            entry.verify(&**blob)?;
+        }
+        match array {
             Ok(array) => {
-                // Those that are deflated are held against their checksums when they are used.
-                if limits.checksums && entry.method == Method::Stored {
-                    entry.verify(&**blob)?;
-                }
                 let home = match entry.method {
                     Method::Stored => Home::File(entry.offset),
                     Method::Deflated => Home::Deflated(entry),

@@ -43,8 +43,12 @@ const GOOD: &[Good] = &[
     Good { file: "npy/version_3.npy",                  read: |bytes| model("npy", bytes),         cut: Cut::Refused,  summed: false },
     Good { file: "npz/deflated.npz",                   read: |bytes| model("npz", bytes),         cut: Cut::Refused,  summed: true },
     Good { file: "graph/loop.in.npz",                  read: |bytes| model("npz", bytes),         cut: Cut::Refused,  summed: true },
-    Good { file: "ggml/whisper.bin",                   read: |bytes| model("ggml", bytes),        cut: Cut::Refused,  summed: false },
+    Good { file: "ggml/whisper.bin",                   read: |bytes| model("ggml", bytes),        cut: Cut::Survived, summed: false },
     Good { file: "tensorflow/types.ckpt.index",        read: table,                               cut: Cut::Refused,  summed: true },
+    Good { file: "tensorflow/network.pb",              read: |bytes| model("tensorflow", bytes),  cut: Cut::Survived, summed: false },
+    Good { file: "keras/float16.weights.h5",           read: |bytes| model("keras", bytes),       cut: Cut::Refused,  summed: false },
+    Good { file: "flax/types.msgpack",                 read: |bytes| model("flax", bytes),        cut: Cut::Refused,  summed: false },
+    Good { file: "tflite/every.tflite",                read: |bytes| model("tflite", bytes),      cut: Cut::Refused,  summed: false },
     Good { file: "hdf5/behind.h5",                     read: groups,                              cut: Cut::Survived, summed: false },
     Good { file: "sentencepiece/unigram.model",        read: |bytes| vocabulary("tokenizer.model", bytes), cut: Cut::Survived, summed: false },
     Good { file: "tokenizer/added/tokenizer.json",     read: |bytes| vocabulary("tokenizer.json", bytes),  cut: Cut::Refused,  summed: false },
@@ -117,7 +121,7 @@ fn every_prefix_ends_with_a_word() {
         }
         assert!(started.elapsed() < Duration::from_secs(60), "{}: too slow", good.file);
     }
-    assert!(GOOD.len() >= 13);
+    assert!(GOOD.len() >= 17);
 }
 
 #[test]

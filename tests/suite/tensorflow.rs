@@ -238,7 +238,7 @@ fn what_is_written_is_what_tensorflow_writes() {
         }
     }
     let dir = Dir::new();
-    let source = fixture("tensorflow/types.ckpt");
+    let source = fixture("tensorflow").join("types.ckpt");
     let target = dir.join("x.ckpt");
     let flags = ["--to", "tensorflow", "--split-max-size", "100", "--threads"];
     let [to, format, split, size, threads] = flags;

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use indexmap::IndexMap;
 
 use crate::ir::graph::{Attribute, Constant, Graph, Node};
-use crate::ir::{DType, Error, Model, Notes, Op, Result, Tensor, Value};
+use crate::ir::{Convention, DType, Error, Kernel, Layer, Model, Notes, Op, Result, Tensor, Value};
 
 /// What becomes of constants that are no weights: shapes, axes and single numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +56,54 @@ pub fn weights(mut model: Model, constants: Constants, notes: &mut Notes) -> Res
         };
         tensors.insert(name, tensor);
     }
+    model.kernels = kernels(graph, &guesses, &tensors);
     model.tensors = tensors;
     Ok(model)
+}
+
+/// The weights that layers compute with, under their new names, which lie as torch has them. One
+/// that layers of several kinds share is of none.
+fn kernels(
+    graph: &Graph,
+    guesses: &BTreeMap<String, Guess>,
+    tensors: &IndexMap<String, Tensor>,
+) -> IndexMap<String, Kernel> {
+    let mut layers: IndexMap<&String, Option<Layer>> = IndexMap::new();
+    for node in &graph.nodes {
+        for (no, input) in node.inputs.iter().enumerate() {
+            let Some(Constant::Weight(weight)) = graph.initializers.get(input) else { continue };
+            let guess = guesses.get(weight);
+            let name = guess.map_or(weight, |guess| &guess.name);
+            let Some(tensor) = tensors.get(name) else { continue };
+            let layer = layer(node, no, tensor, guess.is_some_and(|guess| guess.transposed));
+            let known = layers.entry(name).or_insert(layer);
+            *known = known.filter(|known| Some(*known) == layer);
+        }
+    }
+    let convention = Convention::PyTorch;
+    let kernel = |(name, layer): (&String, Option<Layer>)| {
+        Some((name.clone(), Kernel { layer: layer?, convention }))
+    };
+    layers.into_iter().filter_map(kernel).collect()
+}
+
+/// The layer that a node is, if this input is its kernel and lies as torch has it.
+fn layer(node: &Node, input: usize, tensor: &Tensor, transposed: bool) -> Option<Layer> {
+    let int = |name: &str, absent: i64| match node.attributes.get(name) {
+        Some(Attribute::Int(value)) => *value,
+        _ => absent,
+    };
+    let (groups, dims) = (u64::try_from(int("group", 1)).ok()?.max(1), tensor.shape().dims());
+    match (node.op.as_str(), input, dims) {
+        ("MatMul", 1, [_, _]) if transposed => Some(Layer::Dense),
+        ("Gemm", 1, [_, _]) if transposed || int("transB", 0) == 1 => Some(Layer::Dense),
+        ("Conv", 1, [channels, 1, ..]) if groups > 1 && channels.is_multiple_of(groups) => {
+            Some(Layer::Depthwise { multiplier: channels / groups })
+        }
+        ("Conv", 1, [_, _, ..]) => Some(Layer::Conv),
+        ("ConvTranspose", 1, [_, _, ..]) if groups == 1 => Some(Layer::ConvTranspose),
+        _ => None,
+    }
 }
 
 /// Bytes of a name in a GGUF: llama.cpp's `GGML_MAX_NAME`, less the byte that ends it.
@@ -312,5 +358,48 @@ mod tests {
         ];
         let found = guessed(nodes, tensors);
         assert_eq!(found, [("onnx::MatMul_1".to_owned(), "fc.weight".to_owned(), true)]);
+    }
+
+    #[test]
+    fn kernels_are_those_of_the_nodes_that_read_them() {
+        let with = |mut node: Node, key: &str, value: i64| {
+            node.attributes.insert(key.into(), Attribute::Int(value));
+            node
+        };
+        let nodes = [
+            node("Conv", "", &["x", "conv"], "a"),
+            with(node("Conv", "", &["a", "depthwise"], "b"), "group", 4),
+            node("MatMul", "/fc/MatMul", &["b", "onnx::MatMul_1"], "c"),
+            with(node("Gemm", "", &["c", "gemm"], "d"), "transB", 1),
+            node("MatMul", "", &["d", "as_it_is"], "e"),
+            with(node("Gemm", "", &["e", "tied"], "f"), "transB", 1),
+            node("Gather", "", &["tied", "ids"], "g"),
+        ];
+        let tensors: &[(&str, &[u64])] = &[
+            ("conv", &[4, 3, 2, 2]),
+            ("depthwise", &[8, 1, 2, 2]),
+            ("fc.weight", &[3, 5]),
+            ("gemm", &[3, 5]),
+            ("as_it_is", &[3, 5]),
+            ("tied", &[3, 5]),
+        ];
+        let tensors: IndexMap<String, Tensor> =
+            tensors.iter().map(|(name, dims)| ((*name).to_owned(), tensor(dims))).collect();
+        let mut graph = Graph { nodes: nodes.into(), ..Graph::default() };
+        for name in tensors.keys() {
+            let old = if name == "fc.weight" { "onnx::MatMul_1" } else { name };
+            graph.initializers.insert(old.into(), Constant::Weight(old.into()));
+        }
+        let guess = Guess { name: "fc.weight".into(), transposed: true };
+        let guesses = [("onnx::MatMul_1".to_owned(), guess)].into();
+        let found = kernels(&graph, &guesses, &tensors);
+        let found: Vec<_> = found.iter().map(|(name, kernel)| (&**name, kernel.layer)).collect();
+        let expected = [
+            ("conv", Layer::Conv),
+            ("depthwise", Layer::Depthwise { multiplier: 2 }),
+            ("fc.weight", Layer::Dense),
+            ("gemm", Layer::Dense),
+        ];
+        assert_eq!(found, expected);
     }
 }
