@@ -54,6 +54,23 @@ impl Isa {
     }
 }
 
+/// Asks for bytes that will be read soon. The processor does not look ahead beyond a page by itself.
+#[inline]
+pub(crate) fn prefetch(bytes: &[u8]) {
+    const LINE: usize = 64;
+    #[cfg(target_arch = "x86_64")]
+    for line in bytes.chunks(LINE) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: of every x86-64; an address of a slice, and nothing is read through it.
+        #[allow(unsafe_code, reason = "a hint that changes nothing but time")]
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast());
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (bytes, LINE);
+}
+
 /// Defines a function that runs `body`, an `#[inline(always)]` function, with the best
 /// instructions of this machine.
 macro_rules! dispatch {

@@ -35,7 +35,7 @@ dispatch!(
         = rows::pack::<Rows, LEN, BYTES>
 );
 dispatch!(fn decode(bytes: &[u8], weights: &mut [f32]) = rows::decode::<Rows, LEN, BYTES>);
-dispatch!(fn dot(bytes: &[u8], activations: &[f32]) -> f32 = rows::dot::<Rows, LEN, BYTES>);
+dispatch!(fn dot(bytes: &[u8], activations: &[f32]) -> f32 = rows::dot_directly::<Rows, BYTES>);
 
 /// The blocks of this file, for the loops that all packings share.
 struct Rows;

@@ -10,11 +10,14 @@ use super::batch::{Batch, zeros};
 use super::inputs::{Inputs, Watch};
 use super::kernels::{self, LANES, Matrix};
 use crate::arch::{Named, Part, Parts, Role};
-use crate::ir::{Blob, Error, Op, Result, Scratch, Tensor, float};
+use crate::ir::{Blob, Error, Op, Result, Scratch, Tensor, float, simd};
 use crate::quant::{self, Dot};
 
 /// Weights that one task multiplies with one token: below this, a task costs more to hand out.
 const TASK_WEIGHTS: usize = 1 << 16;
+
+/// How far ahead of their use weights are asked for: what a core reads while memory answers.
+const AHEAD_BYTES: usize = 2048;
 
 /// Rows that one task multiplies with a prompt.
 const TASK_ROWS: usize = 48;
@@ -107,8 +110,11 @@ impl Weight {
         };
         let mut each = |bytes: &[u8]| {
             let row = self.tensor.byte_offset(self.columns as u64) as usize;
-            for (out, row) in out.iter_mut().zip(bytes.chunks_exact(row.max(1))) {
-                *out = dot(row, x);
+            let ahead = AHEAD_BYTES.next_multiple_of(row.max(1));
+            let rows = bytes.chunks_exact(row.max(1)).enumerate();
+            for (out, (i, bytes_of_row)) in out.iter_mut().zip(rows) {
+                simd::prefetch(bytes.get(i * row + ahead..(i + 1) * row + ahead).unwrap_or(&[]));
+                *out = dot(bytes_of_row, x);
             }
         };
         let elements = self.elements(&rows);
