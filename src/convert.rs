@@ -152,13 +152,15 @@ pub fn comparable(a: Model, b: Model, notes: &mut Notes) -> Result<(Model, Model
     let alone = a.graph.is_some() != b.graph.is_some();
     let known = [&a, &b].into_iter().any(|model| arch::find(model).is_some());
     match alone || known {
-        true => Ok((comparand(a, notes)?, comparand(b, notes)?)),
+        true => Ok((weights(a, notes)?, weights(b, notes)?)),
         false => Ok((a, b)),
     }
+    .and_then(|(a, b)| Ok((ordered(a, notes)?, ordered(b, notes)?)))
 }
 
-fn comparand(model: Model, notes: &mut Notes) -> Result<Model> {
-    transform::convention(weights(model, notes)?, None, Some(Convention::PyTorch), notes)
+/// Kernels in one order of dimensions, whoever's they are.
+fn ordered(model: Model, notes: &mut Notes) -> Result<Model> {
+    transform::convention(model, None, Some(Convention::PyTorch), notes)
 }
 
 /// The weights of a model that may say what is computed, as if it did not.

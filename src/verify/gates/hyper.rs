@@ -145,7 +145,11 @@ fn entries(reference: &Model, candidate: &Model, out: &mut Compared) {
     }
     let keys = reference.config.entries.keys().chain(candidate.config.entries.keys());
     let mut seen = indexmap::IndexSet::new();
-    for key in keys.filter(|key| !is_about_the_file(key)) {
+    // What a format says of its own files, another cannot say.
+    let own = sides.map(|side| format!("{}.", side.format));
+    let one_format = reference.format == candidate.format;
+    let is_own = |key: &str| !one_format && own.iter().any(|prefix| key.starts_with(prefix));
+    for key in keys.filter(|key| !is_about_the_file(key) && !is_own(key)) {
         let (theirs, ours) = (reference.config.get(key), candidate.config.get(key));
         if !seen.insert(key) || theirs == ours {
             continue;
