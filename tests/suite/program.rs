@@ -144,7 +144,11 @@ impl Dir {
         let target = self.join(name);
         fs::create_dir(&target).expect("a new directory");
         for file in names(source) {
-            fs::write(target.join(&file), read(source.join(&file))).expect("a copy");
+            let from = source.join(&file);
+            match from.is_dir() {
+                true => drop(self.copied(&from, &format!("{name}/{file}"))),
+                false => fs::write(target.join(&file), read(from)).expect("a copy"),
+            }
         }
         target
     }

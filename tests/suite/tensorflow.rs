@@ -286,3 +286,20 @@ fn kernels_are_turned_for_other_frameworks() {
     assert_eq!(shape("depthwise"), serde_json::json!([4, 1, 3, 3]));
     assert_eq!(shape("back"), serde_json::json!([4, 3, 2, 2]));
 }
+
+/// `PyFunc` runs Python where the graph is run: only weights are had of it, and only if asked for.
+#[test]
+fn a_graph_that_runs_code_is_refused() {
+    let dir = Dir::new();
+    let model = dir.copied(&fixture("tensorflow/network"), "network");
+    let path = model.join("saved_model.pb");
+    let good = read(&path);
+    // NodeDef.op is field 2.
+    let at = good.windows(8).position(|bytes| bytes == b"\x12\x06MatMul").expect("a MatMul");
+    let mut bad = good.clone();
+    bad[at + 2..at + 8].copy_from_slice(b"PyFunc");
+    std::fs::write(&path, bad).expect("written");
+    let error = remold!("convert", model, dir.join("out.npz"), "--quiet").refuses(3);
+    assert!(error.contains("is PyFunc") && error.contains("--skip-objects"), "{error}");
+    remold!("convert", model, dir.join("out.npz"), "--skip-objects", "--quiet").ends(0);
+}

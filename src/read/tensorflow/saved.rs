@@ -41,7 +41,7 @@ pub(super) fn read(
         None => Variables::default(),
     };
     let parts = parts(meta);
-    tell_reaching(&parts, blob.name(), notes);
+    refuse_reaching(&parts, blob.name(), limits, notes).map_err(place)?;
     let Variables { mut weights, objects } = variables;
     for (name, tensor) in parts.constants(&blob, is_weight, notes).map_err(place)? {
         let taken = weights.tensors.contains_key(&name);
@@ -108,17 +108,26 @@ fn is_weight(constant: &Constant) -> bool {
     is_float && !constant.dims.is_empty() && !constant.dims.contains(&0)
 }
 
-fn tell_reaching(parts: &Parts<'_>, file: &str, notes: &mut Notes) {
+/// A graph that runs code or opens files where it is run is taken for its weights only if that is
+/// asked for.
+fn refuse_reaching(
+    parts: &Parts<'_>,
+    file: &str,
+    limits: &Limits,
+    notes: &mut Notes,
+) -> Result<()> {
     let inner = parts.functions.values().flat_map(|function| &function.nodes);
     let mut nodes = parts.nodes.iter().copied().chain(inner);
-    if let Some(node) = nodes.find(|node| REACHING.contains(&node.op.as_str())) {
-        let text = format!(
-            "node '{}' is {}, which reaches out of the graph: nothing is run here, only weights \
-             are read",
-            node.name, node.op
-        );
-        notes.odd(file, text);
+    let Some(node) = nodes.find(|node| REACHING.contains(&node.op.as_str())) else {
+        return Ok(());
+    };
+    let found = format!("node '{}' is {}, which runs code or opens files", node.name, node.op);
+    if !limits.skip_objects {
+        let text = format!("{found} where the graph is run; --skip-objects reads the weights");
+        return Err(Error::malformed(text));
     }
+    notes.odd(file, format!("{found}: nothing is run here, only weights are read"));
+    Ok(())
 }
 
 /// What the file says of itself, under keys of its own.
