@@ -4,11 +4,13 @@
 //! A digest of the values alone, whatever their order, finds candidates; a digest of values and
 //! places then tells whether the dimensions lie in the same order, or in which other.
 
+use std::collections::BTreeMap;
+
 use indexmap::IndexMap;
 use rayon::prelude::*;
 
 use super::own;
-use crate::ir::{Op, Result, Scratch, Tensor};
+use crate::ir::{Result, Scratch, Tensor};
 use crate::run::random::SplitMix;
 
 /// Elements that are digested at a time, unless a recipe's piece is larger.
@@ -50,19 +52,20 @@ pub(super) fn pair(
     a: &IndexMap<&String, &Tensor>,
     b: &IndexMap<&String, &Tensor>,
 ) -> Result<Vec<Alike>> {
-    let mut free = digests(b)?;
+    // Those of B that nobody has taken, by what does not depend on the order of dimensions.
+    let mut free: BTreeMap<(bool, u64), Vec<(&String, Digest)>> = BTreeMap::new();
+    for (name, digest) in digests(b)? {
+        free.entry((digest.is_weights, digest.values)).or_default().push((name, digest));
+    }
     let mut alike = Vec::new();
     for (name, digest) in digests(a)? {
-        let mut found = None;
-        for (other, candidate) in &free {
-            if let Some(axes) = order(a[name], &digest, candidate)? {
-                found = Some(((*other).clone(), axes));
+        let Some(same) = free.get_mut(&(digest.is_weights, digest.values)) else { continue };
+        for at in 0..same.len() {
+            if let Some(axes) = order(a[name], &digest, &same[at].1)? {
+                let (other, _) = same.remove(at);
+                alike.push(Alike { a: name.clone(), b: other.clone(), axes });
                 break;
             }
-        }
-        if let Some((other, axes)) = found {
-            free.shift_remove(&other);
-            alike.push(Alike { a: name.clone(), b: other, axes });
         }
     }
     Ok(alike)
@@ -72,18 +75,15 @@ fn digests<'t>(tensors: &IndexMap<&'t String, &Tensor>) -> Result<IndexMap<&'t S
     let larger = tensors.iter().filter(|(_, tensor)| tensor.shape().count() > 1);
     let larger: Vec<_> = larger.collect();
     let digest = |(name, tensor): (&&'t String, &&Tensor)| {
-        let digest = digest(tensor).map_err(|error| error.at(*name))?;
+        let digest = digest(tensor, None).map_err(|error| error.at(*name))?;
         Ok((*name, digest))
     };
     larger.into_par_iter().map(digest).collect::<Result<Vec<_>>>().map(IndexMap::from_iter)
 }
 
-/// In which order `wanted` has the dimensions of a tensor: `Some(None)` in the same one; nothing if
-/// it is another tensor.
+/// In which order `wanted`, of the same values, has the dimensions of a tensor: `Some(None)` in the
+/// same one; nothing if it is another tensor.
 fn order(tensor: &Tensor, digest: &Digest, wanted: &Digest) -> Result<Option<Option<Vec<usize>>>> {
-    if (digest.is_weights, digest.values) != (wanted.is_weights, wanted.values) {
-        return Ok(None);
-    }
     if digest == wanted {
         return Ok(Some(None));
     }
@@ -96,8 +96,7 @@ fn order(tensor: &Tensor, digest: &Digest, wanted: &Digest) -> Result<Option<Opt
         if !permuted.eq(wanted.dims.iter().copied()) {
             continue;
         }
-        let permuted = Tensor::of(Op::Permute { input: tensor.clone(), axes: axes.clone() })?;
-        if self::digest(&permuted)? == *wanted {
+        if self::digest(tensor, Some(&axes))? == *wanted {
             return Ok(Some(Some(axes)));
         }
     }
@@ -122,11 +121,19 @@ fn permutations(rank: usize) -> Vec<Vec<usize>> {
     all
 }
 
-fn digest(tensor: &Tensor) -> Result<Digest> {
+/// The digest of a tensor as it is, or as it would be with its dimensions in another order: which
+/// need not be made, for what counts is where each element would lie.
+fn digest(tensor: &Tensor, axes: Option<&[usize]>) -> Result<Digest> {
+    let walk = axes.map(|axes| Walk::of(tensor.shape().dims(), axes));
     let (count, unit) = (tensor.shape().count(), tensor.granule().max(1));
     let step = unit.saturating_mul((PIECE / unit).max(1)).max(1);
     let is_weights = own::is_weights(tensor.dtype());
-    let dims = tensor.shape().dims().iter().copied().filter(|dim| *dim != 1).collect();
+    let all = tensor.shape().dims();
+    let dims = match axes {
+        Some(axes) => axes.iter().map(|&axis| all[axis]).collect(),
+        None => all.to_vec(),
+    };
+    let dims = dims.into_iter().filter(|dim| *dim != 1).collect();
     let mut digest = Digest { is_weights, dims, values: 0, places: 0 };
     let mut scratch = Scratch::default();
     let mut start = 0;
@@ -138,12 +145,32 @@ fn digest(tensor: &Tensor) -> Result<Digest> {
         };
         for (place, element) in (start..).zip(elements) {
             let value = mixed(element);
+            let place = walk.as_ref().map_or(place, |walk| walk.place(place));
             digest.values = digest.values.wrapping_add(value);
             digest.places = digest.places.wrapping_add(mixed(value ^ mixed(place)));
         }
         start = end;
     }
     Ok(digest)
+}
+
+/// Where elements lie once dimensions are in another order: of each dimension its length, and the
+/// steps of one of its indices before and after.
+struct Walk(Vec<(u64, u64, u64)>);
+
+impl Walk {
+    fn of(dims: &[u64], axes: &[usize]) -> Self {
+        let after = |axis: usize| {
+            let place = axes.iter().position(|a| *a == axis).unwrap_or(0);
+            axes[place + 1..].iter().map(|&inner| dims[inner]).product()
+        };
+        let before = |axis: usize| dims[axis + 1..].iter().product();
+        Self((0..dims.len()).map(|axis| (dims[axis], before(axis), after(axis))).collect())
+    }
+
+    fn place(&self, place: u64) -> u64 {
+        self.0.iter().map(|(len, before, after)| place / before % len * after).sum()
+    }
 }
 
 /// A number that tells nothing of `value` but whether it is the same.

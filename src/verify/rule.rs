@@ -193,8 +193,8 @@ fn bound(first: usize, r: &[f32], c: &[f32], allowed: f32, wrong: &mut dyn FnMut
     };
     let (i, diff) = diffs.enumerate().fold((0, 0.0), worse);
     // A NaN on either side is within nothing.
-    let searches = allowed >= SEARCHES * r.iter().fold(0.0f32, |peak, r| peak.max(r.abs()));
-    if diff <= f64::from(allowed) || searches && is_where_the_scale_puts_it(r, c) {
+    let searches = || allowed >= SEARCHES * r.iter().fold(0.0f32, |peak, r| peak.max(r.abs()));
+    if diff <= f64::from(allowed) || searches() && is_where_the_scale_puts_it(r, c) {
         return;
     }
     wrong(first + i, &format!("beyond the ±{allowed:.2e} that the type allows at"));
