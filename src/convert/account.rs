@@ -22,6 +22,11 @@ pub(super) fn account(
     notes: &Notes,
 ) -> Result<Ledger> {
     let fates: IndexMap<String, Fate> = ledger.into_iter().collect();
+    // What was said first of a tensor; models have a hundred thousand of both.
+    let mut reasons: IndexMap<&str, &str> = IndexMap::new();
+    for note in notes.iter() {
+        reasons.entry(&note.subject).or_insert(&note.text);
+    }
     let renamed: Vec<(&String, &Tensor)> =
         between.iter().filter(|(name, _)| !source.contains_key(*name)).collect();
     let fate = |(name, tensor): (&String, &Tensor)| {
@@ -32,8 +37,8 @@ pub(super) fn account(
                 fates.get(to.0).cloned()
             })
             .or_else(|| {
-                let note = notes.iter().find(|note| note.subject == *name)?;
-                Some(Fate::Dropped(note.text.clone()))
+                let reason = reasons.get(name.as_str())?;
+                Some(Fate::Dropped((*reason).to_owned()))
             })
             .ok_or_else(|| {
                 Error::loss(format!("tensor '{name}' would be lost without a reason"))

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use indexmap::IndexSet;
+
 /// Why a note was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NoteKind {
     /// Something of the source has no place in the target.
     Lost,
@@ -14,7 +16,7 @@ pub enum NoteKind {
 }
 
 /// One thing that the user should know.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Note {
     /// Why it was written.
     pub kind: NoteKind,
@@ -32,7 +34,7 @@ impl fmt::Display for Note {
 
 /// All notes of a run, in the order of their writing. `--strict` makes any note an error.
 #[derive(Debug, Clone, Default)]
-pub struct Notes(Vec<Note>);
+pub struct Notes(IndexSet<Note>);
 
 impl Notes {
     /// Something of the source has no place in the target.
@@ -52,10 +54,7 @@ impl Notes {
 
     /// The same thing said twice is said once: readers and writers may meet one oddity both.
     fn add(&mut self, kind: NoteKind, subject: String, text: String) {
-        let note = Note { kind, subject, text };
-        if !self.0.contains(&note) {
-            self.0.push(note);
-        }
+        self.0.insert(Note { kind, subject, text });
     }
 
     /// The notes, oldest first.
