@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 
 use crate::arch::{self, Fate, Ledger};
 use crate::formats::{self, Format};
-use crate::ir::{Convention, Error, Fault, Model, Naming, Notes, Op, Result, Tally, Tensor, Value};
+use crate::ir::{Convention, Error, Fault, Model, Naming, Notes, Result, Tally, Tensor};
 use crate::quant::{self, Types};
 use crate::store::{self, FileSink, Recheck, Target};
 use crate::transform::{self, Constants, Retype};
@@ -190,10 +190,6 @@ fn rewrite(
     let ledger = account::account(&source, &between, ledger, &model, notes)?;
     let model = transform::convention(model, from, job.to.convention, notes)?;
     let model = quant::apply(model, &job.types, job.to.naming, &mut write.entries, notes)?;
-    if model.tensors.values().any(|tensor| matches!(tensor.op(), Some(Op::Pack { .. }))) {
-        let us = concat!("remold ", env!("CARGO_PKG_VERSION"));
-        write.entries.insert("general.quantized_by".into(), Value::Text(us.into()));
-    }
     Ok((model, ledger))
 }
 

@@ -5,7 +5,7 @@ use indexmap::IndexMap;
 use super::layout::{FilePlan, Layout, Part};
 use super::{WriteOptions, tokenizer_gguf};
 use crate::ir::value::List;
-use crate::ir::{DType, Error, Model, Notes, Result, Tensor, Value};
+use crate::ir::{DType, Error, Model, Notes, Op, Result, Tensor, Value};
 
 /// llama.cpp's version of the packings: `GGML_QNT_VERSION`.
 const QUANTIZATION_VERSION: u32 = 2;
@@ -20,6 +20,10 @@ pub fn layout(model: &Model, options: &WriteOptions, notes: &mut Notes) -> Resul
         entries.extend(tokenizer(model, options, notes)?);
     }
     entries.extend(options.entries.clone());
+    if model.tensors.values().any(|tensor| matches!(tensor.op(), Some(Op::Pack { .. }))) {
+        let us = concat!("remold ", env!("CARGO_PKG_VERSION"));
+        entries.insert("general.quantized_by".into(), Value::Text(us.into()));
+    }
     // llama.cpp's tools state it for floats too; a file that is only copied stays as it is.
     if options.entries.contains_key("general.file_type") {
         let version = entries.entry("general.quantization_version".into());
