@@ -102,7 +102,8 @@ pub(super) fn unless_free_directory(path: &Path, target: &Target) -> Result<Exis
 /// What repositories of models hold beside each other, and nothing that a person would keep
 /// elsewhere: sources, archives, pictures.
 fn belongs_to_a_model(name: &str) -> bool {
-    const NAMES: &[&str] = &[".gitattributes", "LICENSE", "NOTICE", "README", "USE_POLICY"];
+    const NAMES: &[&str] =
+        &[".gitattributes", "LICENSE", "NOTICE", "README", "USE_POLICY", "checkpoint"];
     const EXTENSIONS: &[&str] = &[
         "safetensors",
         "bin",
@@ -114,12 +115,20 @@ fn belongs_to_a_model(name: &str) -> bool {
         "md",
         "gguf",
         "npz",
+        "npy",
+        "h5",
+        "msgpack",
+        "index",
         "onnx",
         "onnx_data",
         "tiktoken",
     ];
     let extension = name.rsplit_once('.').map(|(_, extension)| extension);
-    NAMES.contains(&name) || extension.is_some_and(|extension| EXTENSIONS.contains(&extension))
+    let is_one_of = |extension: &str| {
+        // A checkpoint of TensorFlow's: model.ckpt.data-00000-of-00001.
+        EXTENSIONS.contains(&extension) || extension.starts_with("data-")
+    };
+    NAMES.contains(&name) || extension.is_some_and(is_one_of)
 }
 
 /// Compares what will be written with what is free. Advice only, as others write too; that the

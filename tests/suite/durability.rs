@@ -299,3 +299,21 @@ fn names_that_are_not_utf8() {
     let error = remold!("inspect", odd).refuses(3);
     assert!(error.contains(r"m\xff\u{1b}[31m.gguf"), "{error}");
 }
+
+/// What a format leaves in a directory is known as a model's when the directory is to be replaced.
+#[test]
+fn a_directory_of_every_format_is_replaced() {
+    let dir = Dir::new();
+    let formats = remold::formats::FORMATS.iter();
+    let formats: Vec<_> = formats.filter(|f| f.directory && f.layout.is_some()).collect();
+    for format in &formats {
+        let target = dir.join(format!("{}/", format.name));
+        let flags = ["--quiet", "--no-sync", "--overwrite", "--to", format.name];
+        let [quiet, sync, overwrite, to, name] = flags;
+        for _ in 0..2 {
+            let source = fixture("arch/llama");
+            remold!("convert", source, target, quiet, sync, overwrite, to, name).ends(0);
+        }
+    }
+    assert!(formats.len() >= 4, "{}", formats.len());
+}
