@@ -1,5 +1,7 @@
 //! The write protocol, and every way in which it can be cut short.
 
+mod order;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
