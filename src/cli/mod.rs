@@ -26,7 +26,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::ir::{Error, Fault, Result};
+use crate::ir::{Error, Fault, Result, simd};
 
 /// Converts, quantizes and proves machine-learning models.
 ///
@@ -99,6 +99,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<Outcome> {
+    if let Some(level) = std::env::var_os(simd::VARIABLE) {
+        simd::choose(&level)?;
+    }
     match cli.command {
         Command::Inspect(args) => args.run(),
         Command::Convert(args) => args.run(),

@@ -6,6 +6,17 @@
 //!
 //! This is the only file with `unsafe` code for the sake of speed.
 
+use std::ffi::OsStr;
+use std::sync::OnceLock;
+
+use super::{Error, Result};
+
+/// The variable of the environment that asks for a level other than the best of the machine.
+pub(crate) const VARIABLE: &str = "REMOLD_SIMD";
+
+/// What [`choose`] chose, else the best.
+static CHOSEN: OnceLock<Isa> = OnceLock::new();
+
 /// An instruction set that this machine has: only this file makes one, after having asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Isa(Level);
@@ -38,19 +49,47 @@ impl Isa {
         wide.into_iter().flatten().chain([Level::Portable]).map(Self)
     }
 
-    /// The best that this machine has. The processor is asked once; later calls read an atomic.
+    fn name(self) -> &'static str {
+        match self.0 {
+            Level::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => "avx512",
+        }
+    }
+
+    /// The best that this machine has, unless another was chosen. The processor is asked once;
+    /// later calls read an atomic.
     #[inline]
     pub(crate) fn best() -> Self {
         #[cfg(test)]
         if let Some(forced) = tests::FORCED.get() {
             return forced;
         }
-        Self::all().next().unwrap_or(Self(Level::Portable))
+        *CHOSEN.get_or_init(|| Self::all().next().unwrap_or(Self(Level::Portable)))
     }
 
     #[inline]
     pub(crate) fn level(self) -> Level {
         self.0
+    }
+}
+
+/// Has everything computed with the instruction set of this name, from the first kernel on. The
+/// bytes are the same with each: whoever doubts that compares them.
+///
+/// # Errors
+/// Usage for a name that is none, or of what this machine lacks.
+pub(crate) fn choose(name: &OsStr) -> Result<()> {
+    let Some(isa) = Isa::all().find(|isa| name == isa.name()) else {
+        let names: Vec<&str> = Isa::all().map(Isa::name).collect();
+        let (found, known) = (name.display(), names.join(", "));
+        return Err(Error::usage(format!("{VARIABLE}={found}: this machine has {known}")));
+    };
+    match *CHOSEN.get_or_init(|| isa) == isa {
+        true => Ok(()),
+        false => Err(Error::bug(format!("{VARIABLE} is asked for after the first kernel"))),
     }
 }
 
