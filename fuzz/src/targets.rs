@@ -42,8 +42,8 @@ pub static TARGETS: &[Target] = &[
     Target { name: "hdf5",            seeds: &["hdf5/behind.h5", "keras/float16.weights.h5", "keras/bfloat16.weights.h5"], run: hdf5 },
     Target { name: "ggml",            seeds: &["ggml/whisper.bin"], run: |bytes| drop(ggml::read(&bytes)) },
     Target { name: "tensorflow",      seeds: &["tensorflow/names.ckpt.index", "tensorflow/snappy.ckpt.index", "tensorflow/first.ckpt", "tensorflow/network.pb"], run: tensorflow },
-    Target { name: "msgpack",         seeds: &["flax/types.msgpack", "flax/chunked.msgpack"], run: |bytes| drop(msgpack::read(&bytes)) },
-    Target { name: "tflite",          seeds: &["tflite/every.tflite", "tflite/outside.tflite"], run: |bytes| drop(tflite::read(&bytes)) },
+    Target { name: "msgpack",         seeds: &["flax/types.msgpack", "flax/chunked.msgpack"], run: |bytes| drop(msgpack::read(&bytes, &msgpack::Limits::default())) },
+    Target { name: "tflite",          seeds: &["tflite/every.tflite", "tflite/outside.tflite"], run: |bytes| drop(tflite::read(&bytes, &tflite::Limits::default())) },
     Target { name: "read-flax",       seeds: &["flax/types.msgpack", "flax/state.msgpack"], run: |bytes| mapping("flax", bytes) },
     Target { name: "read-tflite",     seeds: &["tflite/every.tflite", "tflite/sparse.tflite"], run: |bytes| mapping("tflite", bytes) },
     Target { name: "read-tensorflow", seeds: &["tensorflow/network.pb"], run: |bytes| mapping("tensorflow", bytes) },
@@ -104,7 +104,7 @@ fn index(bytes: &[u8]) {
 
 fn npy(bytes: &[u8]) {
     npy::probe(bytes);
-    drop(npy::read(&bytes));
+    drop(npy::read(&bytes, &npy::Limits::default()));
 }
 
 fn zip(bytes: &[u8]) {
@@ -119,7 +119,9 @@ fn zip(bytes: &[u8]) {
 fn torch(bytes: &[u8]) {
     torch::probe(&bytes[..bytes.len().min(512)], &bytes);
     for skip_objects in [false, true] {
-        if let Ok(checkpoint) = torch::read(&bytes, &torch::Options { skip_objects }) {
+        if let Ok(checkpoint) =
+            torch::read(&bytes, &torch::Options { skip_objects, ..torch::Options::default() })
+        {
             drop(checkpoint.verify(&bytes));
         }
     }
@@ -138,14 +140,15 @@ fn archive(pickle: &[u8]) -> Vec<u8> {
 }
 
 fn protobuf(bytes: &[u8]) {
-    let mut reader = onnx::Reader::new(&bytes);
+    let mut reader =
+        onnx::Reader::new(&bytes, &onnx::Limits { field: BYTES_MAX, ..onnx::Limits::default() });
     let mut levels = vec![reader.whole()];
     // Every field is taken for a message, too: most are none.
     while let Some(message) = levels.last_mut() {
         match reader.next(message) {
             Ok(Some(field)) => {
                 let inside = reader.inside(message, &field, "a message");
-                drop(reader.bytes(&field, BYTES_MAX, "bytes"));
+                drop(reader.bytes(&field, "bytes"));
                 levels.extend(inside);
             }
             Ok(None) | Err(_) => drop(levels.pop()),
@@ -155,7 +158,7 @@ fn protobuf(bytes: &[u8]) {
 
 fn onnx(bytes: &[u8]) {
     onnx::probe(bytes);
-    drop(onnx::read(&bytes));
+    drop(onnx::read(&bytes, &onnx::Limits::default()));
 }
 
 fn hdf5(bytes: &[u8]) {
@@ -174,8 +177,8 @@ fn hdf5(bytes: &[u8]) {
 fn tensorflow(bytes: &[u8]) {
     tensorflow::probe(&bytes);
     drop(tensorflow::read(&bytes, &tensorflow::Options::default()));
-    drop(tensorflow::read_graph(&bytes));
-    drop(tensorflow::read_saved_model(&bytes));
+    drop(tensorflow::read_graph(&bytes, &tensorflow::Limits::default()));
+    drop(tensorflow::read_saved_model(&bytes, &tensorflow::Limits::default()));
 }
 
 fn sentencepiece(bytes: &[u8]) {

@@ -143,7 +143,11 @@ impl Reading {
     /// Usage for a setting that is none.
     pub(crate) fn bounds(&self) -> Result<Bounds> {
         let limits = self.limits()?;
-        Ok(Bounds { elements: limits.graph_elements, steps: limits.graph_steps })
+        Ok(Bounds {
+            elements: limits.graph_elements,
+            steps: limits.graph_steps,
+            nodes: limits.graph_nodes,
+        })
     }
 
     /// The limits, as `--limit` changes them.

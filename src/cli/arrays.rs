@@ -50,7 +50,7 @@ pub(crate) fn read(path: &Path) -> Result<IndexMap<String, Value>> {
 
 /// The array of an .npy file.
 fn array(bytes: Vec<u8>) -> Result<Array> {
-    let header = npy::read(&bytes)?;
+    let header = npy::read(&bytes, &npy::Limits::default())?;
     let row = TYPES.iter().find(|row| (row.0, row.1) == (header.descr.kind, header.descr.size));
     let dtype = row.ok_or_else(|| Error::unsupported(format!("elements of {}", header.descr)))?.2;
     let (start, len) = (header.data_offset as usize, header.data_len as usize);

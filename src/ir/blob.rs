@@ -129,7 +129,7 @@ impl Blob {
     pub fn read_all(&self, max: u64) -> Result<Vec<u8>> {
         if self.size > max {
             let found = format!("{} bytes, expected at most {max} for such a file", self.size);
-            return Err(Error::limit(format!("{found} (--limit side-file=N)")).at(&self.name));
+            return Err(Error::above("side-file", found).at(&self.name));
         }
         let mut bytes = vec![0; self.size as usize];
         self.read(0, &mut bytes)?;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::limits;
+
 /// The result of anything that can fail.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -73,6 +75,11 @@ impl Error {
         Self::new(Fault::Limit, message)
     }
 
+    /// The limit that `--limit` calls so was reached.
+    pub fn above(limit: &'static str, message: impl fmt::Display) -> Self {
+        Self::limit(format!("{message} ({})", limits::raise(limit)))
+    }
+
     /// Reading or writing failed.
     pub fn io(message: impl Into<String>) -> Self {
         Self::new(Fault::Io, message)
@@ -116,7 +123,10 @@ const LINE_MAX: usize = 16 << 10;
 impl std::error::Error for Error {}
 
 impl From<wire::Error> for Error {
-    fn from(error: wire::Error) -> Self {
+    fn from(mut error: wire::Error) -> Self {
+        if let wire::Why::TooLarge { lift, .. } = &mut error.why {
+            *lift = limits::raise(lift);
+        }
         let fault = match error.class() {
             wire::Class::Malformed => Fault::Malformed,
             wire::Class::Unsupported => Fault::Unsupported,

@@ -40,15 +40,19 @@ pub fn read(source: &dyn Source, limits: &Limits, notes: &mut Notes) -> Result<M
         None => source.find(INDEX)?.map(|_| INDEX),
     };
     let weights = match index {
-        Some(index) => hub::sharded(source, index, limits, notes, &mut file)?,
-        None => file(&source.open(source.entry().unwrap_or(SINGLE))?, notes)?,
+        Some(index) => {
+            let mut file = |blob: &Arc<Blob>, notes: &mut Notes| file(blob, limits, notes);
+            hub::sharded(source, index, limits, notes, &mut file)?
+        }
+        None => file(&source.open(source.entry().unwrap_or(SINGLE))?, limits, notes)?,
     };
     hub::model("flax", weights, source, limits, notes)
 }
 
-fn file(blob: &Arc<Blob>, notes: &mut Notes) -> Result<Weights> {
+fn file(blob: &Arc<Blob>, limits: &Limits, notes: &mut Notes) -> Result<Weights> {
+    let container = msgpack::Limits { values: limits.msgpack_values, text: limits.msgpack_text };
     let place = |error: Error| error.at("flax").at(blob.name());
-    let mut tree = msgpack::read(&**blob).map_err(|error| place(error.into()))?;
+    let mut tree = msgpack::read(&**blob, &container).map_err(|error| place(error.into()))?;
     leave_out(&mut tree, blob.name(), notes);
     let mut weights = Weights { refused: tree.refused.into_iter().collect(), ..Weights::default() };
     for array in tree.arrays {

@@ -76,6 +76,8 @@ impl Stored {
             objects: limits.hdf5_objects,
             chunk: limits.hdf5_chunk,
             chunks: limits.hdf5_chunks,
+            block: limits.hdf5_block,
+            depth: limits.hdf5_depth,
         };
         let opened = ::hdf5::open(self, &limits);
         let file = opened.map_err(|e| Error::from(e).at(format).at(self.blob.name()))?;
@@ -119,11 +121,11 @@ impl Stored {
             return Ok(Found::Refused("a dataset without a shape".into()));
         };
         let unwritten = dataset.unwritten();
-        if unwritten > limits.hdf5_unwritten {
-            let max = limits.hdf5_unwritten;
+        if unwritten > limits.expanded {
+            let max = limits.expanded;
             let text =
                 format!("{unwritten} bytes of it were never written, expected at most {max}");
-            return Err(Error::limit(format!("{text} (--limit hdf5-unwritten=N)")));
+            return Err(Error::above("expanded", text));
         }
         let shape = Shape::new(shape)?;
         let tensor = match &dataset.storage {

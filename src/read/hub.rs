@@ -141,10 +141,8 @@ pub(super) fn sharded(
             continue;
         }
         if shards.len() as u64 >= limits.shards {
-            return Err(place(Error::limit(format!(
-                "more than {} shards (--limit shards=N)",
-                limits.shards
-            ))));
+            let text = format!("more than {} shards", limits.shards);
+            return Err(place(Error::above("shards", text)));
         }
         let opened = source.open(shard).map_err(place)?;
         shards.insert(shard, file(&opened, notes).map_err(place)?);

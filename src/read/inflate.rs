@@ -9,7 +9,7 @@ use crate::ir::{Blob, Limits};
 const KEPT: u64 = 256 << 20;
 
 /// What a refusal of a larger part names.
-const LIFT: &str = "--limit inflated";
+const LIFT: &str = "inflated";
 
 /// A part, by where its stream begins, and its bytes.
 type Inflated = (u64, Arc<Vec<u8>>);

@@ -185,9 +185,8 @@ fn archive(
         archive.get(name).ok_or_else(missing)
     };
     let weights = entry(WEIGHTS)?;
-    let text = |name: &str| {
-        Ok::<_, Error>(entry(name)?.data(&**blob, limits.side_file, "--limit side-file")?)
-    };
+    let text =
+        |name: &str| Ok::<_, Error>(entry(name)?.data(&**blob, limits.side_file, "side-file")?);
     found.config = found.checked(&text(CONFIG)?, CONFIG, limits, notes)?;
     if let Value::Map(about) = Value::parse(&text(METADATA)?).map_err(|e| e.at(METADATA))? {
         let version = about.get("keras_version").cloned();
@@ -204,8 +203,7 @@ fn archive(
             Ok(Stored::part(Arc::clone(blob), place))
         }
         zip::Method::Deflated => {
-            let lift = "--limit inflated";
-            let bytes = weights.data(&**blob, limits.inflated, lift)?;
+            let bytes = weights.data(&**blob, limits.inflated, "inflated")?;
             Ok(Stored::whole(Arc::new(Blob::memory(blob.name(), bytes))))
         }
     }

@@ -26,13 +26,18 @@ pub fn probe(source: &dyn Source) -> Result<bool> {
 pub fn read(source: &dyn Source, limits: &Limits, notes: &mut Notes) -> Result<Model> {
     let name = source.entry().ok_or_else(|| Error::usage("name one .npy file"))?;
     let blob = source.open(name)?;
-    let array = npy::read(&*blob).map_err(|error| Error::from(error).at("npy").at(blob.name()))?;
+    let array = npy::read(&*blob, &container(limits));
+    let array = array.map_err(|error| Error::from(error).at("npy").at(blob.name()))?;
     let file = Arc::new(Inflater::new(&blob, limits));
     let tensor = tensor(&file, array, Home::File(0)).map_err(|error| error.at(blob.name()))?;
     let stem = name.strip_suffix(".npy").unwrap_or(name).to_owned();
     let mut weights = Weights::default();
     weights.tensors.insert(stem, tensor);
     hub::model("npy", weights, source, limits, notes)
+}
+
+pub(super) fn container(limits: &Limits) -> npy::Limits {
+    npy::Limits { header: limits.npy_header }
 }
 
 /// Where the bytes of an .npy file are.

@@ -8,7 +8,7 @@ use zip::{Archive, Entry, Method};
 
 use super::hub::{self, Weights};
 use super::inflate::Inflater;
-use super::npy::{Home, tensor};
+use super::npy::{Home, container, tensor};
 use crate::ir::{Blob, Error, Limits, Model, Notes, Result};
 use crate::store::Source;
 
@@ -54,7 +54,7 @@ fn file(blob: &Arc<Blob>, limits: &Limits, notes: &mut Notes) -> Result<Weights>
             return Err(Error::malformed(text));
         };
         let named = |error: Error| error.at(format!("array '{name}'"));
-        let array = array(blob, &entry);
+        let array = array(blob, &entry, &container(limits));
         // Those that are deflated are held against their checksums when they are used, if ever.
         let is_used = array.as_ref().is_ok_and(|array| !array.shape.contains(&0));
         if limits.checksums && (entry.method == Method::Stored || !is_used) {
@@ -83,10 +83,11 @@ fn file(blob: &Arc<Blob>, limits: &Limits, notes: &mut Notes) -> Result<Weights>
 }
 
 /// The header of a member.
-fn array(blob: &Blob, entry: &Entry) -> wire::Result<Array> {
-    let mut array = npy::read_head(&entry.head(blob, HEAD)?, entry.inflated);
+fn array(blob: &Blob, entry: &Entry, limits: &npy::Limits) -> wire::Result<Array> {
+    let mut array = npy::read_head(&entry.head(blob, HEAD)?, entry.inflated, limits);
     if array.is_err() {
-        array = npy::read_head(&entry.head(blob, npy::HEAD_MAX)?, entry.inflated);
+        let head = usize::try_from(limits.head()).unwrap_or(usize::MAX);
+        array = npy::read_head(&entry.head(blob, head)?, entry.inflated, limits);
     }
     array.map_err(|mut error| {
         // The place in the archive, where the member's bytes lie there as they are.

@@ -39,8 +39,8 @@ pub fn read(source: &dyn Source, limits: &Limits, notes: &mut Notes) -> Result<M
         .ok_or_else(|| Error::malformed("expected a file, found a directory").at(source.label()))?;
     let blob = source.open(name)?;
     let place = |error: Error| error.at("onnx").at(blob.name());
-    let file = onnx::read(&*blob).map_err(|error| place(error.into()))?;
-    let mut reader = tensor::Reader::new(source, &blob);
+    let file = onnx::read(&*blob, &container(limits)).map_err(|error| place(error.into()))?;
+    let mut reader = tensor::Reader::new(source, &blob, limits);
     let program = program(&mut reader, &file).map_err(place)?;
     let places = program.graph.nodes.iter().filter_map(|node| node.span.as_ref());
     if !places.map(|span| span.start).is_sorted() {
@@ -52,10 +52,15 @@ pub fn read(source: &dyn Source, limits: &Limits, notes: &mut Notes) -> Result<M
     model.config.entries.extend(metadata(&file));
     model.config.entries.extend(edges(&program.graph));
     let (mut tensors, kinds) = (reader.places, reader.kinds);
-    tensors.extend(training(source, &blob, &file).map_err(place)?);
+    tensors.extend(training(source, &blob, &file, limits).map_err(place)?);
     let original = Original { blob: Arc::clone(&blob), tensors, kinds };
     model.graph = Some(Arc::new(Program { original: Some(Arc::new(original)), ..program }));
     Ok(model)
+}
+
+/// What messages may take.
+pub(super) fn container(limits: &Limits) -> onnx::Limits {
+    onnx::Limits { messages: limits.protobuf_messages, field: limits.protobuf_field }
 }
 
 fn program(reader: &mut tensor::Reader<'_>, file: &onnx::Model) -> Result<Program> {
@@ -78,10 +83,11 @@ fn training(
     source: &dyn Source,
     blob: &Arc<Blob>,
     file: &onnx::Model,
+    limits: &Limits,
 ) -> Result<BTreeMap<u64, Origin>> {
     let mut places = BTreeMap::new();
     for (no, training) in file.training.iter().enumerate() {
-        let mut reader = tensor::Reader::new(source, blob);
+        let mut reader = tensor::Reader::new(source, blob, limits);
         for graph in [&training.initialization, &training.algorithm].into_iter().flatten() {
             reader.graph(graph, &format!("training_info.{no}"))?;
         }

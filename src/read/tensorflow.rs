@@ -57,9 +57,18 @@ pub fn read(source: &dyn Source, limits: &Limits, notes: &mut Notes) -> Result<M
         Found::State => checkpoint(source, &checkpoint::newest(source, limits)?, limits, notes),
         Found::SavedModel(name) => saved::read(source, &name, limits, notes),
         Found::Graph(name) => {
-            let weights = graph::frozen(&source.open(&name)?, notes)?;
+            let weights = graph::frozen(&source.open(&name)?, limits, notes)?;
             model(weights, source, limits, notes)
         }
+    }
+}
+
+/// What the container may take.
+fn container(limits: &Limits) -> tensorflow::Limits {
+    tensorflow::Limits {
+        protobuf: super::onnx::container(limits),
+        block: limits.tensorflow_block,
+        key: limits.tensorflow_key,
     }
 }
 

@@ -29,7 +29,12 @@ pub fn read(source: &dyn Source, limits: &Limits, notes: &mut Notes) -> Result<M
     let name = source.entry().ok_or_else(|| Error::usage("name one .tflite file"))?;
     let blob = source.open(name)?;
     let place = |error: Error| error.at("tflite").at(blob.name());
-    let file = tflite::read(&*blob).map_err(|error| place(error.into()))?;
+    let container = tflite::Limits {
+        tables: limits.tflite_tables,
+        name: limits.tflite_name,
+        inputs: limits.tflite_inputs,
+    };
+    let file = tflite::read(&*blob, &container).map_err(|error| place(error.into()))?;
     let mut weights = Weights::default();
     for unread in file.unread {
         weights.refused.insert(unread.name, unread.what);

@@ -45,7 +45,7 @@ pub fn read(source: &dyn Source, limits: &Limits, notes: &mut Notes) -> Result<M
 /// The weights of one checkpoint, in the order of its pickle.
 fn file(blob: &Arc<Blob>, limits: &Limits, notes: &mut Notes) -> Result<Weights> {
     let place = |error: Error| error.at("pytorch").at(blob.name());
-    let options = torch::Options { skip_objects: limits.skip_objects };
+    let options = torch::Options { skip_objects: limits.skip_objects, limits: container(limits) };
     let checkpoint = torch::read(&**blob, &options).map_err(|error| place(error.into()))?;
     if limits.checksums {
         checkpoint.verify(&**blob).map_err(|error| place(error.into()))?;
@@ -69,6 +69,24 @@ fn file(blob: &Arc<Blob>, limits: &Limits, notes: &mut Notes) -> Result<Weights>
         }
     }
     Ok(weights)
+}
+
+fn container(limits: &Limits) -> torch::Limits {
+    torch::Limits {
+        bytes: limits.pickle_bytes,
+        inflated: limits.pickle_inflated,
+        opcodes: limits.pickle_opcodes,
+        stack: limits.pickle_stack,
+        values: limits.pickle_values,
+        nesting: limits.pickle_nesting,
+        line: limits.pickle_line,
+        integer: limits.pickle_integer,
+        name: limits.pickle_name,
+        names: limits.pickle_names,
+        room: limits.torch_names,
+        items: limits.torch_items,
+        expanded: limits.expanded,
+    }
 }
 
 /// In place where the elements lie side by side, else gathered when they are asked for.

@@ -116,3 +116,32 @@ fn unsafe_code_stands_where_it_may() {
     }
     assert!(seen > 0, "no unsafe code was seen at all");
 }
+
+/// Readers of containers are given bytes: what opens no file cannot be led to one. Of the program,
+/// what turns parts into models and models into bytes opens none either.
+#[test]
+fn only_the_store_opens_files() {
+    const OPENS: &[&str] = &["std::fs", "fs::File", "std::process", "std::net", "rustix::fs"];
+    /// The tests of the containers, and the page that a test makes.
+    const EXEMPT: &[&str] = &["formats/testing", "src/arch/document.rs"];
+    let within = ["read", "write", "transform", "quant", "arch", "run", "verify"];
+    let within = within.map(|module| root().join("src").join(module));
+    let mut seen = 0;
+    for file in within.into_iter().chain([root().join("formats")]).flat_map(|dir| rust_files(&dir))
+    {
+        let name = file.strip_prefix(root()).expect("inside").display().to_string();
+        if name.contains("/tests")
+            || name.contains("/examples/")
+            || EXEMPT.iter().any(|exempt| name.starts_with(exempt))
+        {
+            continue;
+        }
+        let text = fs::read_to_string(&file).expect("source");
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for word in OPENS {
+            assert!(!code.contains(word), "{name} names {word}");
+        }
+        seen += 1;
+    }
+    assert!(seen > 200, "only {seen} files were seen");
+}

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::program::{BINARY, Dir, Ran, finish, fixture, names, read, remold, tiny};
 
@@ -206,9 +206,8 @@ fn an_input_that_shrinks() {
     let (path, bytes) = model(&dir);
     let good = read(dir.converted(&path, "good.gguf", "q8_0"));
     let mut refused = 0;
-    let end = Instant::now() + Duration::from_secs(20);
-    for round in 0u64.. {
-        if refused >= 3 || Instant::now() > end {
+    for round in 0u64..400 {
+        if refused >= 3 {
             break;
         }
         fs::write(&path, &bytes).expect("written");

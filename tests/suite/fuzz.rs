@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::program::{fixture, names, read};
+use crate::program::{fixture, names, read, worked};
 use crate::targets::{TARGETS, Target, fixtures, seed};
 
 /// No input may take longer: all of them are small.
@@ -146,9 +146,8 @@ fn seeds(target: &Target) -> Vec<Vec<u8>> {
 
 /// Runs one input; what is wrong with how it ended.
 fn fault(target: &Target, bytes: &[u8]) -> Option<String> {
-    let started = Instant::now();
-    let ended = catch_unwind(AssertUnwindSafe(|| (target.run)(bytes)));
-    let took = started.elapsed();
+    let mut took = Duration::ZERO;
+    let ended = catch_unwind(AssertUnwindSafe(|| took = worked(|| (target.run)(bytes))));
     match ended {
         Err(_) => Some("panicked".into()),
         Ok(()) if took > TIME_MAX => Some(format!("took {took:?}")),

@@ -22,7 +22,7 @@ pub(crate) fn arrays(path: &Path) -> IndexMap<String, (Vec<u64>, Vec<f64>)> {
     let archive = zip::Archive::open(&blob).expect("an archive");
     let array = |entry: &zip::Entry| {
         let bytes = entry.data(&blob, 1 << 30, "").expect("an array");
-        let header = npy::read(&bytes).expect("a header");
+        let header = npy::read(&bytes, &npy::Limits::default()).expect("a header");
         let data = &bytes[header.data_offset as usize..];
         let numbers = match (header.descr.kind, header.descr.size) {
             (npy::Kind::Float, 4) => {

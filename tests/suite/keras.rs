@@ -6,7 +6,6 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use hdf5::{Element, Float, Tree};
 
@@ -30,7 +29,7 @@ fn lines(npz: &Path) -> Vec<String> {
     let archive = zip::Archive::open(&bytes).expect("an archive");
     let line = |entry: &zip::Entry| {
         let array = entry.data(&bytes, 1 << 30, "").expect("an array");
-        let header = npy::read(&array).expect("a header");
+        let header = npy::read(&array, &npy::Limits::default()).expect("a header");
         let kind = match header.descr.kind {
             npy::Kind::Float => "float",
             npy::Kind::Int => "int",
@@ -214,7 +213,7 @@ fn code_is_refused_or_left_out() {
 
 /// A file of 10 GB, of which the disk holds the headers.
 #[test]
-fn a_large_file_is_inspected_in_little_time() {
+fn a_large_file_is_inspected_without_reading_it() {
     let dir = Dir::new();
     let path = dir.join("large.h5");
     let mut tree = Tree::default();
@@ -227,11 +226,8 @@ fn a_large_file_is_inspected_in_little_time() {
     file.write_all_at(&plan.header, 0).expect("written");
     file.set_len(plan.len).expect("long");
     assert!(plan.len > 10_000_000_000, "{}", plan.len);
-    let started = Instant::now();
-    let ran = finish(Command::new(BINARY).arg("inspect").arg("--tensors").arg(&path)).ends(0);
-    let took = started.elapsed();
+    let ran = crate::memory::listing(&path, "--tensors").ends(0);
     assert!(ran.stdout.contains("dense_24/kernel"), "{}", ran.stdout);
-    assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn logits_are_those_of_transformers() {
 
 pub(crate) fn npy(path: &Path) -> (Vec<u64>, Vec<f32>) {
     let bytes = read(path);
-    let array = npy::read(&bytes).expect("an array");
+    let array = npy::read(&bytes, &npy::Limits::default()).expect("an array");
     assert!(array.descr == npy::Descr::F32 && !array.fortran);
     let data = &bytes[array.data_offset as usize..];
     let floats = data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));

@@ -6,9 +6,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use remold::ir::{Access, Limits, Notes, Scratch};
+use remold::store::Files;
 use serde_json::{Map, Value as Json, json};
 
-use crate::program::{BINARY, Dir, Ran, finish};
+use crate::program::{BINARY, Dir, Ran, finish_within, tiny};
 
 /// What SAFETY allows at any size of the model.
 const PEAK_MAX: u64 = 256 << 20;
@@ -164,6 +166,14 @@ fn large_ggml(path: &Path) {
     scattered(path, &parts, at);
 }
 
+/// What `inspect` says of a file if it has little memory, and little time: what lies in the file
+/// is not read.
+pub(crate) fn listing(path: &Path, how: &str) -> Ran {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -v $0 && exec \"$@\"", LISTING_MAX, BINARY]);
+    finish_within(10, command.args(["inspect", "--quiet", how]).arg(path))
+}
+
 /// Writes a large file of one format.
 type Writer = fn(&Path);
 
@@ -181,11 +191,53 @@ fn a_listing_needs_little_memory() {
         let path = dir.join(name);
         write(&path);
         assert!(fs::metadata(&path).expect("there").len() > LARGE);
-        let mut command = Command::new("sh");
-        command.args(["-c", "ulimit -v $0 && exec \"$@\"", LISTING_MAX, BINARY]);
-        let ran = finish(command.args(["inspect", "--quiet", "--json"]).arg(&path)).ends(0);
+        let ran = listing(&path, "--json").ends(0);
         let tensors = ran.json()["tensors"].as_array().expect("tensors").len();
         assert_eq!(tensors as u64, PIECES, "{name}");
         fs::remove_file(path).expect("made");
+    }
+}
+
+/// With any little room for addresses a run is done or refused; the system ends none.
+#[test]
+fn little_memory_is_no_crash() {
+    let dir = Dir::new();
+    for mib in [64, 128, 256, 512] {
+        let target = dir.join("x.gguf");
+        let mut command = Command::new("sh");
+        let room = (mib << 10).to_string();
+        command.args(["-c", "ulimit -v $0 && exec \"$@\"", &room, BINARY, "convert"]);
+        command.arg(tiny()).arg(&target).args(["--type", "q8_0", "--quiet", "--no-sync"]);
+        let ran = finish_within(60, &mut command);
+        assert!(matches!(ran.code, Some(0 | 5)), "{mib} MiB: {}", ran.told());
+        assert_eq!(ran.code == Some(0), target.exists());
+        assert!(mib < 256 || ran.code == Some(0), "{mib} MiB: {}", ran.told());
+        let _ = fs::remove_file(&target);
+        assert!(dir.names().is_empty());
+    }
+}
+
+/// More elements than a number of 31 bits, and of 32, counts: those at the end are the right ones.
+#[test]
+fn the_last_of_very_many_elements_are_read() {
+    let dir = Dir::new();
+    let path = dir.join("large.safetensors");
+    let count = (5 << 30) + 3u64;
+    let entry =
+        safetensors::Entry { name: "w".into(), dtype: safetensors::Dtype::U8, shape: vec![count] };
+    let plan = safetensors::Plan::new(&[], &[entry]).expect("a plan");
+    let start = plan.header.len() as u64;
+    let marks = [(0, 1), ((1 << 31) - 1, 2), (1 << 31, 3), (1 << 32, 4), (count - 1, 5)];
+    let bytes = marks.map(|(at, mark)| (start + at, vec![mark]));
+    scattered(&path, &[&[(0, plan.header)][..], &bytes].concat(), plan.len);
+    let source = Files::open(&path, Access::Read).expect("opens");
+    let read = remold::formats::by_name("safetensors").expect("known").read.expect("read");
+    let model = read(&source, &Limits::default(), &mut Notes::default()).expect("reads");
+    let tensor = &model.tensors["w"];
+    assert_eq!(tensor.shape().count(), count);
+    for (at, mark) in marks {
+        let mut out = [0; 1];
+        tensor.read(at..at + 1, &mut out, &mut Scratch::default()).expect("reads");
+        assert_eq!(out, [mark], "element {at}");
     }
 }

@@ -208,7 +208,7 @@ fn what_trains_a_model_keeps_its_tensors_beside_it() {
     // They are no weights of the model.
     assert_eq!(models(&target).tensors.keys().collect::<Vec<_>>(), ["w"]);
     let data = |model: &Path| -> Vec<(String, Vec<u8>)> {
-        let file = onnx::read(&&read(model)[..]).expect("a model");
+        let file = onnx::read(&&read(model)[..], &onnx::Limits::default()).expect("a model");
         let step = file.training[0].algorithm.as_ref().expect("a graph");
         let onnx::AttributeValue::Tensor(constant) = &step.nodes[0].attributes[0].value else {
             panic!("no tensor")
@@ -417,7 +417,7 @@ fn weights_go_to_numpy() {
     for entry in &archive.entries {
         // Its checksum is compared.
         let bytes = entry.data(&file, 1 << 20, "").expect("an entry");
-        let header = npy::read(&bytes).expect("an array");
+        let header = npy::read(&bytes, &npy::Limits::default()).expect("an array");
         let name = entry.name.strip_suffix(".npy").expect("a name");
         let tensor = &model.tensors[name];
         assert_eq!(header.shape, tensor.shape().dims(), "{name}");

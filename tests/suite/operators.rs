@@ -300,7 +300,7 @@ impl Case {
         let mut panicked = Vec::new();
         let mut runs = 0;
         let mut run = |case: &Self, what: String| {
-            let bounds = Bounds { elements: 1 << 20, steps: 2000 };
+            let bounds = Bounds { elements: 1 << 20, steps: 2000, ..Bounds::default() };
             let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| case.run(bounds)));
             runs += 1;
             panicked.extend(ran.is_err().then(|| format!("{}: {what}", case.name)));

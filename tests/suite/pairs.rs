@@ -16,7 +16,7 @@ const IDS: &str = "5,11,3,40,7,7,29,1,16";
 /// The numbers of an .npy of f32.
 fn numbers(path: &Path) -> Vec<f64> {
     let bytes = read(path);
-    let header = npy::read(&bytes).expect("an array");
+    let header = npy::read(&bytes, &npy::Limits::default()).expect("an array");
     let data = &bytes[header.data_offset as usize..];
     data.as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect()
 }

@@ -4,7 +4,10 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::Value as Json;
 
 /// The program that cargo has built for these tests.
@@ -32,10 +35,55 @@ pub(crate) fn run(arguments: &[&OsStr]) -> Ran {
     finish(Command::new(BINARY).args(arguments))
 }
 
-/// Runs a command to its end.
+/// Runs a command to its end, which comes: a processor that was busy with it for ten minutes ends
+/// it. That is a bound on work; no other program makes it come sooner, as it would that on a clock.
 pub(crate) fn finish(command: &mut Command) -> Ran {
-    let output = command.stdin(Stdio::null()).output().expect("the program starts");
-    Ran::of(format!("{command:?}"), output)
+    finish_within(600, command)
+}
+
+/// As [`finish`], with so many seconds of work.
+pub(crate) fn finish_within(seconds: u64, command: &mut Command) -> Ran {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().expect("the program starts");
+    let limit = Rlimit { current: Some(seconds), maximum: Some(seconds) };
+    // One that has ended already needs none.
+    let _ = prlimit(Some(Pid::from_child(&child)), Resource::Cpu, limit);
+    Ran::of(format!("{command:?}"), child.wait_with_output().expect("the program ends"))
+}
+
+/// Does work of this thread that must not take a minute of a processor: then the process ends. It
+/// takes a hundredth of that, unless it grows as it must not.
+pub(crate) fn bounded<T>(what: &'static str, work: impl FnOnce() -> T) -> T {
+    let task = Path::new("/proc").join(fs::read_link("/proc/thread-self").expect("Linux"));
+    let (start, (done, is_done)) = (on_cpu(&task), std::sync::mpsc::channel::<()>());
+    let watch = std::thread::spawn(move || {
+        let pause = Duration::from_millis(200);
+        while is_done.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+            if on_cpu(&task) - start > Duration::from_secs(60) {
+                eprintln!("{what}: a minute of work, and no end");
+                std::process::abort();
+            }
+        }
+    });
+    let result = work();
+    drop(done);
+    watch.join().expect("it ends when it is told");
+    result
+}
+
+/// How long this thread worked on something.
+pub(crate) fn worked(work: impl FnOnce()) -> Duration {
+    let task = Path::new("/proc/thread-self");
+    let start = on_cpu(task);
+    work();
+    on_cpu(task) - start
+}
+
+/// How long a thread has run.
+fn on_cpu(task: &Path) -> Duration {
+    let text = fs::read_to_string(task.join("schedstat")).expect("a living thread");
+    let nanoseconds = text.split(' ').next().and_then(|n| n.parse().ok());
+    Duration::from_nanos(nanoseconds.expect("a number"))
 }
 
 impl Ran {

@@ -7,7 +7,10 @@ use wire::{Cursor, Error, ReadAt, Result, Why};
 use crate::kind::{self, Blocks, Kind};
 use crate::layout::{LAYOUTS, Layout, Vocabulary};
 
-/// Most tokens of a vocabulary. The largest of today have a quarter of it.
+/// Files of these forms are made no more, so that these are no limits but what tells them from
+/// others: as much as no file of these programs has.
+const NONE_HAS: &str = "no file of these programs has more";
+/// Most tokens of a vocabulary.
 const TOKENS_MAX: u64 = 1 << 20;
 /// Most bytes of a token, and of all tokens.
 const TOKEN_MAX: u64 = 1 << 16;
@@ -165,7 +168,7 @@ impl Reader<'_> {
             }
             if tensors.len() == TENSORS_MAX {
                 let (value, max) = (TENSORS_MAX as u64, TENSORS_MAX as u64);
-                let why = Why::TooLarge { value: value.saturating_add(1), max, lift: "tensors" };
+                let why = Why::TooLarge { value: value.saturating_add(1), max, lift: NONE_HAS };
                 return Err(Error::new(at, "tensors", why));
             }
             tensors.push(tensor);
@@ -219,14 +222,14 @@ impl Reader<'_> {
             }
         };
         if count > TOKENS_MAX {
-            let why = Why::TooLarge { value: count, max: TOKENS_MAX, lift: "tokens" };
+            let why = Why::TooLarge { value: count, max: TOKENS_MAX, lift: NONE_HAS };
             return Err(Error::new(at, "tokens of the vocabulary", why));
         }
         let (mut tokens, mut left) = (Vec::new(), VOCABULARY_MAX);
         for _ in 0..count {
             let len = u64::from(self.c.u32("length of a token")?);
             let max = TOKEN_MAX.min(left);
-            let bytes = self.c.bytes(len, max, "bytes of a token, or left for all", "token")?;
+            let bytes = self.c.bytes(len, max, NONE_HAS, "token")?;
             left = left.saturating_sub(len);
             let scored = self.layout.vocabulary == Vocabulary::Scored;
             let score = if scored { Some(self.c.f32("score of a token")?) } else { None };
@@ -249,8 +252,7 @@ impl Reader<'_> {
         let dims = (0..rank).map(|_| Ok(u64::from(self.c.u32("dimension of a tensor")?)));
         let dims = dims.collect::<Result<Vec<u64>>>()?;
         let name_at = self.c.offset();
-        let lift = "bytes of a tensor's name";
-        let name = String::from_utf8(self.c.bytes(name_len, NAME_MAX, lift, "tensor name")?);
+        let name = String::from_utf8(self.c.bytes(name_len, NAME_MAX, NONE_HAS, "tensor name")?);
         let name = name.map_err(|_| Error::invalid(name_at, "tensor name", "is not UTF-8"))?;
         let what = || format!("tensor '{name}'");
         let kind = self.kind(id, blocks).map_err(|why| Error::new(kind_at, what(), why))?;

@@ -2,7 +2,7 @@
 
 /// The largest numbers that [`crate::read`] accepts.
 ///
-/// Every error of this sort names the option that raises the limit. No limit takes the place of a
+/// Every error of this sort names its limit: `gguf-string` is [`Limits::string`]. No limit takes the place of a
 /// check against the size of the file: counts and lengths are held against the bytes that remain
 /// before any memory is taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,43 +46,46 @@ impl Default for Limits {
 /// The most that [`Limits::nesting`] can be raised to: values are read and dropped by recursion.
 pub(crate) const NESTING_MAX: u32 = 64;
 
-/// A limit, and the option that raises it.
+/// A limit, and its name.
 pub(crate) type Limit = (u64, &'static str);
 
 impl Limits {
     pub(crate) fn string(&self) -> Limit {
-        (self.string, "--limit gguf-string=N raises this")
+        (self.string, "gguf-string")
     }
 
     pub(crate) fn metadata(&self) -> Limit {
-        (self.metadata, "--limit gguf-metadata=N raises this")
+        (self.metadata, "gguf-metadata")
     }
 
     pub(crate) fn entries(&self) -> Limit {
-        (self.entries, "--limit gguf-entries=N raises this")
+        (self.entries, "gguf-entries")
     }
 
     pub(crate) fn key(&self) -> Limit {
-        (self.key, "--limit gguf-key=N raises this")
+        (self.key, "gguf-key")
     }
 
     pub(crate) fn nesting(&self) -> Limit {
-        (self.nesting.min(NESTING_MAX).into(), "--limit gguf-nesting=N raises this, up to 64")
+        match self.nesting {
+            0..NESTING_MAX => (self.nesting.into(), "gguf-nesting"),
+            _ => (NESTING_MAX.into(), "what its reading by recursion allows"),
+        }
     }
 
     pub(crate) fn tensors(&self) -> Limit {
-        (self.tensors, "--limit gguf-tensors=N raises this")
+        (self.tensors, "gguf-tensors")
     }
 
     pub(crate) fn name(&self) -> Limit {
-        (self.name, "--limit gguf-name=N raises this")
+        (self.name, "gguf-name")
     }
 
     pub(crate) fn rank(&self) -> Limit {
-        (self.rank.into(), "--limit gguf-rank=N raises this")
+        (self.rank.into(), "gguf-rank")
     }
 
     pub(crate) fn alignment(&self) -> Limit {
-        (self.alignment, "--limit gguf-alignment=N raises this")
+        (self.alignment, "gguf-alignment")
     }
 }

@@ -153,7 +153,7 @@ impl Cut<'_> {
             product(edges).ok_or_else(|| self.invalid(format!("{edges:?} is too large")))?;
         if bytes > self.limits.chunk {
             let max = self.limits.chunk;
-            let why = Why::TooLarge { value: bytes, max, lift: "--limit hdf5-chunk" };
+            let why = Why::TooLarge { value: bytes, max, lift: "hdf5-chunk" };
             return Err(Error::new(self.offset, "bytes of a chunk", why));
         }
         let grid = self.space.dims.iter().zip(shape).map(|(dim, edge)| dim.div_ceil(*edge));
@@ -185,8 +185,7 @@ impl Cut<'_> {
         }
         if chunks.written.len() as u64 >= self.limits.chunks {
             let max = self.limits.chunks;
-            let why =
-                Why::TooLarge { value: max.saturating_add(1), max, lift: "--limit hdf5-chunks" };
+            let why = Why::TooLarge { value: max.saturating_add(1), max, lift: "hdf5-chunks" };
             return Err(Error::new(self.offset, "number of chunks", why));
         }
         chunks.written.push(Chunk { number, offset, len, mask });
@@ -342,7 +341,7 @@ impl Entries {
         if count <= self.max {
             return Ok(());
         }
-        let why = Why::TooLarge { value: count, max: self.max, lift: "--limit hdf5-chunks" };
+        let why = Why::TooLarge { value: count, max: self.max, lift: "hdf5-chunks" };
         Err(Error::new(at, "number of chunks", why))
     }
 

@@ -118,7 +118,7 @@ impl Datatype {
 pub(crate) fn read(fields: &mut Fields<'_>, depth: u8) -> Result<Datatype> {
     let start = fields.offset();
     if depth >= NESTING_MAX {
-        let lift = "datatypes within datatypes";
+        let lift = "what reading by recursion allows";
         let why = Why::TooLarge { value: depth.into(), max: NESTING_MAX.into(), lift };
         return Err(Error::new(start, "datatype", why));
     }

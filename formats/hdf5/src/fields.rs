@@ -3,7 +3,6 @@
 use wire::{Error, ReadAt, Result, Why, fits};
 
 use crate::checksum::lookup3;
-use crate::limits::BLOCK_MAX;
 
 /// The file as its superblock describes it.
 #[derive(Clone, Copy)]
@@ -12,6 +11,8 @@ pub(crate) struct Image<'a> {
     /// Where the superblock lies: addresses count from here.
     pub(crate) base: u64,
     pub(crate) widths: Widths,
+    /// Most bytes of one structure.
+    pub(crate) block_max: u64,
 }
 
 /// Bytes of an address, and of a length.
@@ -34,9 +35,9 @@ impl Image<'_> {
     /// The bytes of a structure.
     pub(crate) fn block(&self, address: u64, len: u64, what: &'static str) -> Result<Vec<u8>> {
         let start = self.place(address, len, what)?;
-        let too_large = |max| Why::TooLarge { value: len, max, lift: "of one HDF5 structure" };
-        if len > BLOCK_MAX {
-            return Err(Error::new(start, what, too_large(BLOCK_MAX)));
+        let too_large = |max| Why::TooLarge { value: len, max, lift: "hdf5-block" };
+        if len > self.block_max {
+            return Err(Error::new(start, what, too_large(self.block_max)));
         }
         let room = usize::try_from(len).map_err(|_| Error::new(start, what, too_large(0)))?;
         let mut bytes = vec![0; room];

@@ -10,7 +10,7 @@ use crate::dataset::{self, Dataset};
 use crate::fields::Image;
 use crate::group::{self, Link, Target};
 use crate::header;
-use crate::limits::{DEPTH_MAX, Limits, SOFT_LINKS_MAX};
+use crate::limits::{Limits, SOFT_LINKS_MAX};
 use crate::superblock::Superblock;
 
 /// What a path leads to.
@@ -60,7 +60,7 @@ impl File {
 /// - `Unsupported`: links into other files, and what readers must know and this one does not.
 /// - `Io`: reading failed.
 pub fn open(source: &dyn ReadAt, limits: &Limits) -> Result<File> {
-    let superblock = Superblock::read(source)?;
+    let superblock = Superblock::read(source, limits.block)?;
     let mut walk = Walk {
         image: superblock.image,
         limits: *limits,
@@ -100,7 +100,7 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// Reads what lies at an address; returns the hard links of a group.
-    fn object(&mut self, path: &str, address: u64, depth: usize) -> Result<Vec<(String, u64)>> {
+    fn object(&mut self, path: &str, address: u64, depth: u64) -> Result<Vec<(String, u64)>> {
         if let Some(known) = self.datasets.get(&address) {
             let object = Object::Dataset(Arc::clone(known));
             return self.put(path, address, object).map(|()| Vec::new());
@@ -118,10 +118,10 @@ impl Walk<'_> {
             // A committed datatype: those who use it have read it.
             return Ok(Vec::new());
         }
-        if depth > DEPTH_MAX {
-            let (value, max) = (depth as u64, DEPTH_MAX as u64);
-            let why = Why::TooLarge { value, max, lift: "groups within groups" };
-            return Err(Error::new(self.image.base.saturating_add(address), "depth", why));
+        if depth > self.limits.depth {
+            let why = Why::TooLarge { value: depth, max: self.limits.depth, lift: "hdf5-depth" };
+            let at = self.image.base.saturating_add(address);
+            return Err(Error::new(at, "groups within groups", why));
         }
         self.groups.insert(address, path.to_owned());
         let attributes = attribute::all(&self.image, &messages)?;

@@ -59,7 +59,7 @@ impl Links {
         }
         let value = (self.found.len() as u64).saturating_add(1);
         if value > self.room {
-            let why = Why::TooLarge { value, max: self.room, lift: "--limit hdf5-objects" };
+            let why = Why::TooLarge { value, max: self.room, lift: "hdf5-objects" };
             return Err(Error::new(link.offset, what, why));
         }
         self.found.push(link);

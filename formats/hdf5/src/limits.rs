@@ -1,30 +1,30 @@
 //! How much is accepted of a file.
 
-/// How much is accepted of a file.
-#[derive(Debug, Clone, Copy)]
+/// How much is accepted of a file. Which limit a refusal is about, its `lift` says: the name beside
+/// each of them here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Links of all groups.
+    /// `hdf5-objects`: links of all groups.
     pub objects: u64,
-    /// Bytes of one chunk once its filters are undone: it is held in memory while it is used.
+    /// `hdf5-chunk`: bytes of one chunk once its filters are undone: it is held in memory while it is used.
     pub chunk: u64,
-    /// Chunks of one dataset.
+    /// `hdf5-chunks`: chunks of one dataset.
     pub chunks: u64,
+    /// `hdf5-block`: bytes of one structure: a header, a heap block, a node. libhdf5 writes them
+    /// in KiB.
+    pub block: u64,
+    /// `hdf5-depth`: groups within groups. libhdf5 has no bound; files of models stay below ten.
+    pub depth: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { objects: 10_000_000, chunk: 256 << 20, chunks: 1 << 24 }
+        Self { objects: 10_000_000, chunk: 256 << 20, chunks: 1 << 24, block: 64 << 20, depth: 64 }
     }
 }
 
-/// Most bytes of one structure: a header, a heap block, a node. libhdf5 writes them in KiB.
-pub(crate) const BLOCK_MAX: u64 = 64 << 20;
-
 /// Most dimensions: `H5S_MAX_RANK`.
 pub(crate) const RANK_MAX: u8 = 32;
-
-/// Groups within groups. libhdf5 has no bound; files of models stay below ten.
-pub(crate) const DEPTH_MAX: usize = 64;
 
 /// Levels of a B-tree. With two keys to a node, 64 hold more than a file can.
 pub(crate) const LEVELS_MAX: u16 = 64;

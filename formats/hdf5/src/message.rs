@@ -114,7 +114,7 @@ pub(crate) fn dataspace(fields: &mut Fields<'_>) -> Result<Option<Space>> {
     let rank_at = fields.offset();
     let rank = fields.u8("dataspace rank")?;
     if rank > RANK_MAX {
-        let lift = "dimensions of an HDF5 dataspace";
+        let lift = "as many as libhdf5 has";
         let why = Why::TooLarge { value: rank.into(), max: RANK_MAX.into(), lift };
         return Err(Error::new(rank_at, "dataspace rank", why));
     }

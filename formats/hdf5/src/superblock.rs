@@ -39,14 +39,15 @@ fn find(source: &dyn ReadAt) -> Result<Option<u64>> {
 }
 
 impl<'a> Superblock<'a> {
-    pub(crate) fn read(source: &'a dyn ReadAt) -> Result<Self> {
+    pub(crate) fn read(source: &'a dyn ReadAt, block_max: u64) -> Result<Self> {
         let none = || {
             let expected = "\"\\x89HDF\\r\\n\\x1a\\n\" at 0, 512, 1024, …".to_owned();
             Error::new(0, "signature", Why::Mismatch { found: "none".into(), expected })
         };
         let base = find(source)?.ok_or_else(none)?;
         let len = LEN_MAX.min(source.size().saturating_sub(base));
-        let narrow = Image { source, base, widths: Widths { address: 8, length: 8 } };
+        let widths = Widths { address: 8, length: 8 };
+        let narrow = Image { source, base, widths, block_max };
         let bytes = narrow.block(0, len, "superblock")?;
         let mut fields = narrow.fields(&bytes, 0);
         fields.skip(8, "signature")?;
@@ -58,7 +59,7 @@ impl<'a> Superblock<'a> {
         }
         let address = width(&mut fields, "size of offsets")?;
         let widths = Widths { address, length: width(&mut fields, "size of lengths")? };
-        let image = Image { source, base, widths };
+        let image = Image { widths, ..narrow };
         let mut fields = image.fields(&bytes, 0);
         let root = if old { root_1(&mut fields, version)? } else { root_2(&image, &mut fields)? };
         let (stated_base, end, root) = root;

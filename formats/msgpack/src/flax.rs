@@ -6,7 +6,7 @@ use std::ops::Range;
 use wire::{Error, ReadAt, Result, product};
 
 use crate::value::{Value, parse, parse_head};
-use crate::{CHUNKED, Dtype, ext};
+use crate::{CHUNKED, Dtype, Limits, ext};
 
 /// An array, and where its elements are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,15 +66,16 @@ pub fn probe(head: &[u8]) -> bool {
 /// # Errors
 /// As [`parse`]; `Invalid` for arrays whose bytes are not what shape and type say, and for names
 /// that stand twice.
-pub fn read(source: &dyn ReadAt) -> Result<Tree> {
-    let root = parse(source, 0..source.size())?;
-    let mut reader = Reader { source, tree: Tree::default(), names: BTreeSet::new() };
+pub fn read(source: &dyn ReadAt, limits: &Limits) -> Result<Tree> {
+    let root = parse(source, 0..source.size(), limits)?;
+    let mut reader = Reader { source, limits, tree: Tree::default(), names: BTreeSet::new() };
     reader.value("", root)?;
     Ok(reader.tree)
 }
 
 struct Reader<'a> {
     source: &'a dyn ReadAt,
+    limits: &'a Limits,
     tree: Tree,
     names: BTreeSet<String>,
 }
@@ -143,7 +144,7 @@ impl Reader<'_> {
     fn found(&self, path: &str, place: Range<u64>) -> Result<Found> {
         let at = place.start;
         let broken = |rule: &str| Error::invalid(at, format!("array {path:?}"), rule);
-        let Value::List(parts) = parse_head(self.source, place, HEAD)? else {
+        let Value::List(parts) = parse_head(self.source, place, HEAD, self.limits)? else {
             return Err(broken("it is no list of shape, type and elements"));
         };
         let [shape, dtype, Value::Bytes(data)] = &parts[..] else {

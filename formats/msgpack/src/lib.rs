@@ -25,22 +25,18 @@
 
 mod dtype;
 mod flax;
+mod limits;
 mod value;
 mod write;
 
 pub use dtype::Dtype;
 pub use flax::{Array, Tree, probe, read};
+pub use limits::Limits;
 pub use value::{Value, parse};
 pub use write::{CHUNK, Entry, Plan};
 
-/// Most levels of values in values: trees of parameters have some tens.
+/// Most levels of values in values, which are read by recursion: trees of parameters have some tens.
 const DEPTH_MAX: usize = 128;
-
-/// Most values of a file. Each array of a checkpoint is two, with its name.
-const VALUES_MAX: usize = 1 << 20;
-
-/// Most bytes of a text: those of a checkpoint are names.
-const TEXT_MAX: u64 = 64 * 1024;
 
 /// The key that says that a map is an array in pieces: `flax.serialization`.
 const CHUNKED: &str = "__msgpack_chunked_array__";

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use wire::{Cursor, Endian, Error, ReadAt, Result, Why};
 
-use crate::{DEPTH_MAX, TEXT_MAX, VALUES_MAX};
+use crate::{DEPTH_MAX, Limits};
 
 /// A value.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,19 +35,24 @@ pub enum Value {
 /// # Errors
 /// `Truncated`, `Invalid`, `Unknown`: the bytes break the format. `TooLarge`: values too many, too
 /// long or too deep. `Io`.
-pub fn parse(source: &dyn ReadAt, place: Range<u64>) -> Result<Value> {
-    value(source, place.start, place.end.min(source.size()))
+pub fn parse(source: &dyn ReadAt, place: Range<u64>, limits: &Limits) -> Result<Value> {
+    value(source, place.start..place.end.min(source.size()), limits)
 }
 
 /// The same of a value that lies in `place`, of which the first bytes, `head` of them, hold all but
 /// what is passed over. They are read alone: there may be very many such values.
-pub(crate) fn parse_head(source: &dyn ReadAt, place: Range<u64>, head: usize) -> Result<Value> {
+pub(crate) fn parse_head(
+    source: &dyn ReadAt,
+    place: Range<u64>,
+    head: usize,
+    limits: &Limits,
+) -> Result<Value> {
     let len = place.end.saturating_sub(place.start);
     let mut bytes = vec![0; usize::try_from(len).unwrap_or(head).min(head)];
     let failed =
         |cause: io::Error| Error::new(place.start, "value", Why::Io { cause: cause.to_string() });
     source.read_at(place.start, &mut bytes).map_err(failed)?;
-    value(&Head { start: place.start, bytes }, place.start, place.end)
+    value(&Head { start: place.start, bytes }, place, limits)
 }
 
 /// Some bytes of a file, at their place in it.
@@ -67,14 +72,14 @@ impl ReadAt for Head {
     }
 }
 
-fn value(source: &dyn ReadAt, start: u64, end: u64) -> Result<Value> {
+fn value(source: &dyn ReadAt, place: Range<u64>, limits: &Limits) -> Result<Value> {
     let mut c = Cursor::new(source);
     c.set_endian(Endian::Big);
-    c.seek(start);
-    let mut parser = Parser { c, end, values: 0 };
+    c.seek(place.start);
+    let mut parser = Parser { c, end: place.end, values: 0, limits: *limits };
     let value = parser.value(0)?;
     let at = parser.c.offset();
-    match end.saturating_sub(at) {
+    match place.end.saturating_sub(at) {
         0 => Ok(value),
         rest => Err(Error::invalid(at, "value", format!("{rest} bytes follow it"))),
     }
@@ -84,21 +89,23 @@ struct Parser<'a> {
     c: Cursor<'a>,
     /// Where the value must end.
     end: u64,
-    values: usize,
+    values: u64,
+    limits: Limits,
 }
 
 impl Parser<'_> {
     fn value(&mut self, depth: usize) -> Result<Value> {
         let at = self.c.offset();
-        let limit = |value, max: usize, lift| {
-            Err(Error::new(at, "value", Why::TooLarge { value, max: max as u64, lift }))
-        };
         self.values = self.values.saturating_add(1);
         if depth > DEPTH_MAX {
-            return limit(depth as u64, DEPTH_MAX, "levels of values in values");
+            let (value, max) = (depth as u64, DEPTH_MAX as u64);
+            let why = Why::TooLarge { value, max, lift: "what reading by recursion allows" };
+            return Err(Error::new(at, "levels of values in values", why));
         }
-        if self.values > VALUES_MAX {
-            return limit(self.values as u64, VALUES_MAX, "values of a file");
+        if self.values > self.limits.values {
+            let (value, max) = (self.values, self.limits.values);
+            let why = Why::TooLarge { value, max, lift: "msgpack-values" };
+            return Err(Error::new(at, "values of a file", why));
         }
         let first = self.c.u8("value")?;
         Ok(match first {
@@ -167,7 +174,7 @@ impl Parser<'_> {
 
     fn text(&mut self, len: u64) -> Result<Value> {
         let at = self.c.offset();
-        let bytes = self.c.bytes(len, TEXT_MAX, "bytes of a text", "text")?;
+        let bytes = self.c.bytes(len, self.limits.text, "msgpack-text", "text")?;
         let text = String::from_utf8(bytes);
         text.map(Value::Text).map_err(|_| Error::invalid(at, "text", "it is not UTF-8"))
     }

@@ -27,22 +27,18 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
 mod descr;
+mod limits;
 mod literal;
 mod read;
 mod write;
 
 pub use descr::{Descr, Kind, is_object};
+pub use limits::Limits;
 pub use read::{Array, probe, read, read_head};
 pub use write::header;
 
 /// The first bytes of every file.
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
-
-/// Most bytes of a header. NumPy reads 10 000 unless told to trust the file.
-const HEADER_MAX: u64 = 64 * 1024;
-
-/// Bytes at the begin of a file that hold its header, however long: magic, version, length, text.
-pub const HEAD_MAX: usize = 12 + 64 * 1024;
 
 /// Most dimensions: `NPY_MAXDIMS` of NumPy 2.
 const RANK_MAX: usize = 64;

@@ -144,7 +144,8 @@ impl<'a> Literal<'a> {
         while !self.accept(b')') {
             shape.push(self.number()?);
             if shape.len() > RANK_MAX {
-                let rule = format!("more than {RANK_MAX} dimensions");
+                let rule =
+                    format!("more than {RANK_MAX} dimensions, which is what NumPy has at most");
                 return Err(Error::invalid(at, "shape", rule));
             }
             let comma = self.accept(b',');

@@ -3,7 +3,7 @@
 use wire::{Cursor, Error, ReadAt, Result, Why, product};
 
 use crate::literal::{Header, parse};
-use crate::{Descr, HEADER_MAX, MAGIC};
+use crate::{Descr, Limits, MAGIC};
 
 /// An array, and where its elements are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,23 +29,24 @@ pub fn probe(head: &[u8]) -> bool {
 ///
 /// # Errors
 /// - `Truncated`, `Invalid`, `Mismatch`, `Unknown`: the file breaks the format, see the crate.
-/// - `TooLarge`: the header is longer than 64 KiB.
+/// - `TooLarge`: the header is longer than the limit.
 /// - `Unsupported`: elements that are no plain numbers.
 /// - `Io`: reading failed.
-pub fn read(source: &dyn ReadAt) -> Result<Array> {
-    header(source, source.size())
+pub fn read(source: &dyn ReadAt, limits: &Limits) -> Result<Array> {
+    header(source, source.size(), limits)
 }
 
-/// The same of a file of which only the first bytes are at hand: all, or [`HEAD_MAX`] of them.
+/// The same of a file of which only the first bytes are at hand: all, or [`Limits::head`] of
+/// them.
 ///
 /// # Errors
 /// As [`read`]; `size` is the length of the file.
-pub fn read_head(head: &[u8], size: u64) -> Result<Array> {
-    header(&head.to_vec(), size)
+pub fn read_head(head: &[u8], size: u64, limits: &Limits) -> Result<Array> {
+    header(&head, size, limits)
 }
 
 /// Reads the header from the begin of a file of `size` bytes.
-fn header(head: &dyn ReadAt, size: u64) -> Result<Array> {
+fn header(head: &dyn ReadAt, size: u64, limits: &Limits) -> Result<Array> {
     let mut c = Cursor::new(head);
     let magic: [u8; 6] = c.array("magic")?;
     if magic != *MAGIC {
@@ -70,7 +71,7 @@ fn header(head: &dyn ReadAt, size: u64) -> Result<Array> {
         return Err(Error::new(length_at, "header length", Why::Truncated { need: len, have }));
     }
     let start = c.offset();
-    let text = c.bytes(len, HEADER_MAX, "npy header", "header length")?;
+    let text = c.bytes(len, limits.header, "npy-header", "header length")?;
     let Header { descr, fortran, shape } = parse(&text, start)?;
     // The size is a factor like the others: a huge dimension beside an empty one is not real.
     let data_len = product(&[shape.as_slice(), &[descr.size]].concat());

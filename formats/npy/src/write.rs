@@ -19,7 +19,11 @@ const GROWTH_DIGITS: usize = 21;
 pub fn header(descr: Descr, shape: &[u64]) -> Result<Vec<u8>> {
     if shape.len() > RANK_MAX {
         let (value, max) = (shape.len() as u64, RANK_MAX as u64);
-        return Err(Error::new(0, "shape", Why::TooLarge { value, max, lift: "dimensions" }));
+        return Err(Error::new(
+            0,
+            "shape",
+            Why::TooLarge { value, max, lift: "as many as NumPy has" },
+        ));
     }
     let dims: Vec<_> = shape.iter().map(u64::to_string).collect();
     let comma = if shape.len() == 1 { "," } else { "" };

@@ -2,11 +2,10 @@
 
 use std::ops::Range;
 
-use protobuf::{Field, Message};
+use protobuf::{Field, Message, Reader, once};
 use wire::{Error, Result};
 
 use crate::fields::{attribute as field, graph as graph_fields, node as node_fields};
-use crate::parser::{Parser, once};
 use crate::tensor::{SparseTensor, Tensor, sparse_tensor, tensor};
 use crate::value::{Type, ValueInfo, type_proto, value_info};
 
@@ -84,7 +83,7 @@ pub enum AttributeValue {
 }
 
 pub(crate) fn graph(
-    parser: &mut Parser<'_>,
+    parser: &mut Reader<'_>,
     of: &Message,
     field: &Field,
     what: &'static str,
@@ -116,7 +115,7 @@ pub(crate) fn graph(
     Ok(graph)
 }
 
-pub(crate) fn node(parser: &mut Parser<'_>, of: &Message, field: &Field) -> Result<Node> {
+pub(crate) fn node(parser: &mut Reader<'_>, of: &Message, field: &Field) -> Result<Node> {
     let mut message = parser.inside(of, field, "NodeProto")?;
     let mut node = Node { span: field.bytes("NodeProto")?, ..Node::default() };
     let (mut name, mut op_type, mut domain, mut overload) = (None, None, None, None);
@@ -159,7 +158,7 @@ pub const TYPES: &[(i32, u64)] = &[
     (14, field::TYPE_PROTOS),
 ];
 
-pub(crate) fn attribute(parser: &mut Parser<'_>, of: &Message, field: &Field) -> Result<Attribute> {
+pub(crate) fn attribute(parser: &mut Reader<'_>, of: &Message, field: &Field) -> Result<Attribute> {
     const WHAT: &str = "AttributeProto";
     let (at, mut message) = (field.span.start, parser.inside(of, field, WHAT)?);
     let (mut name, mut reference, mut code, mut value) = (None, None, None, None);
@@ -219,7 +218,7 @@ fn absent(code: i32) -> Option<AttributeValue> {
 
 /// Takes up a field of an attribute's value; of those that stand once, it is the only one.
 fn add(
-    parser: &mut Parser<'_>,
+    parser: &mut Reader<'_>,
     of: &Message,
     field: &Field,
     slot: &mut Option<(u64, AttributeValue)>,
@@ -252,7 +251,7 @@ fn add(
 
 /// The value that begins with this field.
 fn first_value(
-    parser: &mut Parser<'_>,
+    parser: &mut Reader<'_>,
     of: &Message,
     field: &Field,
 ) -> Result<Option<AttributeValue>> {
@@ -285,15 +284,15 @@ fn first_value(
     }))
 }
 
-fn ints(parser: &mut Parser<'_>, field: &Field, list: &mut Vec<i64>) -> Result<()> {
-    parser.reader.varints(field, "AttributeProto.ints", |value| {
+fn ints(parser: &mut Reader<'_>, field: &Field, list: &mut Vec<i64>) -> Result<()> {
+    parser.varints(field, "AttributeProto.ints", |value| {
         list.push(value.cast_signed());
         Ok(())
     })
 }
 
 /// Floats come one by one in the reference, packed from some writers.
-fn floats(parser: &mut Parser<'_>, field: &Field, list: &mut Vec<f32>) -> Result<()> {
+fn floats(parser: &mut Reader<'_>, field: &Field, list: &mut Vec<f32>) -> Result<()> {
     const WHAT: &str = "AttributeProto.floats";
     if let Ok(value) = field.float(WHAT) {
         list.push(value);

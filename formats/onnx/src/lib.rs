@@ -27,12 +27,12 @@
 #![deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
+mod entry;
 mod external;
 pub mod fields;
 mod graph;
 mod kind;
 mod model;
-mod parser;
 mod stored;
 mod tensor;
 mod value;
@@ -42,7 +42,7 @@ pub use external::External;
 pub use graph::{Attribute, AttributeValue, Graph, Node, TYPES};
 pub use kind::{DataType, Numbers};
 pub use model::{Function, Model, OperatorSet, Training, probe, read};
-pub use protobuf::{Field, Message as Fields, Reader, Value};
+pub use protobuf::{Field, Limits, Message as Fields, Reader, Value};
 pub use stored::{Form, Stored, read_value};
 pub use tensor::{Data, SparseTensor, Tensor};
 pub use value::{Dim, Type, ValueInfo};

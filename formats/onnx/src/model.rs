@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use protobuf::{Field, Message};
+use protobuf::{Field, Limits, Message, Reader, once};
 use wire::{Error, ReadAt, Result, Why};
 
+use crate::entry::entry;
 use crate::fields;
 use crate::graph::{Attribute, Graph, Node, attribute, graph, node};
-use crate::parser::{Parser, once};
 
 /// A file.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -124,10 +124,10 @@ fn is_line(rest: &[u8]) -> bool {
 /// Reads a model. Weights are passed over; memory is in proportion to the rest.
 ///
 /// # Errors
-/// With the offset and the field at fault.
-pub fn read(source: &dyn ReadAt) -> Result<Model> {
-    let mut parser = Parser::new(source);
-    let mut message = parser.reader.whole();
+/// With the offset and the field at fault; `TooLarge` names the limit.
+pub fn read(source: &dyn ReadAt, limits: &Limits) -> Result<Model> {
+    let mut parser = Reader::new(source, limits);
+    let mut message = parser.whole();
     let (mut model, mut found) = (Model::default(), Found::default());
     while let Some(field) = parser.next(&mut message)? {
         found.take(&mut parser, &message, &field, &mut model)?;
@@ -158,7 +158,7 @@ struct Found {
 impl Found {
     fn take(
         &mut self,
-        parser: &mut Parser<'_>,
+        parser: &mut Reader<'_>,
         of: &Message,
         field: &Field,
         model: &mut Model,
@@ -192,7 +192,7 @@ impl Found {
                 Ok(())
             }
             fields::model::METADATA_PROPS => {
-                model.metadata.push(parser.entry(of, field, "ModelProto.metadata_props")?);
+                model.metadata.push(entry(parser, of, field, "ModelProto.metadata_props")?);
                 Ok(())
             }
             fields::model::TRAINING_INFO => {
@@ -208,7 +208,7 @@ impl Found {
     }
 }
 
-fn operator_set(parser: &mut Parser<'_>, of: &Message, field: &Field) -> Result<OperatorSet> {
+fn operator_set(parser: &mut Reader<'_>, of: &Message, field: &Field) -> Result<OperatorSet> {
     const WHAT: &str = "OperatorSetIdProto";
     let mut message = parser.inside(of, field, WHAT)?;
     let (mut domain, mut version) = (None, None);
@@ -226,7 +226,7 @@ fn operator_set(parser: &mut Parser<'_>, of: &Message, field: &Field) -> Result<
     Ok(OperatorSet { domain: domain.unwrap_or_default(), version: version.unwrap_or(0) })
 }
 
-fn training(parser: &mut Parser<'_>, of: &Message, field: &Field) -> Result<Training> {
+fn training(parser: &mut Reader<'_>, of: &Message, field: &Field) -> Result<Training> {
     const WHAT: &str = "TrainingInfoProto";
     let mut message = parser.inside(of, field, WHAT)?;
     let mut training = Training { span: field.bytes(WHAT)?, ..Training::default() };
@@ -242,7 +242,7 @@ fn training(parser: &mut Parser<'_>, of: &Message, field: &Field) -> Result<Trai
     Ok(training)
 }
 
-fn function(parser: &mut Parser<'_>, of: &Message, field: &Field) -> Result<Function> {
+fn function(parser: &mut Reader<'_>, of: &Message, field: &Field) -> Result<Function> {
     const WHAT: &str = "FunctionProto";
     let mut message = parser.inside(of, field, WHAT)?;
     let mut function = Function { span: field.bytes(WHAT)?, ..Function::default() };

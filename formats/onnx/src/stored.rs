@@ -1,11 +1,10 @@
 //! Values in files of their own, as the test data of operators are: a `TensorProto`, or the
 //! `SequenceProto` and `OptionalProto` of `onnx-data.proto`.
 
-use protobuf::Message;
+use protobuf::{Limits, Message, Reader, once};
 use wire::{Error, ReadAt, Result};
 
 use crate::fields::stored as fields;
-use crate::parser::{Parser, once};
 use crate::tensor::{Tensor, tensor, whole_tensor};
 
 /// What a file holds; nothing in it says so.
@@ -35,18 +34,18 @@ pub enum Stored {
 /// # Errors
 /// With the offset and the field at fault; `Unsupported` for maps and sparse tensors.
 pub fn read_value(source: &dyn ReadAt, form: Form) -> Result<Stored> {
-    let mut parser = Parser::new(source);
+    let mut parser = Reader::new(source, &Limits::default());
     match form {
         Form::Tensor => whole_tensor(&mut parser).map(Stored::Tensor),
         Form::Sequence | Form::Optional => {
-            let message = parser.reader.whole();
+            let message = parser.whole();
             stored(&mut parser, message, form)
         }
     }
 }
 
 /// Lists and options have the same fields: one of a list is many, one of an option is it.
-fn stored(parser: &mut Parser<'_>, mut message: Message, form: Form) -> Result<Stored> {
+fn stored(parser: &mut Reader<'_>, mut message: Message, form: Form) -> Result<Stored> {
     const WHAT: &str = "SequenceProto";
     let (mut list, mut only) = (Vec::new(), None);
     while let Some(field) = parser.next(&mut message)? {

@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 
-use protobuf::{Field, Message, Value};
+use protobuf::{Field, Message, Reader, Value, once};
 use wire::{Error, Result, Why, product};
 
+use crate::entry::entry;
 use crate::external::{External, external};
 use crate::fields::{sparse, tensor as field};
 use crate::kind::{DataType, Numbers};
-use crate::parser::{Parser, once};
 
 /// A tensor.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,20 +52,20 @@ pub struct SparseTensor {
     pub dims: Vec<u64>,
 }
 
-pub(crate) fn tensor(parser: &mut Parser<'_>, of: &Message, field: &Field) -> Result<Tensor> {
+pub(crate) fn tensor(parser: &mut Reader<'_>, of: &Message, field: &Field) -> Result<Tensor> {
     let message = parser.inside(of, field, "TensorProto")?;
     tensor_in(parser, message, field.bytes("TensorProto")?)
 }
 
 /// The tensor that fills a file.
-pub(crate) fn whole_tensor(parser: &mut Parser<'_>) -> Result<Tensor> {
-    let message = parser.reader.whole();
+pub(crate) fn whole_tensor(parser: &mut Reader<'_>) -> Result<Tensor> {
+    let message = parser.whole();
     let span = message.span();
     tensor_in(parser, message, span)
 }
 
 pub(crate) fn sparse_tensor(
-    parser: &mut Parser<'_>,
+    parser: &mut Reader<'_>,
     of: &Message,
     field: &Field,
 ) -> Result<SparseTensor> {
@@ -112,7 +112,7 @@ struct Parts {
     is_external: Option<bool>,
 }
 
-fn tensor_in(parser: &mut Parser<'_>, mut message: Message, span: Range<u64>) -> Result<Tensor> {
+fn tensor_in(parser: &mut Reader<'_>, mut message: Message, span: Range<u64>) -> Result<Tensor> {
     let mut parts = Parts::default();
     while let Some(field) = parser.next(&mut message)? {
         match field.number {
@@ -132,7 +132,7 @@ fn tensor_in(parser: &mut Parser<'_>, mut message: Message, span: Range<u64>) ->
             }
             number if numbers_name(number).is_some() => parts.numbers(parser, &field)?,
             field::EXTERNAL_DATA => {
-                let entry = parser.entry(&message, &field, "TensorProto.external_data")?;
+                let entry = entry(parser, &message, &field, "TensorProto.external_data")?;
                 parts.entries.push(entry);
             }
             field::DATA_LOCATION => {
@@ -150,9 +150,9 @@ fn tensor_in(parser: &mut Parser<'_>, mut message: Message, span: Range<u64>) ->
     parts.tensor(span).map_err(|error| named(&name, error))
 }
 
-fn sizes(parser: &mut Parser<'_>, field: &Field, dims: &mut Vec<u64>) -> Result<()> {
+fn sizes(parser: &mut Reader<'_>, field: &Field, dims: &mut Vec<u64>) -> Result<()> {
     const WHAT: &str = "TensorProto.dims";
-    parser.reader.varints(field, WHAT, |size| {
+    parser.varints(field, WHAT, |size| {
         let size = size.cast_signed();
         dims.push(u64::try_from(size).map_err(|_| {
             let rule = format!("found {size}, expected no negative size");
@@ -177,7 +177,7 @@ fn numbers_name(number: u64) -> Option<&'static str> {
 
 impl Parts {
     /// Takes up numbers, which may come packed, one by one, or both in turns.
-    fn numbers(&mut self, parser: &mut Parser<'_>, field: &Field) -> Result<()> {
+    fn numbers(&mut self, parser: &mut Reader<'_>, field: &Field) -> Result<()> {
         let what = numbers_name(field.number).unwrap_or_default();
         let (first, _) = *self.used.get_or_insert((field.number, field.span.start));
         if first != field.number {
@@ -190,7 +190,7 @@ impl Parts {
         match (field.number, &field.value) {
             (field::STRING_DATA, _) => self.texts.push(parser.bytes(field, what)?),
             (field::INT32_DATA | field::INT64_DATA | field::UINT64_DATA, _) => {
-                parser.reader.varints(field, what, |value| {
+                parser.varints(field, what, |value| {
                     self.varints.push(value);
                     Ok(())
                 })?
@@ -207,16 +207,16 @@ impl Parts {
             _ => {
                 self.flush(parser)?;
                 let at = field.bytes(what)?;
-                self.made.extend(parser.reader.range(at, u64::MAX, what)?);
+                self.made.extend(parser.range(at, what)?);
             }
         }
         Ok(())
     }
 
     /// Numbers at one place become numbers in memory, because more follow.
-    fn flush(&mut self, parser: &mut Parser<'_>) -> Result<()> {
+    fn flush(&mut self, parser: &mut Reader<'_>) -> Result<()> {
         if let Some(at) = self.at.take() {
-            self.made = parser.reader.range(at, u64::MAX, "TensorProto.float_data")?;
+            self.made = parser.range(at, "TensorProto.float_data")?;
         }
         Ok(())
     }

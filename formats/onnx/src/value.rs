@@ -2,11 +2,10 @@
 
 use std::ops::Range;
 
-use protobuf::{Field, Message};
+use protobuf::{Field, Message, Reader, once};
 use wire::{Error, Result};
 
 use crate::fields::{inner, kind, shape, value};
-use crate::parser::{Parser, once};
 
 /// A named value.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,7 +47,7 @@ pub enum Dim {
 }
 
 pub(crate) fn value_info(
-    parser: &mut Parser<'_>,
+    parser: &mut Reader<'_>,
     of: &Message,
     field: &Field,
     what: &'static str,
@@ -71,7 +70,7 @@ pub(crate) fn value_info(
 
 /// Several kinds at once are no type; none at all says nothing.
 pub(crate) fn type_proto(
-    parser: &mut Parser<'_>,
+    parser: &mut Reader<'_>,
     of: &Message,
     field: &Field,
 ) -> Result<Option<Type>> {
@@ -101,7 +100,7 @@ pub(crate) fn type_proto(
 
 /// The type within another, in the field of this number; of maps, with the type of keys.
 fn nested(
-    parser: &mut Parser<'_>,
+    parser: &mut Reader<'_>,
     of: &Message,
     field: &Field,
     number: u64,
@@ -120,7 +119,7 @@ fn nested(
     Ok((key.unwrap_or(0), value.flatten().map(Box::new)))
 }
 
-fn tensor(parser: &mut Parser<'_>, of: &Message, field: &Field) -> Result<(i32, Option<Vec<Dim>>)> {
+fn tensor(parser: &mut Reader<'_>, of: &Message, field: &Field) -> Result<(i32, Option<Vec<Dim>>)> {
     const WHAT: &str = "TypeProto.Tensor";
     let mut message = parser.inside(of, field, WHAT)?;
     let (mut code, mut dims) = (None, None);
@@ -139,7 +138,7 @@ fn tensor(parser: &mut Parser<'_>, of: &Message, field: &Field) -> Result<(i32, 
     Ok((code.unwrap_or(0), dims))
 }
 
-fn dims_of(parser: &mut Parser<'_>, of: &Message, field: &Field) -> Result<Vec<Dim>> {
+fn dims_of(parser: &mut Reader<'_>, of: &Message, field: &Field) -> Result<Vec<Dim>> {
     let mut message = parser.inside(of, field, "TensorShapeProto")?;
     let mut dims = Vec::new();
     while let Some(field) = parser.next(&mut message)? {
@@ -150,7 +149,7 @@ fn dims_of(parser: &mut Parser<'_>, of: &Message, field: &Field) -> Result<Vec<D
     Ok(dims)
 }
 
-fn dim(parser: &mut Parser<'_>, of: &Message, field: &Field) -> Result<Dim> {
+fn dim(parser: &mut Reader<'_>, of: &Message, field: &Field) -> Result<Dim> {
     const WHAT: &str = "TensorShapeProto.Dimension";
     let mut message = parser.inside(of, field, WHAT)?;
     let mut dim = None;

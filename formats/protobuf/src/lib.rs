@@ -24,11 +24,13 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
 mod field;
+mod limits;
 mod read;
 mod write;
 
 pub use field::{Field, Value};
-pub use read::{Message, Reader, read_varint};
+pub use limits::Limits;
+pub use read::{Message, Reader, once, read_varint};
 pub use wire::{Class, Error, Result, Why};
 pub use write::{bytes, fixed32, len_of, open, put_varint, varint};
 

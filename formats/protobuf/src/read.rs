@@ -4,11 +4,14 @@ use std::ops::Range;
 
 use wire::{Cursor, Error, ReadAt, Result, Why};
 
-use crate::{Field, LEVELS_MAX, Value};
+use crate::{Field, LEVELS_MAX, Limits, Value};
 
 /// Reads fields from a file through a window, so that it need not lie in memory.
 pub struct Reader<'a> {
     cursor: Cursor<'a>,
+    limits: Limits,
+    /// Messages that were begun.
+    messages: u64,
 }
 
 /// A message: a range of a file, and how far it has been read.
@@ -28,8 +31,8 @@ impl Message {
 
 impl<'a> Reader<'a> {
     /// A reader of this file.
-    pub fn new(source: &'a dyn ReadAt) -> Self {
-        Self { cursor: Cursor::new(source) }
+    pub fn new(source: &'a dyn ReadAt, limits: &Limits) -> Self {
+        Self { cursor: Cursor::new(source), limits: *limits, messages: 0 }
     }
 
     /// The file as a message.
@@ -61,9 +64,16 @@ impl<'a> Reader<'a> {
     /// The message that a field of another holds.
     ///
     /// # Errors
-    /// `Mismatch` for a field that holds none, `TooLarge` below a hundred levels.
-    pub fn inside(&self, of: &Message, field: &Field, what: &'static str) -> Result<Message> {
+    /// `Mismatch` for a field that holds none, `TooLarge` below a hundred levels or for more
+    /// messages than the limit.
+    pub fn inside(&mut self, of: &Message, field: &Field, what: &'static str) -> Result<Message> {
         let range = field.bytes(what)?;
+        self.messages = self.messages.saturating_add(1);
+        if self.messages > self.limits.messages {
+            let (value, max) = (self.messages, self.limits.messages);
+            let why = Why::TooLarge { value, max, lift: "protobuf-messages" };
+            return Err(Error::new(field.span.start, what, why));
+        }
         let level = of.level.saturating_add(1);
         if level > LEVELS_MAX {
             return Err(too_deep(field.span.start, level));
@@ -74,28 +84,42 @@ impl<'a> Reader<'a> {
     /// The bytes of a field.
     ///
     /// # Errors
-    /// `Mismatch` for another kind of field, `TooLarge` above `max` bytes.
-    pub fn bytes(&mut self, field: &Field, max: u64, what: &'static str) -> Result<Vec<u8>> {
-        self.range(field.bytes(what)?, max, what)
+    /// `Mismatch` for another kind of field, `TooLarge` above the limit.
+    pub fn bytes(&mut self, field: &Field, what: &'static str) -> Result<Vec<u8>> {
+        self.range(field.bytes(what)?, what)
     }
 
     /// The bytes of a range of the file.
     ///
     /// # Errors
-    /// `Truncated` past its end, `TooLarge` above `max` bytes.
-    pub fn range(&mut self, at: Range<u64>, max: u64, what: &'static str) -> Result<Vec<u8>> {
+    /// `Truncated` past its end, `TooLarge` above the limit of a field.
+    pub fn range(&mut self, at: Range<u64>, what: &'static str) -> Result<Vec<u8>> {
         self.cursor.seek(at.start);
-        self.cursor.bytes(at.end.saturating_sub(at.start), max, "bytes of one field", what)
+        let len = at.end.saturating_sub(at.start);
+        self.cursor.bytes(len, self.limits.field, "protobuf-field", what)
     }
 
     /// The text of a field.
     ///
     /// # Errors
     /// As [`Self::bytes`], and `Invalid` for what is not UTF-8.
-    pub fn text(&mut self, field: &Field, max: u64, what: &'static str) -> Result<String> {
-        let bytes = self.bytes(field, max, what)?;
+    pub fn text(&mut self, field: &Field, what: &'static str) -> Result<String> {
+        let bytes = self.bytes(field, what)?;
         let start = field.bytes(what)?.start;
         String::from_utf8(bytes).map_err(|_| Error::invalid(start, what, "not UTF-8 text"))
+    }
+
+    /// Puts text that stands once into its slot.
+    ///
+    /// # Errors
+    /// As [`Self::text`] and [`once`].
+    pub fn text_once(
+        &mut self,
+        slot: &mut Option<String>,
+        field: &Field,
+        what: &'static str,
+    ) -> Result<()> {
+        once(slot, self.text(field, what)?, field, what)
     }
 
     /// The varints of a field that is repeated: one, or many packed into bytes.
@@ -212,6 +236,17 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Sets what may stand once: libraries take the last or merge, so two readers may see two files.
+///
+/// # Errors
+/// `Invalid` for what stands twice.
+pub fn once<T>(slot: &mut Option<T>, value: T, field: &Field, what: &'static str) -> Result<()> {
+    match slot.replace(value) {
+        Some(_) => Err(Error::invalid(field.span.start, what, "stands twice")),
+        None => Ok(()),
+    }
+}
+
 fn room(cursor: &Cursor<'_>, need: u64, end: u64, what: &'static str) -> Result<()> {
     let at = cursor.offset();
     let have = end.saturating_sub(at);
@@ -244,7 +279,8 @@ pub fn read_varint(cursor: &mut Cursor<'_>, end: u64, what: &'static str) -> Res
 
 fn too_deep(offset: u64, level: u32) -> Error {
     let (value, max) = (u64::from(level), u64::from(LEVELS_MAX));
-    Error::new(offset, "message", Why::TooLarge { value, max, lift: "levels of messages" })
+    let lift = "as deep as libraries of protocol buffers read";
+    Error::new(offset, "levels of messages", Why::TooLarge { value, max, lift })
 }
 
 #[cfg(test)]
@@ -252,7 +288,7 @@ mod tests {
     use super::*;
 
     fn first(bytes: &[u8]) -> Result<Option<(u64, Value)>> {
-        let mut reader = Reader::new(&bytes);
+        let mut reader = Reader::new(&bytes, &Limits::default());
         let mut message = reader.whole();
         Ok(reader.next(&mut message)?.map(|field| (field.number, field.value)))
     }
@@ -293,14 +329,17 @@ mod tests {
         assert_eq!(first(inside).unwrap(), Some((1, Value::Group(1..8))));
         let deep = [0x0b; 100_000];
         let error = first(&deep).unwrap_err();
-        assert!(error.to_string().contains("expected at most 100 (levels of messages)"), "{error}");
+        assert!(
+            error.to_string().contains("expected at most 100 (as deep as libraries"),
+            "{error}"
+        );
     }
 
     #[test]
     fn a_field_may_not_reach_past_its_message() {
         // Field 1 has two bytes; the length inside of it says five, and the file has them.
         let bytes = b"\x0a\x02\x0a\x05abcdef".to_vec();
-        let mut reader = Reader::new(&bytes);
+        let mut reader = Reader::new(&bytes, &Limits::default());
         let mut whole = reader.whole();
         let field = reader.next(&mut whole).unwrap().unwrap();
         let mut inner = reader.inside(&whole, &field, "message").unwrap();

@@ -87,7 +87,11 @@ impl Dtype {
     pub(crate) fn len_of(self, shape: &[u64]) -> Result<u64, Why> {
         let rank = shape.len() as u64;
         if rank > RANK_MAX {
-            return Err(Why::TooLarge { value: rank, max: RANK_MAX, lift: "dimensions" });
+            return Err(Why::TooLarge {
+                value: rank,
+                max: RANK_MAX,
+                lift: "as many as NumPy and torch have",
+            });
         }
         // The bits are a factor like the others: a huge dimension beside an empty one is not real.
         let bits = product(&[shape, &[self.bits()]].concat());

@@ -11,7 +11,7 @@ use crate::{Dtype, HEADER_MAX, LENGTH_BYTES};
 const HEADER_MIN: u64 = 2;
 
 /// The option that raises the header's limit.
-const LIFT: &str = "--limit safetensors-header=N";
+const LIFT: &str = "safetensors-header";
 
 /// What a file may ask of us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Bytes → model.
 
-use protobuf::{Field, Message, Reader};
-use wire::{Error, Result};
+use protobuf::{Field, Limits, Message, Reader};
+use wire::{Error, Result, Why};
 
 use crate::model::{Kind, Model, Normalizer, Piece, Trainer, Type};
 
@@ -22,8 +22,8 @@ pub fn probe(head: &[u8]) -> bool {
     matches!(head, [0x0a, _, 0x0a, ..])
 }
 
-/// Most bytes of a field: more than any precompiled map of characters.
-const FIELD_MAX: u64 = 1 << 30;
+/// Most pieces, each of which may have two bytes: sixteen times the largest vocabulary of today.
+const PIECES_MAX: usize = 4 << 20;
 
 /// Reads a model. Memory is in proportion to its bytes.
 ///
@@ -31,9 +31,14 @@ const FIELD_MAX: u64 = 1 << 30;
 /// With the offset and the field at fault.
 pub fn read(bytes: &[u8]) -> Result<Model> {
     let mut model = Model::default();
-    let mut reader = Reader::new(&bytes);
+    let mut reader = Reader::new(&bytes, &Limits::NONE);
     let mut message = reader.whole();
     while let Some(field) = reader.next(&mut message)? {
+        if model.pieces.len() > PIECES_MAX {
+            let (value, max) = (model.pieces.len() as u64, PIECES_MAX as u64);
+            let why = Why::TooLarge { value, max, lift: "no vocabulary has more" };
+            return Err(Error::new(field.span.start, "pieces", why));
+        }
         match field.number {
             1 => model.pieces.push(piece(&mut reader, &message, &field)?),
             2 => trainer(&mut reader, &message, &field, &mut model.trainer)?,
@@ -52,7 +57,7 @@ fn piece(reader: &mut Reader<'_>, of: &Message, field: &Field) -> Result<Piece> 
     let mut message = reader.inside(of, field, "pieces")?;
     while let Some(field) = reader.next(&mut message)? {
         match field.number {
-            1 => piece.text = reader.text(&field, FIELD_MAX, "piece")?,
+            1 => piece.text = reader.text(&field, "piece")?,
             2 => piece.score = field.float("score")?,
             3 => piece.kind = field.one_of("type", TYPES)?,
             _ => {}
@@ -92,9 +97,9 @@ fn normalizer(
     let mut message = reader.inside(of, field, "normalizer_spec")?;
     while let Some(field) = reader.next(&mut message)? {
         match field.number {
-            1 => normalizer.name = reader.text(&field, FIELD_MAX, "name")?,
+            1 => normalizer.name = reader.text(&field, "name")?,
             2 => {
-                let map = reader.bytes(&field, FIELD_MAX, "precompiled_charsmap")?;
+                let map = reader.bytes(&field, "precompiled_charsmap")?;
                 normalizer.precompiled_charsmap = map;
             }
             3 => normalizer.add_dummy_prefix = field.truth("add_dummy_prefix")?,

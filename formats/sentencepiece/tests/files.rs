@@ -2,22 +2,23 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
-use std::path::Path;
-
 use sentencepiece::{Kind, Model, Type};
 
 fn bytes(name: &str) -> Vec<u8> {
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/sentencepiece");
-    std::fs::read(fixtures.join(name)).unwrap()
+    std::fs::read(testing::fixtures("sentencepiece").join(name)).unwrap()
 }
 
-fn read(name: &str) -> Model {
-    sentencepiece::read(&bytes(name)).unwrap()
+fn read(bytes: &[u8]) -> sentencepiece::Result<Model> {
+    sentencepiece::read(bytes)
+}
+
+fn good(name: &str) -> Model {
+    read(&bytes(name)).unwrap()
 }
 
 #[test]
 fn models_say_what_the_trainer_was_told() {
-    let model = read("llama/tokenizer.model");
+    let model = good("llama/tokenizer.model");
     assert_eq!(model.pieces.len(), 760);
     let kinds: Vec<Type> = model.pieces[..4].iter().map(|piece| piece.kind).collect();
     assert_eq!(kinds, [Type::Unknown, Type::Control, Type::Control, Type::Byte]);
@@ -30,10 +31,10 @@ fn models_say_what_the_trainer_was_told() {
     assert_eq!(normalizer.name, "identity");
     assert!(normalizer.add_dummy_prefix && normalizer.escape_whitespaces);
     assert!(!normalizer.remove_extra_whitespaces);
-    assert!(!read("no-space/tokenizer.model").normalizer.add_dummy_prefix);
-    assert!(read("no-bytes/tokenizer.model").normalizer.remove_extra_whitespaces);
-    assert_eq!(read("unigram.model").trainer.kind, Kind::Unigram);
-    let symbols = read("symbols/tokenizer.model");
+    assert!(!good("no-space/tokenizer.model").normalizer.add_dummy_prefix);
+    assert!(good("no-bytes/tokenizer.model").normalizer.remove_extra_whitespaces);
+    assert_eq!(good("unigram.model").trainer.kind, Kind::Unigram);
+    let symbols = good("symbols/tokenizer.model");
     let defined = symbols.pieces.iter().filter(|piece| piece.kind == Type::UserDefined);
     assert_eq!(defined.count(), 2);
 }
@@ -41,8 +42,8 @@ fn models_say_what_the_trainer_was_told() {
 #[test]
 fn models_survive_being_written() {
     for name in ["llama/tokenizer.model", "no-space/tokenizer.model", "unigram.model"] {
-        let model = read(name);
-        assert_eq!(sentencepiece::read(&sentencepiece::write(&model)).unwrap(), model, "{name}");
+        let model = good(name);
+        assert_eq!(read(&sentencepiece::write(&model)).unwrap(), model, "{name}");
     }
 }
 
@@ -52,30 +53,18 @@ fn damage_is_an_error_or_another_model() {
     assert!(sentencepiece::probe(&good));
     let mut refused = 0;
     for len in 0..good.len() {
-        refused += usize::from(sentencepiece::read(&good[..len]).is_err());
+        refused += usize::from(read(&good[..len]).is_err());
     }
     // A message has no end mark: it may be cut between two fields.
     assert!(refused * 10 > good.len() * 9, "{refused} of {}", good.len());
     for bit in 0..good.len() * 8 {
         let mut bad = good.clone();
         bad[bit / 8] ^= 1 << (bit % 8);
-        let _ = sentencepiece::read(&bad);
+        let _ = read(&bad);
     }
 }
 
 #[test]
 fn what_is_wrong_is_said_with_its_place() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/bad/sentencepiece");
-    let mut seen = 0;
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_none_or(|extension| extension != "model") {
-            continue;
-        }
-        let expected = std::fs::read_to_string(path.with_extension("message")).unwrap();
-        let error = sentencepiece::read(&std::fs::read(&path).unwrap()).unwrap_err();
-        assert_eq!(error.to_string(), expected.trim_end(), "{}", path.display());
-        seen += 1;
-    }
-    assert_eq!(seen, 11);
+    assert_eq!(testing::refusals("sentencepiece", "model", read), 11);
 }

@@ -9,13 +9,15 @@ use crate::kind::DataType;
 use crate::parser::Parser;
 use crate::table;
 use crate::tensor::Values;
-use crate::{v1, v2};
+use crate::{Limits, v1, v2};
 
 /// How a checkpoint is read.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
     /// Large blocks, which hold weights, are held to their checksums too.
     pub checksums: bool,
+    /// How much of a file is accepted.
+    pub limits: Limits,
 }
 
 /// Which of the two layouts.
@@ -98,7 +100,7 @@ pub fn probe(source: &dyn ReadAt) -> bool {
 /// With the offset and the field at fault.
 pub fn read(source: &dyn ReadAt, options: &Options) -> Result<Checkpoint> {
     let mut reading = None;
-    table::entries(source, options.checksums, &mut |key, value| match &mut reading {
+    table::entries(source, options, &mut |key, value| match &mut reading {
         None if key.is_empty() => {
             reading = Some(Reading::begin(value)?);
             Ok(())
@@ -126,7 +128,7 @@ impl Reading {
     /// The header of version 2 begins with a number, that of version 1 with a message.
     fn begin(value: &table::Value<'_>) -> Result<Self> {
         let mut is_message = false;
-        Parser::new(value.source).range(value.range.clone(), &mut |_, _, field| {
+        Parser::entry_of(value, &mut |_, _, field| {
             is_message |= field.number == 1 && matches!(field.value, protobuf::Value::Bytes(_));
             Ok(())
         })?;

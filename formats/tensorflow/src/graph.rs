@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use protobuf::{Field, Message};
+use protobuf::{Field, Message, once};
 use wire::{ReadAt, Result};
 
+use crate::Limits;
 use crate::kind::{DataType, kind};
-use crate::parser::{Parser, once};
+use crate::parser::Parser;
 use crate::shape::{Shape, shape};
 use crate::tensor::{Constant, stated};
 
@@ -126,9 +127,9 @@ pub(crate) fn message(bytes: &[u8]) -> Option<(&[u8], u8)> {
 ///
 /// # Errors
 /// With the offset and the field at fault.
-pub fn read_graph(source: &dyn ReadAt) -> Result<Graph> {
+pub fn read_graph(source: &dyn ReadAt, limits: &Limits) -> Result<Graph> {
     let mut graph = Graph::default();
-    Parser::new(source).whole(&mut |parser, of, field| graph.take(parser, of, field))?;
+    Parser::new(source, limits).whole(&mut |parser, of, field| graph.take(parser, of, field))?;
     Ok(graph)
 }
 

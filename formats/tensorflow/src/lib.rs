@@ -44,6 +44,7 @@ mod checkpoint;
 mod crc;
 mod graph;
 mod kind;
+mod limits;
 mod objects;
 mod ordered;
 mod parser;
@@ -61,6 +62,7 @@ pub use checkpoint::{Checkpoint, Data, Options, Piece, Tensor, Version, probe, r
 pub use crc::{Sum, combine, mask, verify};
 pub use graph::{Attribute, Function, Graph, Node, probe_graph, read_graph};
 pub use kind::DataType;
+pub use limits::Limits;
 pub use objects::{Object, Objects, Slot};
 pub use saved::{
     ConcreteFunction, MetaGraph, SavedModel, SavedObject, Signature, TensorInfo, probe_saved_model,

@@ -6,10 +6,11 @@
 
 use std::collections::BTreeSet;
 
-use protobuf::{Field, Message};
+use protobuf::{Field, Message, once};
 use wire::{Error, ReadAt, Result};
 
-use crate::parser::{Parser, once};
+use crate::Limits;
+use crate::parser::Parser;
 
 /// A graph of objects; the first node is its root.
 #[derive(Debug, Clone, Default)]
@@ -47,9 +48,9 @@ impl Objects {
     ///
     /// # Errors
     /// With the offset and the field at fault; `Invalid` for nodes that there are not.
-    pub fn read(source: &dyn ReadAt) -> Result<Self> {
+    pub fn read(source: &dyn ReadAt, limits: &Limits) -> Result<Self> {
         let mut nodes = Vec::new();
-        Parser::new(source).whole(&mut |parser, of, field| {
+        Parser::new(source, limits).whole(&mut |parser, of, field| {
             if field.number == 1 {
                 nodes.push(object(parser, of, field)?);
             }

@@ -3,27 +3,28 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use protobuf::{Field, Message, Reader};
-use wire::{Error, ReadAt, Result, Why};
+use protobuf::{Field, Message, Reader, once};
+use wire::{Error, ReadAt, Result};
 
-/// Most messages of a file. Each takes memory beyond its bytes, which may be as few as two.
-const MESSAGES_MAX: u64 = 4 << 20;
+use crate::Limits;
+use crate::table::Value;
 
-/// Most bytes of a name or of a text attribute.
-pub(crate) const TEXT_MAX: u64 = 1 << 28;
-
-/// Reads messages field by field, and counts them.
+/// Reads messages field by field.
 pub(crate) struct Parser<'a> {
     reader: Reader<'a>,
-    messages: u64,
 }
 
 /// What is done with each field of a message.
 pub(crate) type Each<'e, 'a> = &'e mut dyn FnMut(&mut Parser<'a>, &Message, &Field) -> Result<()>;
 
 impl<'a> Parser<'a> {
-    pub(crate) fn new(source: &'a dyn ReadAt) -> Self {
-        Self { reader: Reader::new(source), messages: 0 }
+    pub(crate) fn new(source: &'a dyn ReadAt, limits: &Limits) -> Self {
+        Self { reader: Reader::new(source, &limits.protobuf) }
+    }
+
+    /// Reads the message that an entry of a table is.
+    pub(crate) fn entry_of(value: &Value<'a>, each: Each<'_, 'a>) -> Result<()> {
+        Self::new(value.source, value.limits).range(value.range.clone(), each)
     }
 
     /// The fields of the whole file.
@@ -51,12 +52,6 @@ impl<'a> Parser<'a> {
     }
 
     fn fields(&mut self, mut message: Message, each: Each<'_, 'a>) -> Result<()> {
-        self.messages = self.messages.saturating_add(1);
-        if self.messages > MESSAGES_MAX {
-            let (value, max) = (self.messages, MESSAGES_MAX);
-            let why = Why::TooLarge { value, max, lift: "messages of one file" };
-            return Err(Error::new(message.span().start, "message", why));
-        }
         while let Some(field) = self.reader.next(&mut message)? {
             each(self, &message, &field)?;
         }
@@ -64,21 +59,16 @@ impl<'a> Parser<'a> {
     }
 
     pub(crate) fn text(&mut self, field: &Field, what: &'static str) -> Result<String> {
-        self.reader.text(field, TEXT_MAX, what)
+        self.reader.text(field, what)
     }
 
     pub(crate) fn bytes(&mut self, field: &Field, what: &'static str) -> Result<Vec<u8>> {
-        self.reader.bytes(field, TEXT_MAX, what)
+        self.reader.bytes(field, what)
     }
 
-    /// The bytes of a range, at most so many.
-    pub(crate) fn piece(
-        &mut self,
-        at: Range<u64>,
-        max: u64,
-        what: &'static str,
-    ) -> Result<Vec<u8>> {
-        self.reader.range(at, max, what)
+    /// The bytes of a range.
+    pub(crate) fn piece(&mut self, at: Range<u64>, what: &'static str) -> Result<Vec<u8>> {
+        self.reader.range(at, what)
     }
 
     pub(crate) fn varints(
@@ -109,18 +99,5 @@ impl<'a> Parser<'a> {
             Some(_) => Err(Error::invalid(field.span.start, what, "one key stands twice")),
             None => Ok(()),
         }
-    }
-}
-
-/// Sets what may stand once: libraries take the last or merge, so two readers may see two files.
-pub(crate) fn once<T>(
-    slot: &mut Option<T>,
-    value: T,
-    field: &Field,
-    what: &'static str,
-) -> Result<()> {
-    match slot.replace(value) {
-        Some(_) => Err(Error::invalid(field.span.start, what, "stands twice")),
-        None => Ok(()),
     }
 }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use protobuf::{Field, Message};
+use protobuf::{Field, Message, once};
 use wire::{Error, ReadAt, Result};
 
+use crate::Limits;
 use crate::graph::{Graph, graph, message};
 use crate::kind::{DataType, kind};
 use crate::objects;
-use crate::parser::{Parser, once};
+use crate::parser::Parser;
 use crate::shape::{Shape, shape};
 
 /// The file `saved_model.pb`.
@@ -98,10 +99,10 @@ pub fn probe_saved_model(head: &[u8]) -> bool {
 ///
 /// # Errors
 /// With the offset and the field at fault.
-pub fn read_saved_model(source: &dyn ReadAt) -> Result<SavedModel> {
+pub fn read_saved_model(source: &dyn ReadAt, limits: &Limits) -> Result<SavedModel> {
     const WHAT: &str = "SavedModel.saved_model_schema_version";
     let (mut version, mut meta_graphs) = (None, Vec::new());
-    Parser::new(source).whole(&mut |parser, of, field| match field.number {
+    Parser::new(source, limits).whole(&mut |parser, of, field| match field.number {
         1 => once(&mut version, field.int64(WHAT)?, field, WHAT),
         2 => {
             meta_graphs.push(meta_graph(parser, of, field)?);

@@ -1,9 +1,9 @@
 //! Shapes: `TensorShapeProto`.
 
-use protobuf::{Field, Message};
+use protobuf::{Field, Message, once};
 use wire::{Error, Result};
 
-use crate::parser::{Parser, once};
+use crate::parser::Parser;
 
 /// The dimensions of a tensor, outermost first, as far as they are known.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

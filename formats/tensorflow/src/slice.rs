@@ -1,9 +1,9 @@
 //! Slices: `TensorSliceProto`, a part of a tensor in each dimension.
 
-use protobuf::{Field, Message};
+use protobuf::{Field, Message, once};
 use wire::{Error, Result};
 
-use crate::parser::{Parser, once};
+use crate::parser::Parser;
 
 /// A part of one dimension: from where, and how many; nothing for all of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use protobuf::{put_varint, read_varint};
 use wire::{Cursor, Error, ReadAt, Result, Why};
 
-use crate::crc;
+use crate::{Limits, Options, crc};
 
 /// The end of a file that is a table: `kTableMagicNumber` of `format.h`.
 pub(crate) const MAGIC: u64 = 0xdb47_7524_8b80_fb57;
@@ -20,14 +20,8 @@ pub(crate) const TRAILER: u64 = 5;
 /// A block up to this size is always held to its checksum.
 const SMALL: u64 = 1 << 20;
 
-/// Most bytes of a block that is inflated. TensorFlow's own are 256 KiB and one entry.
-const INFLATED_MAX: u64 = 256 << 20;
-
 /// Most bytes that Snappy makes of one: copies of 64 bytes take three.
 const RATIO: u64 = 22;
-
-/// Most bytes of a key.
-const KEY_MAX: u64 = 64 << 10;
 
 /// Whether a file ends as a table does.
 pub(crate) fn probe(source: &dyn ReadAt) -> bool {
@@ -46,18 +40,19 @@ pub(crate) struct Value<'a> {
     pub(crate) range: Range<u64>,
     /// The block, if it was packed.
     pub(crate) inflated: Option<&'a Arc<Vec<u8>>>,
+    pub(crate) limits: &'a Limits,
 }
 
 /// What is done with an entry: its key, its value.
 pub(crate) type Each<'e> = &'e mut dyn FnMut(&[u8], &Value<'_>) -> Result<()>;
 
 /// Hands every entry to `each`, by ascending keys. Large blocks are held to their checksums only
-/// if `checksums` asks: they hold weights.
+/// if `options` ask: they hold weights.
 ///
 /// # Errors
 /// With the offset and the field at fault; offsets in a packed block count from its begin.
-pub(crate) fn entries(source: &dyn ReadAt, checksums: bool, each: Each<'_>) -> Result<()> {
-    let table = Table { source, checksums };
+pub(crate) fn entries(source: &dyn ReadAt, options: &Options, each: Each<'_>) -> Result<()> {
+    let table = Table { source, options };
     let (meta, index) = table.footer()?;
     // Filters of keys, which TensorFlow neither writes nor reads.
     table.block(&meta, "metaindex block")?.entries(&mut |_, _| Ok(()))?;
@@ -83,7 +78,7 @@ pub(crate) fn shown(key: &[u8]) -> String {
 
 struct Table<'a> {
     source: &'a dyn ReadAt,
-    checksums: bool,
+    options: &'a Options,
 }
 
 impl Table<'_> {
@@ -143,12 +138,12 @@ impl Table<'_> {
         let kind = cursor.u8("type of a block")?;
         let stated = cursor.u32("checksum of a block")?;
         let len = place.end.saturating_sub(place.start);
-        if self.checksums || len <= SMALL || kind != 0 {
+        if self.options.checksums || len <= SMALL || kind != 0 {
             // The type is summed too.
             crc::verify(self.source, &(place.start..place.end.saturating_add(1)), stated, what)?;
         }
         match kind {
-            0 => Ok(Block { source: self.source, place: place.clone(), inflated: None }),
+            0 => Ok(self.found(place.clone(), None)),
             1 => self.inflate(place, len),
             _ => {
                 let value = format!("{kind}, where 0 is plain and 1 Snappy");
@@ -161,17 +156,26 @@ impl Table<'_> {
         const WHAT: &str = "block packed by Snappy";
         let mut cursor = Cursor::new(self.source);
         cursor.seek(place.start);
-        let packed = cursor.bytes(len, INFLATED_MAX, "bytes of a packed block", WHAT)?;
+        let max = self.options.limits.block;
+        let packed = cursor.bytes(len, max, "tensorflow-block", WHAT)?;
         let wrong = |error: snap::Error| Error::invalid(place.start, WHAT, error.to_string());
         let made = snap::raw::decompress_len(&packed).map_err(wrong)? as u64;
-        let most = len.saturating_mul(RATIO).min(INFLATED_MAX);
+        let most = len.saturating_mul(RATIO);
         if made > most {
             let rule = format!("states {made} bytes, but {len} can make at most {most}");
             return Err(Error::invalid(place.start, WHAT, rule));
         }
+        if made > max {
+            let why = Why::TooLarge { value: made, max, lift: "tensorflow-block" };
+            return Err(Error::new(place.start, WHAT, why));
+        }
         let bytes = snap::raw::Decoder::new().decompress_vec(&packed).map_err(wrong)?;
         let range = 0..bytes.len() as u64;
-        Ok(Block { source: self.source, place: range, inflated: Some(Arc::new(bytes)) })
+        Ok(self.found(range, Some(Arc::new(bytes))))
+    }
+
+    fn found(&self, place: Range<u64>, inflated: Option<Arc<Vec<u8>>>) -> Block<'_> {
+        Block { source: self.source, place, inflated, limits: &self.options.limits }
     }
 }
 
@@ -182,6 +186,7 @@ struct Block<'a> {
     /// Where the block lies in the file, or in its inflated bytes.
     place: Range<u64>,
     inflated: Option<Arc<Vec<u8>>>,
+    limits: &'a Limits,
 }
 
 impl Block<'_> {
@@ -205,9 +210,11 @@ impl Block<'_> {
                 next = one.transpose()?.map(u64::from);
             }
             cursor.seek(at);
-            let value = entry(&mut cursor, end, &mut key, is_restart)?;
+            let most = if is_restart { 0 } else { key.len() as u64 };
+            let value = self.entry(&mut cursor, end, &mut key, most)?;
             at = value.end;
-            each(&key, &Value { source, range: value, inflated: self.inflated.as_ref() })?;
+            let (inflated, limits) = (self.inflated.as_ref(), self.limits);
+            each(&key, &Value { source, range: value, inflated, limits })?;
         }
         // An empty block has one restart, its begin.
         let is_empty = start == end && restart.offset() == restarts.end;
@@ -216,6 +223,38 @@ impl Block<'_> {
             return Err(Error::invalid(restarts.start, "restarts of a block", rule));
         }
         Ok(())
+    }
+
+    /// Makes the next key of the one before it, of whose bytes it may share so many; where the value
+    /// lies.
+    fn entry(
+        &self,
+        cursor: &mut Cursor<'_>,
+        end: u64,
+        key: &mut Vec<u8>,
+        most: u64,
+    ) -> Result<Range<u64>> {
+        const WHAT: &str = "entry of a block";
+        let at = cursor.offset();
+        let shared = read_varint(cursor, end, WHAT)?;
+        let own = read_varint(cursor, end, WHAT)?;
+        let len = read_varint(cursor, end, WHAT)?;
+        if shared > most {
+            let rule = format!("shares {shared} bytes with a key before it that has {most}");
+            return Err(Error::invalid(at, WHAT, rule));
+        }
+        let (whole, max) = (shared.saturating_add(own), self.limits.key);
+        if whole > max {
+            let why = Why::TooLarge { value: whole, max, lift: "tensorflow-key" };
+            return Err(Error::new(at, "key of a table", why));
+        }
+        let start = cursor.offset();
+        let value = wire::fits(start, own, end).ok_or_else(|| short(start, own, end))?;
+        let value_end = wire::fits(value, len, end).ok_or_else(|| short(value, len, end))?;
+        let own = cursor.bytes(own, max, "tensorflow-key", "key of a table")?;
+        key.truncate(usize::try_from(shared).unwrap_or(0));
+        key.extend(own);
+        Ok(value..value_end)
     }
 
     /// Where the places of the restarts stand.
@@ -236,37 +275,6 @@ impl Block<'_> {
             Error::invalid(end, WHAT, rule)
         })
     }
-}
-
-/// Makes the next key of the one before it; where the value lies.
-fn entry(
-    cursor: &mut Cursor<'_>,
-    end: u64,
-    key: &mut Vec<u8>,
-    is_restart: bool,
-) -> Result<Range<u64>> {
-    const WHAT: &str = "entry of a block";
-    let at = cursor.offset();
-    let shared = read_varint(cursor, end, WHAT)?;
-    let own = read_varint(cursor, end, WHAT)?;
-    let len = read_varint(cursor, end, WHAT)?;
-    let most = if is_restart { 0 } else { key.len() as u64 };
-    if shared > most {
-        let rule = format!("shares {shared} bytes with a key before it that has {most}");
-        return Err(Error::invalid(at, WHAT, rule));
-    }
-    let whole = shared.saturating_add(own);
-    if whole > KEY_MAX {
-        let why = Why::TooLarge { value: whole, max: KEY_MAX, lift: "bytes of a key" };
-        return Err(Error::new(at, WHAT, why));
-    }
-    let start = cursor.offset();
-    let value = wire::fits(start, own, end).ok_or_else(|| short(start, own, end))?;
-    let value_end = wire::fits(value, len, end).ok_or_else(|| short(value, len, end))?;
-    let own = cursor.bytes(own, KEY_MAX, "bytes of a key", "key of a table")?;
-    key.truncate(usize::try_from(shared).unwrap_or(0));
-    key.extend(own);
-    Ok(value..value_end)
 }
 
 /// Where a block lies, as footers and indexes state it.

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use protobuf::{Field, Message};
+use protobuf::{Field, Message, once};
 use wire::{Error, Result, Why};
 
 use crate::kind::{DataType, kind};
-use crate::parser::{Parser, once};
+use crate::parser::Parser;
 use crate::shape::{Shape, shape};
 
 /// Fields of `TensorProto`: `tensorflow/core/framework/tensor.proto`.
@@ -29,9 +29,6 @@ mod field {
 }
 
 const WHAT: &str = "TensorProto";
-
-/// Most bytes of numbers that are spread over fields.
-const SPREAD_MAX: u64 = 1 << 30;
 
 /// The elements that a message states, little-endian, row-major.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,13 +128,13 @@ impl Stated {
             return Ok(());
         }
         if let Some(first) = self.packed.take() {
-            self.bytes = parser.piece(first, SPREAD_MAX, WHAT)?;
+            self.bytes = parser.piece(first, WHAT)?;
         }
         match &field.value {
             protobuf::Value::Fixed32(value) => self.bytes.extend(value),
             protobuf::Value::Fixed64(value) => self.bytes.extend(value),
             protobuf::Value::Bytes(at) => {
-                let more = parser.piece(at.clone(), SPREAD_MAX, WHAT)?;
+                let more = parser.piece(at.clone(), WHAT)?;
                 self.bytes.extend(more);
             }
             _ => return Err(field.wrong(WHAT, "numbers of four or eight bytes")),

@@ -5,7 +5,7 @@ use std::ops::Range;
 use protobuf::read_varint;
 use wire::{Cursor, Endian, Error, ReadAt, Result, Why};
 
-use crate::crc;
+use crate::{Limits, crc};
 
 const WHAT: &str = "text of a tensor";
 
@@ -16,13 +16,14 @@ const WHAT: &str = "text of a tensor";
 /// Source: `WriteStringTensor`, `tensor_bundle.cc`.
 ///
 /// # Errors
-/// `Invalid` for any other number of bytes, `Mismatch` for wrong checksums, `TooLarge` above `max`.
+/// `Invalid` for any other number of bytes, `Mismatch` for wrong checksums, `TooLarge` above
+/// the limit of a field.
 pub fn read_text(
     source: &dyn ReadAt,
     at: &Range<u64>,
     sum: u32,
     endian: Endian,
-    max: u64,
+    limits: &Limits,
 ) -> Result<Vec<u8>> {
     let have = source.size().saturating_sub(at.start);
     let need = at.end.saturating_sub(at.start);
@@ -39,7 +40,7 @@ pub fn read_text(
         let rule = format!("one text of {len} bytes, where {rest} are left");
         return Err(Error::invalid(at.start, WHAT, rule));
     }
-    let bytes = cursor.bytes(len, max, "bytes of one text", WHAT)?;
+    let bytes = cursor.bytes(len, limits.protobuf.field, "protobuf-field", WHAT)?;
     let mut lens = crc::Sum::default();
     match (u32::try_from(len), endian) {
         (Ok(len), Endian::Little) => lens.update(&len.to_le_bytes()),
@@ -115,7 +116,8 @@ mod tests {
         let mut whole = lens;
         whole.update(&bytes[1..]);
         let sum = crc::mask(whole.value());
-        let read = |bytes: &Vec<u8>| read_text(bytes, &(0..8), sum, Endian::Little, 99);
+        let read =
+            |bytes: &Vec<u8>| read_text(bytes, &(0..8), sum, Endian::Little, &Limits::default());
         assert_eq!(read(&bytes).unwrap(), b"abc");
         for bit in 0..bytes.len() * 8 {
             bytes[bit / 8] ^= 1 << (bit % 8);

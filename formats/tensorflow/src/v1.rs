@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use protobuf::{Field, Message};
+use protobuf::{Field, Message, once};
 use wire::{Error, Result, Why};
 
 use crate::checkpoint::{Checkpoint, Data, Piece, Tensor, Version};
 use crate::kind::{DataType, kind};
 use crate::ordered;
-use crate::parser::{Parser, once};
+use crate::parser::Parser;
 use crate::shape::{Shape, shape};
 use crate::slice::{Slice, slice};
 use crate::table::{Value, shown};
@@ -52,7 +52,7 @@ impl Slices {
     /// Reads the meta data: `SavedTensorSlices.meta`.
     pub(crate) fn begin(value: &Value<'_>) -> Result<Self> {
         let mut tensors = Vec::new();
-        Parser::new(value.source).range(value.range.clone(), &mut |parser, of, field| {
+        Parser::entry_of(value, &mut |parser, of, field| {
             if field.number != 1 {
                 return Ok(());
             }
@@ -96,7 +96,7 @@ impl Slices {
             Error::invalid(at, DATA, rule)
         })?;
         let mut found = None;
-        Parser::new(value.source).range(value.range.clone(), &mut |parser, of, field| {
+        Parser::entry_of(value, &mut |parser, of, field| {
             if field.number != 2 {
                 return Ok(());
             }

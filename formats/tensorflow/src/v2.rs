@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use protobuf::{Field, Message};
+use protobuf::{Field, Message, once};
 use wire::{Endian, Error, Result, Why};
 
 use crate::checkpoint::{Checkpoint, Data, Piece, Tensor, Version, name};
 use crate::kind::{DataType, kind};
 use crate::ordered;
-use crate::parser::{Parser, once};
+use crate::parser::Parser;
 use crate::shape::{Shape, shape};
 use crate::slice::{Slice, slice};
 use crate::table::{Value, shown};
@@ -61,15 +61,12 @@ impl Bundle {
     pub(crate) fn begin(value: &Value<'_>) -> Result<Self> {
         const WHAT: &str = "BundleHeaderProto";
         let (mut shards, mut endian, mut needs) = (None, None, None);
-        Parser::new(value.source).range(
-            value.range.clone(),
-            &mut |parser, of, field| match field.number {
-                1 => once(&mut shards, field.varint("BundleHeaderProto.num_shards")?, field, WHAT),
-                2 => once(&mut endian, field.varint(WHAT)?, field, WHAT),
-                3 => once(&mut needs, min_consumer(parser, of, field)?, field, WHAT),
-                _ => Ok(()),
-            },
-        )?;
+        Parser::entry_of(value, &mut |parser, of, field| match field.number {
+            1 => once(&mut shards, field.varint("BundleHeaderProto.num_shards")?, field, WHAT),
+            2 => once(&mut endian, field.varint(WHAT)?, field, WHAT),
+            3 => once(&mut needs, min_consumer(parser, of, field)?, field, WHAT),
+            _ => Ok(()),
+        })?;
         let at = value.range.start;
         if needs.is_some_and(|version| version > VERSION) {
             let found = needs.unwrap_or_default();
@@ -97,8 +94,7 @@ impl Bundle {
     /// Takes an entry.
     pub(crate) fn take(&mut self, key: &[u8], value: &Value<'_>) -> Result<()> {
         let mut entry = Entry { at: value.range.start, ..Entry::default() };
-        Parser::new(value.source)
-            .range(value.range.clone(), &mut |parser, of, field| entry.take(parser, of, field))?;
+        Parser::entry_of(value, &mut |parser, of, field| entry.take(parser, of, field))?;
         if key.first() == Some(&0) {
             self.slices.insert(key.to_vec(), entry);
         } else {

@@ -5,18 +5,21 @@ use std::cell::Cell;
 
 use wire::{Error, ReadAt, Result, Why};
 
+use crate::limits::{Limit, Limits};
+
 /// A file, and how much of its tables, lists and names may still be read. Tables may share them, so
 /// that a small file could say much.
 pub(crate) struct File<'a> {
     source: &'a dyn ReadAt,
     pub(crate) size: u64,
     budget: Cell<u64>,
+    pub(crate) limits: Limits,
 }
 
 /// A table, by its place and the place and the length of its vtable.
 #[derive(Clone, Copy)]
 pub(crate) struct Table<'f, 'a> {
-    file: &'f File<'a>,
+    pub(crate) file: &'f File<'a>,
     pub(crate) at: u64,
     vtable: u64,
     vtable_len: u16,
@@ -31,10 +34,10 @@ pub(crate) struct Vector {
 }
 
 impl<'a> File<'a> {
-    pub(crate) fn new(source: &'a dyn ReadAt) -> Self {
+    pub(crate) fn new(source: &'a dyn ReadAt, limits: &Limits) -> Self {
         let size = source.size();
         let budget = Cell::new(size.saturating_mul(4).saturating_add(1 << 20));
-        Self { source, size, budget }
+        Self { source, size, budget, limits: *limits }
     }
 
     /// Bytes at a place.
@@ -190,22 +193,22 @@ impl<'f, 'a> Table<'f, 'a> {
         self.file.table(place, what).map(Some)
     }
 
-    /// A vector of signed numbers of four bytes, of at most `max`.
-    pub(crate) fn numbers(&self, index: u16, max: u64, what: &'static str) -> Result<Vec<i32>> {
-        let bytes = self.bytes(index, 4, max, what)?;
+    /// A vector of signed numbers of four bytes, of at most so many.
+    pub(crate) fn numbers(&self, index: u16, most: Limit, what: &'static str) -> Result<Vec<i32>> {
+        let bytes = self.bytes(index, 4, most, what)?;
         Ok(bytes.as_chunks::<4>().0.iter().map(|bytes| i32::from_le_bytes(*bytes)).collect())
     }
 
-    /// A text of at most `max` bytes, if the field is there.
-    pub(crate) fn text(&self, index: u16, max: u64, what: &'static str) -> Result<String> {
-        let bytes = self.bytes(index, 1, max, what)?;
+    /// A name, if the field is there.
+    pub(crate) fn name(&self, index: u16, what: &'static str) -> Result<String> {
+        let bytes = self.bytes(index, 1, self.file.limits.name(), what)?;
         String::from_utf8(bytes).map_err(|_| Error::invalid(self.at, what, "it is not UTF-8"))
     }
 
-    fn bytes(&self, index: u16, size: u64, max: u64, what: &'static str) -> Result<Vec<u8>> {
-        let vector = self.vector(index, size, what)?;
+    fn bytes(&self, index: u16, size: u64, most: Limit, what: &'static str) -> Result<Vec<u8>> {
+        let (vector, (max, lift)) = (self.vector(index, size, what)?, most);
         if vector.len > max {
-            let why = Why::TooLarge { value: vector.len, max, lift: "items of such a list" };
+            let why = Why::TooLarge { value: vector.len, max, lift };
             return Err(Error::new(vector.start, what, why));
         }
         let len = usize::try_from(vector.len.saturating_mul(size)).unwrap_or(0);

@@ -40,9 +40,6 @@ const LAYERS: &[(i32, Layer, usize)] = &[
 /// `DEQUANTIZE`: what weights of 16 bits go through before a layer has them.
 const DEQUANTIZE: i32 = 6;
 
-/// Most inputs of an operator that are looked at: kernels are among the first.
-const INPUTS_MAX: u64 = 1 << 16;
-
 /// What the operators of a subgraph say of a tensor, by its number.
 #[derive(Debug, Default)]
 pub(crate) struct Uses {
@@ -62,10 +59,11 @@ impl Uses {
         code: i32,
         shape: Shape<'_>,
     ) -> Result<()> {
-        let inputs = operator.numbers(1, INPUTS_MAX, "operator's inputs")?;
+        let most = operator.file.limits.inputs();
+        let inputs = operator.numbers(1, most, "operator's inputs")?;
         let input = |at: usize| inputs.get(at).and_then(|&index| u64::try_from(index).ok());
         if code == DEQUANTIZE {
-            let outputs = operator.numbers(2, INPUTS_MAX, "operator's outputs")?;
+            let outputs = operator.numbers(2, most, "operator's outputs")?;
             let made = outputs.first().and_then(|&index| u64::try_from(index).ok());
             self.sources.extend(made.zip(input(0)));
             return Ok(());

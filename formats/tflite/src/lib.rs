@@ -29,23 +29,19 @@
 mod flat;
 mod graph;
 mod kind;
+mod limits;
 mod model;
 
 pub use graph::Layer;
 pub use kind::Kind;
+pub use limits::Limits;
 pub use model::{Model, Quantization, Tensor, Unread, read};
 
 /// What stands behind the root's offset.
 const IDENTIFIER: &[u8; 4] = b"TFL3";
 
-/// Most tensors, and most operators, of all subgraphs.
-const COUNT_MAX: u64 = 1 << 20;
-
-/// Most bytes of a name.
-const NAME_MAX: u64 = 64 * 1024;
-
-/// Most dimensions of a tensor: NumPy's limit. The interpreter has kernels for up to 8.
-const RANK_MAX: u64 = 64;
+/// Most dimensions of a tensor. The interpreter has kernels for up to 8.
+const RANK: limits::Limit = (64, "as many as NumPy has");
 
 /// Whether a file that begins with `head` is a model.
 pub fn probe(head: &[u8]) -> bool {

@@ -6,7 +6,7 @@ use wire::{Error, ReadAt, Result, Why, product};
 
 use crate::flat::{File, Table};
 use crate::graph::{Layer, Uses};
-use crate::{COUNT_MAX, IDENTIFIER, Kind, NAME_MAX, RANK_MAX};
+use crate::{IDENTIFIER, Kind, Limits, RANK};
 
 /// What a file holds of constants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,10 +64,10 @@ pub struct Unread {
 ///
 /// # Errors
 /// - `Truncated`, `Invalid`, `Mismatch`: the file breaks the format.
-/// - `TooLarge`: more than a million tensors or operators, names above 64 KiB, 64 dimensions.
+/// - `TooLarge`: above a limit, or 64 dimensions.
 /// - `Io`: reading failed.
-pub fn read(source: &dyn ReadAt) -> Result<Model> {
-    let file = File::new(source);
+pub fn read(source: &dyn ReadAt, limits: &Limits) -> Result<Model> {
+    let file = File::new(source, limits);
     let identifier: [u8; 4] = file.array(4, "file identifier")?;
     if identifier != *IDENTIFIER {
         let found = format!("\"{}\"", identifier.escape_ascii());
@@ -93,13 +93,14 @@ pub fn read(source: &dyn ReadAt) -> Result<Model> {
 /// The length of a vector of tables, which is bounded.
 fn counted(table: &Table<'_, '_>, field: u16, what: &'static str) -> Result<usize> {
     let vector = table.vector(field, 4, what)?;
-    check_count(vector.start, vector.len, what)?;
+    check_count(table, vector.start, vector.len, what)?;
     Ok(usize::try_from(vector.len).unwrap_or(usize::MAX))
 }
 
-fn check_count(at: u64, value: u64, what: &'static str) -> Result<()> {
-    let why = Why::TooLarge { value, max: COUNT_MAX, lift: "tables of a model" };
-    if value <= COUNT_MAX { Ok(()) } else { Err(Error::new(at, what, why)) }
+fn check_count(table: &Table<'_, '_>, at: u64, value: u64, what: &'static str) -> Result<()> {
+    let (max, lift) = table.file.limits.tables();
+    let why = Why::TooLarge { value, max, lift };
+    if value <= max { Ok(()) } else { Err(Error::new(at, what, why)) }
 }
 
 /// The number of an operator: the older field has one byte, and says 127 for larger numbers.
@@ -123,13 +124,13 @@ impl<'f, 'a> Reader<'f, 'a> {
         let prefix = match number {
             0 => String::new(),
             _ => {
-                let name = subgraph.text(4, NAME_MAX, "subgraph's name")?;
+                let name = subgraph.name(4, "subgraph's name")?;
                 if name.is_empty() { format!("subgraph {number}/") } else { format!("{name}/") }
             }
         };
         self.tensors = self.tensors.saturating_add(counted(subgraph, 0, "tensors")? as u64);
         self.operators = self.operators.saturating_add(counted(subgraph, 3, "operators")? as u64);
-        check_count(subgraph.at, self.tensors.max(self.operators), "subgraphs")?;
+        check_count(subgraph, subgraph.at, self.tensors.max(self.operators), "subgraphs")?;
         let uses = self.uses(subgraph)?;
         for (index, tensor) in (0u64..).zip(subgraph.tables(0, "tensors")?) {
             self.tensor(&prefix, index, &tensor?, &uses)?;
@@ -164,7 +165,7 @@ impl<'f, 'a> Reader<'f, 'a> {
         uses: &Uses,
     ) -> Result<()> {
         let name = || {
-            let name = tensor.text(3, NAME_MAX, "tensor's name")?;
+            let name = tensor.name(3, "tensor's name")?;
             let name = if name.is_empty() { format!("tensor {index}") } else { name };
             Ok(format!("{prefix}{name}"))
         };
@@ -272,7 +273,7 @@ impl<'f, 'a> Reader<'f, 'a> {
 }
 
 fn dims(tensor: &Table<'_, '_>) -> Result<Vec<u64>> {
-    let dims = tensor.numbers(0, RANK_MAX, "tensor's shape")?;
+    let dims = tensor.numbers(0, RANK, "tensor's shape")?;
     let dims = dims.iter().map(|&dim| u64::try_from(dim));
     let negative = |_| Error::invalid(tensor.at, "tensor's shape", "a dimension is negative");
     dims.collect::<std::result::Result<_, _>>().map_err(negative)

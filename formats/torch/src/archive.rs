@@ -22,9 +22,6 @@ use crate::{Checkpoint, Options, Storage, export, names, pickle, plan};
 /// Pickles that may stand beside `data.pkl`; of these only the constants are read.
 const PICKLES: &[&str] = &["data.pkl", "constants.pkl", "bytecode.pkl", "mobile_debug_handles.pkl"];
 
-/// Longest pickle that is inflated: it is held in memory, which a stored one is not.
-const INFLATED_MAX: u64 = 64 << 20;
-
 /// Reads an archive, or those within one of torch.export.
 pub(crate) fn read(source: &dyn ReadAt, options: &Options) -> Result<Checkpoint> {
     let archive = Archive::open(source)?;
@@ -181,7 +178,7 @@ impl Reader<'_> {
             let place = entry.offset..entry.offset.saturating_add(entry.len);
             let (source, len, what) = (self.source, entry.inflated, data.what());
             let stream = Deflated { source, place, len, what };
-            data.inflated = Some(stream.all(INFLATED_MAX, "bytes of a deflated pickle")?);
+            data.inflated = Some(stream.all(self.options.limits.inflated, "pickle-inflated")?);
         }
         Ok(data)
     }
@@ -193,7 +190,10 @@ impl Reader<'_> {
         let data = self.data(entry)?;
         data.intact()?;
         let (mut c, _) = data.cursor();
-        match c.bytes(entry.inflated, 16, "length of the byte order", "byteorder")?.as_slice() {
+        match c
+            .bytes(entry.inflated, 16, "the longer of its two words has 6", "byteorder")?
+            .as_slice()
+        {
             b"little" => Ok(Endian::Little),
             b"big" => Ok(Endian::Big),
             other => {

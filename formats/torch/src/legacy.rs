@@ -35,7 +35,7 @@ pub(crate) fn probe(head: &[u8]) -> bool {
 pub(crate) fn read(source: &dyn ReadAt, options: &Options) -> Result<Checkpoint> {
     let mut c = Cursor::new(source);
     let end = source.size();
-    let strict = Options::default();
+    let strict = Options { skip_objects: false, ..*options };
     let magic = pickle::read(&mut c, end, &strict).map_err(unlike)?;
     if !matches!(magic.value(magic.root), Value::Big(bytes) if **bytes == MAGIC) {
         let rule = "a pickle, but not a PyTorch checkpoint: its first value is not torch's magic";
@@ -70,6 +70,10 @@ pub(crate) fn read(source: &dyn ReadAt, options: &Options) -> Result<Checkpoint>
 /// What is no pickle is no checkpoint either; but a dangerous name is worth its own words.
 fn unlike(error: Error) -> Error {
     if error.what == pickle::GLOBAL || matches!(error.why, Why::Io { .. }) {
+        return error;
+    }
+    // As is a limit that was set below what the magic needs.
+    if matches!(error.why, Why::TooLarge { max, .. } if max < MAGIC_LINE.len() as u64) {
         return error;
     }
     let rule = "neither a zip nor a stream that begins with torch's magic number: not a PyTorch \

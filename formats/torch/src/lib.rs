@@ -30,6 +30,7 @@ mod dtype;
 mod export;
 mod globals;
 mod legacy;
+mod limits;
 mod names;
 mod pickle;
 mod pickler;
@@ -42,17 +43,20 @@ mod write;
 use std::sync::Arc;
 
 pub use dtype::Dtype;
+pub use limits::Limits;
 pub use tensor::{Storage, TensorInfo};
 use wire::{Cursor, Endian, Error, ReadAt, Result};
 pub use write::{Entry, Plan};
 pub use zip::{Crc32, combine, crc32};
 
-/// What a reader may leave out.
+/// What a reader may leave out, and how much it accepts.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
     /// Objects of foreign classes are left out, and tensors in their state are read; otherwise a
     /// file that mentions a foreign class is refused. Nothing is called either way.
     pub skip_objects: bool,
+    /// How much of a file is accepted.
+    pub limits: Limits,
 }
 
 /// What a checkpoint holds.

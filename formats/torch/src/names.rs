@@ -16,12 +16,9 @@ use crate::globals::Meaning;
 use crate::value::{Id, Pickle, Step, Value, View};
 use zip::quoted;
 
-/// Deepest nesting of values.
-const DEPTH_MAX: usize = 1000;
-/// Bytes for the names and shapes of a small pickle, and for each byte of a larger one. Shared
-/// containers can give one tensor very many names, or lead to it over very many others, which
-/// must not cost more than the size of the file allows.
-const ROOM: u64 = 16 << 20;
+/// Bytes for names and shapes that each byte of a pickle is given. Shared containers can give one
+/// tensor very many names, or lead to it over very many others, which must not cost more than the
+/// size of the file allows.
 const ROOM_PER_BYTE: u64 = 32;
 /// What a tensor costs besides its name and shape, in bytes, rounded up.
 const TENSOR_COST: u64 = 256;
@@ -67,7 +64,8 @@ pub(crate) fn name<'p>(pickle: &'p Pickle, prefix: &str) -> Result<Named<'p>> {
         skipped,
         name: prefix.to_owned(),
         prefix_len: prefix.len(),
-        room: ROOM.saturating_add(pickle.len.saturating_mul(ROOM_PER_BYTE)),
+        room: pickle.limits.room.saturating_add(pickle.len.saturating_mul(ROOM_PER_BYTE)),
+        spent: 0,
         left_out: 0,
         found: Vec::new(),
         refused: Vec::new(),
@@ -122,10 +120,10 @@ fn survey(pickle: &Pickle) -> Result<Vec<bool>> {
             continue;
         };
         match states.get(child.0 as usize) {
-            Some(State::New) if path.len() >= DEPTH_MAX => {
-                let (value, max) = (DEPTH_MAX.saturating_add(1) as u64, DEPTH_MAX as u64);
-                let why = Why::TooLarge { value, max, lift: "nesting of pickled values" };
-                return Err(Error::new(pickle.start, "pickle", why));
+            Some(State::New) if path.len() as u64 >= pickle.limits.nesting => {
+                let (value, max) = (path.len().saturating_add(1) as u64, pickle.limits.nesting);
+                let why = Why::TooLarge { value, max, lift: "pickle-nesting" };
+                return Err(Error::new(pickle.start, "values within values", why));
             }
             Some(State::New) => path.push((child, 0)),
             // Objects may refer to each other; what tensors they hold is found on the path.
@@ -183,8 +181,9 @@ struct Walk<'p> {
     /// The name of the present value.
     name: String,
     prefix_len: usize,
-    /// Bytes that names and shapes may still take.
+    /// Bytes that names and shapes may take, and have taken.
     room: u64,
+    spent: u64,
     left_out: u64,
     found: Vec<(String, &'p View)>,
     refused: Vec<Refused>,
@@ -295,13 +294,11 @@ impl<'p> Walk<'p> {
 
     /// Takes bytes, or steps, from the room that a pickle of this size is given.
     fn spend(&mut self, cost: u64) -> Result<()> {
-        let Some(room) = self.room.checked_sub(cost) else {
-            let count = self.found.len().saturating_add(self.refused.len()) as u64;
-            let lift = "names of tensors for a pickle of this size";
-            let why = Why::TooLarge { value: count.saturating_add(1), max: count, lift };
-            return Err(Error::new(self.pickle.start, "pickle", why));
-        };
-        self.room = room;
+        self.spent = self.spent.saturating_add(cost);
+        if self.spent > self.room {
+            let why = Why::TooLarge { value: self.spent, max: self.room, lift: "torch-names" };
+            return Err(Error::new(self.pickle.start, "bytes of names of tensors", why));
+        }
         Ok(())
     }
 }

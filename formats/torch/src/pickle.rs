@@ -22,17 +22,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use wire::{Cursor, Error, Result, Why};
 
-use crate::Options;
 use crate::globals::Meaning;
 use crate::value::{Global, Id, Pickle, Stated, Value, foreign};
+use crate::{Limits, Options};
 
-/// Longest pickle that is read, in bytes.
-pub(crate) const PICKLE_MAX: u64 = 512 << 20;
-const OPCODES_MAX: u64 = 50_000_000;
-/// Most values and marks on the stack at one time.
-const STACK_MAX: usize = 1_000_000;
-/// Most values of one pickle; also the highest index of its memo.
-const VALUES_MAX: usize = 16 << 20;
 const PROTOCOL_MAX: u8 = 5;
 
 /// What an error about a dangerous name is about.
@@ -74,7 +67,7 @@ pub(crate) fn read_keyed(
     keyed: Keyed,
 ) -> Result<Pickle> {
     let start = c.offset();
-    let end = end.min(start.saturating_add(PICKLE_MAX));
+    let end = end.min(start.saturating_add(options.limits.bytes));
     let mut machine = Machine { keyed, ..Machine::new(c, end, options) };
     let result = machine.run();
     if !matches!(&result, Err(error) if error.what == GLOBAL) {
@@ -83,8 +76,8 @@ pub(crate) fn read_keyed(
     }
     let root = result?;
     let len = machine.c.offset().saturating_sub(start);
-    let Machine { values, globals, storages, .. } = machine;
-    Ok(Pickle { values, globals, storages, root, start, len })
+    let Machine { values, globals, storages, limits, .. } = machine;
+    Ok(Pickle { values, globals, storages, root, start, len, limits })
 }
 
 struct Machine<'c, 's> {
@@ -92,6 +85,7 @@ struct Machine<'c, 's> {
     start: u64,
     end: u64,
     skip_objects: bool,
+    limits: Limits,
     values: Vec<Value>,
     /// Items copied from one container into another; they count as values.
     copied: usize,
@@ -123,6 +117,7 @@ impl<'c, 's> Machine<'c, 's> {
             start,
             end,
             skip_objects: options.skip_objects,
+            limits: options.limits,
             values,
             copied: 0,
             stack: Vec::new(),
@@ -138,7 +133,7 @@ impl<'c, 's> Machine<'c, 's> {
     }
 
     fn run(&mut self) -> Result<Id> {
-        for _ in 0..OPCODES_MAX {
+        for _ in 0..self.limits.opcodes {
             self.at = self.c.offset();
             let [op] = self.array("opcode")?;
             if op == b'.' {
@@ -154,12 +149,8 @@ impl<'c, 's> Machine<'c, 's> {
                 return Err(Error::new(self.at, "pickle opcode", Why::Unknown { value }));
             }
         }
-        let why = Why::TooLarge {
-            value: OPCODES_MAX.saturating_add(1),
-            max: OPCODES_MAX,
-            lift: "opcodes of a pickle",
-        };
-        Err(Error::new(self.at, "pickle", why))
+        let max = self.limits.opcodes;
+        Err(self.above(max.saturating_add(1), (max, "pickle-opcodes"), "opcodes of a pickle"))
     }
 
     fn stop(&mut self) -> Result<Id> {
@@ -239,24 +230,17 @@ impl<'c, 's> Machine<'c, 's> {
                 Err(_) => return self.invalid("the memo index is not a number"),
             },
         };
-        if index > VALUES_MAX as u64 {
-            let why =
-                Why::TooLarge { value: index, max: VALUES_MAX as u64, lift: "memo of a pickle" };
-            return Err(Error::new(self.at, "pickle memo index", why));
-        }
+        self.within(index, (self.limits.values, "pickle-values"), "pickle memo index")?;
         Ok(index)
     }
 
     // ── Values and the stack ───────────────────────────────────────────────────────────────────
 
     fn make(&mut self, value: Value) -> Result<Id> {
-        let count = self.values.len().saturating_add(self.copied);
-        let id = u32::try_from(self.values.len()).ok().filter(|_| count < VALUES_MAX);
-        let Some(id) = id else {
-            let (value, max) = (count as u64, VALUES_MAX as u64);
-            let why = Why::TooLarge { value, max, lift: "values of a pickle" };
-            return Err(Error::new(self.at, "pickle", why));
-        };
+        let count = self.values.len().saturating_add(self.copied).saturating_add(1) as u64;
+        let max = self.limits.values.min(u32::MAX.into());
+        self.within(count, (max, "pickle-values"), "values of a pickle")?;
+        let id = u32::try_from(self.values.len()).unwrap_or(u32::MAX);
         self.values.push(value);
         Ok(Id(id))
     }
@@ -296,13 +280,8 @@ impl<'c, 's> Machine<'c, 's> {
     }
 
     fn bounded(&self) -> Result<()> {
-        let height = self.stack.len().saturating_add(self.marks.len());
-        if height <= STACK_MAX {
-            return Ok(());
-        }
-        let (value, max) = (height as u64, STACK_MAX as u64);
-        let why = Why::TooLarge { value, max, lift: "stack of a pickle" };
-        Err(Error::new(self.at, "pickle", why))
+        let height = self.stack.len().saturating_add(self.marks.len()) as u64;
+        self.within(height, (self.limits.stack, "pickle-stack"), "stack of a pickle")
     }
 
     fn top(&self) -> Result<Id> {
@@ -335,9 +314,11 @@ impl<'c, 's> Machine<'c, 's> {
         if wire::fits(offset, len, self.end).is_some() {
             return Ok(());
         }
-        let end_max = self.start.saturating_add(PICKLE_MAX);
+        let max = self.limits.bytes;
+        let end_max = self.start.saturating_add(max);
         let why = if self.end == end_max && end_max < self.c.size() {
-            Why::TooLarge { value: len, max: PICKLE_MAX, lift: "length of a pickle" }
+            let value = offset.saturating_sub(self.start).saturating_add(len);
+            Why::TooLarge { value, max, lift: "pickle-bytes" }
         } else {
             Why::Truncated { need: len, have: self.end.saturating_sub(offset) }
         };
@@ -351,6 +332,15 @@ impl<'c, 's> Machine<'c, 's> {
 
     fn invalid<T>(&self, rule: impl Into<String>) -> Result<T> {
         Err(Error::invalid(self.at, "pickle opcode", rule))
+    }
+
+    /// Holds a number against a limit and its name.
+    fn within(&self, value: u64, limit: (u64, &'static str), what: &'static str) -> Result<()> {
+        if value <= limit.0 { Ok(()) } else { Err(self.above(value, limit, what)) }
+    }
+
+    fn above(&self, value: u64, (max, lift): (u64, &'static str), what: &'static str) -> Error {
+        Error::new(self.at, what, Why::TooLarge { value, max, lift })
     }
 
     /// All foreign names, unless these are to be skipped.

@@ -11,10 +11,6 @@ use crate::value::{Pickle, View};
 use crate::{Checkpoint, Dtype, Refused, Storage, TensorInfo};
 use zip::quoted;
 
-/// Largest tensor, in bytes, that repeats elements of a smaller storage. A broadcast mask or
-/// embedding stays far below; a few bytes that claim terabytes do not.
-const EXPANDED_MAX: u64 = 1 << 30;
-
 /// Adds the named views to a checkpoint; `storages` stand in the order of the pickle's.
 ///
 /// # Errors
@@ -97,12 +93,9 @@ fn tensor(
         );
         return Err(invalid(rule));
     }
-    if bytes > storage.len && bytes > EXPANDED_MAX {
-        let why = Why::TooLarge {
-            value: bytes,
-            max: EXPANDED_MAX,
-            lift: "bytes of a tensor that repeats the elements of a smaller storage",
-        };
+    let max = pickle.limits.expanded;
+    if bytes > storage.len && bytes > max {
+        let why = Why::TooLarge { value: bytes, max, lift: "expanded" };
         return Err(Error::new(view.at, what(), why));
     }
     let storage = Arc::clone(storage);

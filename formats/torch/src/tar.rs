@@ -26,8 +26,6 @@ use zip::quoted;
 
 const BLOCK: u64 = 512;
 const MEMBERS: [&str; 4] = ["sys_info", "pickle", "tensors", "storages"];
-/// Tensors and storages of one file.
-const COUNT_MAX: u64 = 1 << 20;
 /// Most dimensions, as in NumPy and torch.
 const RANK_MAX: u32 = 64;
 
@@ -38,14 +36,14 @@ pub(crate) fn probe(head: &[u8]) -> bool {
 }
 
 pub(crate) fn read(source: &dyn ReadAt, options: &Options) -> Result<Checkpoint> {
-    let tar = Tar { source, members: members(source)? };
+    let tar = Tar { source, options, members: members(source)? };
     let byteorder = match tar.members.contains_key("sys_info") {
-        true => byteorder(&tar.pickle("sys_info", options, Keyed::new())?)?,
+        true => byteorder(&tar.pickle("sys_info", Keyed::new())?)?,
         false => Endian::Little,
     };
     let storages = tar.storages(byteorder)?;
     let tensors = tar.tensors(&storages)?;
-    let value = tar.pickle("pickle", options, tensors)?;
+    let value = tar.pickle("pickle", tensors)?;
     let used = value.storages.iter().map(|stated| storages.placed(stated));
     let used = used.collect::<Result<Vec<_>>>()?;
     let named = names::name(&value, "")?;
@@ -113,6 +111,7 @@ fn is_intact(header: &[u8; 512]) -> bool {
 
 struct Tar<'a> {
     source: &'a dyn ReadAt,
+    options: &'a Options,
     members: BTreeMap<&'static str, (u64, u64)>,
 }
 
@@ -126,14 +125,20 @@ impl<'a> Tar<'a> {
     }
 
     /// A member that is one pickle.
-    fn pickle(&self, name: &'static str, options: &Options, keyed: Keyed) -> Result<Pickle> {
+    fn pickle(&self, name: &'static str, keyed: Keyed) -> Result<Pickle> {
         let (mut c, end) = self.member(name)?;
-        pickle::read_keyed(&mut c, end, options, keyed)
+        pickle::read_keyed(&mut c, end, self.options, keyed)
+    }
+
+    /// A member that is read item by item. In a description, classes of tensors that were, such as
+    /// `torch.FloatTensor`, are no objects.
+    fn items(&self, name: &'static str) -> Result<Items<'a>> {
+        let (c, end) = self.member(name)?;
+        Ok(Items { c, end, options: Options { skip_objects: true, ..*self.options } })
     }
 
     fn storages(&self, byteorder: Endian) -> Result<Storages> {
-        let (c, end) = self.member("storages")?;
-        let mut items = Items { c, end };
+        let mut items = self.items("storages")?;
         let mut storages = Storages::default();
         for _ in 0..items.count()? {
             let at = items.c.offset();
@@ -167,8 +172,7 @@ impl<'a> Tar<'a> {
     }
 
     fn tensors(&self, storages: &Storages) -> Result<Keyed> {
-        let (c, end) = self.member("tensors")?;
-        let mut items = Items { c, end };
+        let mut items = self.items("tensors")?;
         let mut keyed = storages.keyed();
         for _ in 0..items.count()? {
             let at = items.c.offset();
@@ -199,22 +203,24 @@ impl<'a> Tar<'a> {
 struct Items<'a> {
     c: Cursor<'a>,
     end: u64,
+    options: Options,
 }
 
 impl Items<'_> {
-    /// A description; classes of tensors that were, such as `torch.FloatTensor`, are no objects.
+    /// A description.
     fn pickle(&mut self) -> Result<Pickle> {
-        pickle::read(&mut self.c, self.end, &Options { skip_objects: true })
+        pickle::read(&mut self.c, self.end, &self.options)
     }
 
     fn count(&mut self) -> Result<u64> {
         let at = self.c.offset();
         let pickle = self.pickle()?;
         match pickle.count(pickle.root) {
-            count if count <= COUNT_MAX => Ok(count),
+            count if count <= self.options.limits.items => Ok(count),
             value => {
-                let why = Why::TooLarge { value, max: COUNT_MAX, lift: "items of a member" };
-                Err(Error::new(at, "tar member", why))
+                let max = self.options.limits.items;
+                let why = Why::TooLarge { value, max, lift: "torch-items" };
+                Err(Error::new(at, "items of a tar member", why))
             }
         }
     }
@@ -253,8 +259,8 @@ impl Items<'_> {
         let rank = self.c.u32("dimensions of a tensor")?;
         self.c.skip(4, "dimensions of a tensor")?;
         if rank > RANK_MAX {
-            let why =
-                Why::TooLarge { value: rank.into(), max: RANK_MAX.into(), lift: "dimensions" };
+            let lift = "as many as NumPy and torch have";
+            let why = Why::TooLarge { value: rank.into(), max: RANK_MAX.into(), lift };
             return Err(Error::new(at, "dimensions of a tensor", why));
         }
         Ok(rank)

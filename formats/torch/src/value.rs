@@ -3,6 +3,7 @@
 //! Values refer to each other by index, so a value that is shared is kept once, a value that
 //! contains itself is no leak, and neither reading nor dropping a deep one recurses.
 
+use crate::Limits;
 use crate::dtype::{Dtype, Element};
 use crate::globals::Meaning;
 use zip::quoted;
@@ -93,6 +94,8 @@ pub(crate) struct Pickle {
     pub(crate) start: u64,
     /// Its length in bytes.
     pub(crate) len: u64,
+    /// What it was read under.
+    pub(crate) limits: Limits,
 }
 
 /// The foreign ones among these names, quoted and joined, if there are any.

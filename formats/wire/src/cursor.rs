@@ -99,7 +99,7 @@ impl<'a> Cursor<'a> {
     /// The next `len` bytes; memory is taken only once they are known to exist.
     ///
     /// # Errors
-    /// `TooLarge` above `max` (the option `lift` raises it), `Truncated` if fewer remain.
+    /// `TooLarge` above `max` (the limit that is called `lift`), `Truncated` if fewer remain.
     pub fn bytes(
         &mut self,
         len: u64,
@@ -186,11 +186,11 @@ mod tests {
     fn lengths_are_checked_before_memory_is_taken() {
         let bytes = vec![0u8; 10];
         let mut c = Cursor::new(&bytes);
-        let why = c.bytes(1 << 60, 1 << 62, "--x", "blob").unwrap_err().why;
+        let why = c.bytes(1 << 60, 1 << 62, "x", "blob").unwrap_err().why;
         assert_eq!(why, Why::Truncated { need: 1 << 60, have: 10 });
-        let why = c.bytes(9, 8, "--x", "blob").unwrap_err().why;
-        assert_eq!(why, Why::TooLarge { value: 9, max: 8, lift: "--x" });
-        assert_eq!(c.bytes(10, 10, "--x", "blob").unwrap().len(), 10);
+        let why = c.bytes(9, 8, "x", "blob").unwrap_err().why;
+        assert_eq!(why, Why::TooLarge { value: 9, max: 8, lift: "x" });
+        assert_eq!(c.bytes(10, 10, "x", "blob").unwrap().len(), 10);
     }
 
     #[test]

@@ -33,7 +33,8 @@ pub enum Why {
         value: u64,
         /// The largest that is accepted.
         max: u64,
-        /// The option that raises the limit, or what the limit belongs to.
+        /// The limit, by its name in the reader's limits, if a caller can raise it; else what
+        /// fixes it.
         lift: &'static str,
     },
     /// A code that the specification does not list.

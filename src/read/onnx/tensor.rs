@@ -10,16 +10,15 @@ use onnx::{Data, External};
 use super::made;
 use super::value::dtype;
 use crate::ir::graph::{Constant, Kind, Origin};
-use crate::ir::{Blob, DType, Error, Result, Scratch, Shape, Tensor, View};
+use crate::ir::{Blob, DType, Error, Limits, Result, Scratch, Shape, Tensor, View};
 use crate::store::Source;
-
-/// Most bytes of a sparse tensor with its zeros. Nothing in the file bounds them.
-const DENSE_MAX: u64 = 1 << 30;
 
 /// Collects the tensors of a file.
 pub(super) struct Reader<'a> {
     source: &'a dyn Source,
     blob: &'a Arc<Blob>,
+    /// Bytes of a sparse tensor with its zeros, which nothing in the file bounds.
+    dense_max: u64,
     /// By name.
     pub(super) tensors: IndexMap<String, Tensor>,
     /// By the place of their messages.
@@ -31,9 +30,9 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(source: &'a dyn Source, blob: &'a Arc<Blob>) -> Self {
+    pub(super) fn new(source: &'a dyn Source, blob: &'a Arc<Blob>, limits: &Limits) -> Self {
         let (tensors, places, kinds, numbers) = Default::default();
-        Self { source, blob, tensors, places, kinds, numbers }
+        Self { source, blob, dense_max: limits.expanded, tensors, places, kinds, numbers }
     }
 
     /// A constant of this name, which is not taken yet: whoever gave it has seen to that.
@@ -111,15 +110,16 @@ impl<'a> Reader<'a> {
         if dtype.is_sub_byte() {
             return Err(Error::unsupported(format!("sparse elements of {dtype}")));
         }
-        if shape.bytes(dtype)? > DENSE_MAX {
-            let text = format!("{shape} of {dtype} with its zeros, expected {DENSE_MAX} bytes");
-            return Err(Error::limit(text));
+        let (indices_of, max) = (self.tensor(&sparse.indices)?, self.dense_max);
+        if shape.bytes(dtype)?.max(indices_of.bytes()) > max {
+            let text = format!("{shape} of {dtype} with its zeros, expected at most {max} bytes");
+            return Err(Error::above("expanded", text));
         }
         if values.shape().count() > shape.count() {
             let (found, room) = (values.shape().count(), shape.count());
             return Err(Error::malformed(format!("{found} values, expected at most {room}")));
         }
-        let at = indices(&self.tensor(&sparse.indices)?, values.shape().count(), &shape)?;
+        let at = indices(&indices_of, values.shape().count(), &shape)?;
         let mut bytes = vec![0; values.bytes() as usize];
         values.read(0..values.shape().count(), &mut bytes, &mut Scratch::default())?;
         let blob = Arc::clone(self.blob);
@@ -141,10 +141,6 @@ fn indices(tensor: &Tensor, count: u64, shape: &Shape) -> Result<Vec<u64>> {
     };
     if tensor.dtype() != DType::I64 {
         return Err(Error::malformed(format!("indices of {}, expected i64", tensor.dtype())));
-    }
-    if tensor.bytes() > DENSE_MAX {
-        let text = format!("{} bytes of indices, expected at most {DENSE_MAX}", tensor.bytes());
-        return Err(Error::limit(text));
     }
     let mut bytes = vec![0; tensor.bytes() as usize];
     tensor.read(0..tensor.shape().count(), &mut bytes, &mut Scratch::default())?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tensorflow::{Data, Objects, Values, Version};
 use wire::Endian;
 
-use super::{dtype, join, made};
+use super::{container, dtype, join, made};
 use crate::ir::{Blob, DType, Error, Limits, Notes, Op, Result, Shape, Tensor};
 use crate::read::hub::Weights;
 use crate::store::Source;
@@ -60,7 +60,7 @@ pub(super) fn read(
 ) -> Result<(Variables, u32)> {
     let index = source.open(name)?;
     let place = |error: Error| error.at("tensorflow").at(index.name());
-    let options = tensorflow::Options { checksums: limits.checksums };
+    let options = tensorflow::Options { checksums: limits.checksums, limits: container(limits) };
     let read = tensorflow::read(&*index, &options).map_err(|error| place(error.into()))?;
     let (prefix, version) = match read.version {
         Version::V1 => (name, 1),
@@ -71,7 +71,8 @@ pub(super) fn read(
         Version::V2 { shards, endian } => (shards, endian),
     };
     if u64::from(shards) > limits.shards {
-        return Err(place(Error::limit(format!("more than {} shards", limits.shards))));
+        let text = format!("more than {} shards", limits.shards);
+        return Err(place(Error::above("shards", text)));
     }
     let files = Files { source, index: &index, prefix, shards, endian, limits };
     let variables = variables(&files, &read.tensors, notes).map_err(place)?;
@@ -179,9 +180,9 @@ impl Files<'_> {
             return Ok(Objects::default());
         };
         let named = |error: wire::Error| Error::from(error).at(tensorflow::OBJECT_GRAPH);
-        let (blob, max) = (self.shard(*shard)?, self.limits.side_file);
-        let text = tensorflow::read_text(&*blob, at, *sum, self.endian, max).map_err(named)?;
-        Objects::read(&text).map_err(named)
+        let (blob, limits) = (self.shard(*shard)?, container(self.limits));
+        let text = tensorflow::read_text(&*blob, at, *sum, self.endian, &limits).map_err(named)?;
+        Objects::read(&text, &limits).map_err(named)
     }
 
     fn tensor(&self, tensor: &tensorflow::Tensor, dtype: DType) -> Result<Tensor> {

@@ -6,17 +6,18 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use tensorflow::{Attribute, Constant, Function, Graph, Node};
 
-use super::{constant, kernels};
-use crate::ir::{Blob, Error, Notes, Result, Tensor};
+use super::{constant, container, kernels};
+use crate::ir::{Blob, Error, Limits, Notes, Result, Tensor};
 use crate::read::hub::Weights;
 
 /// The weights of a graph that has its variables as constants: every number that it states.
 ///
 /// # Errors
 /// What the container says; Malformed for graphs that go in a circle.
-pub(super) fn frozen(blob: &Arc<Blob>, notes: &mut Notes) -> Result<Weights> {
+pub(super) fn frozen(blob: &Arc<Blob>, limits: &Limits, notes: &mut Notes) -> Result<Weights> {
     let place = |error: Error| error.at("tensorflow").at(blob.name());
-    let graph = tensorflow::read_graph(&**blob).map_err(|error| place(error.into()))?;
+    let graph =
+        tensorflow::read_graph(&**blob, &container(limits)).map_err(|error| place(error.into()))?;
     check(&graph).map_err(place)?;
     let parts = Parts::whole(&graph);
     let tensors = parts.constants(blob, |_| true, notes).map_err(place)?;

@@ -4,7 +4,7 @@ use tensorflow::{Constant, MetaGraph, SavedModel, TensorInfo};
 
 use super::checkpoint::{self, Variables};
 use super::graph::{self, Parts};
-use super::kernels;
+use super::{container, kernels};
 use crate::ir::value::List;
 use crate::ir::{Error, Limits, Model, Notes, Result, Value};
 use crate::store::Source;
@@ -32,7 +32,8 @@ pub(super) fn read(
 ) -> Result<Model> {
     let blob = source.open(name)?;
     let place = |error: Error| error.at("tensorflow").at(blob.name());
-    let saved = tensorflow::read_saved_model(&*blob).map_err(|error| place(error.into()))?;
+    let saved = tensorflow::read_saved_model(&*blob, &container(limits));
+    let saved = saved.map_err(|error| place(error.into()))?;
     let meta = chosen(&saved, blob.name(), notes).map_err(place)?;
     graph::check(&meta.graph).map_err(place)?;
     assets(source, meta, notes).map_err(place)?;

@@ -96,8 +96,7 @@ impl Run<'_> {
         let (steps, max) = (self.steps.get() + 1, self.session.bounds.steps);
         self.steps.set(steps);
         if steps > max {
-            let text = format!("more than {max} nodes were run (--limit graph-steps=N)");
-            return Err(Error::limit(text));
+            return Err(Error::above("graph-steps", format!("more than {max} nodes were run")));
         }
         Ok(())
     }

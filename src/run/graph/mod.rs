@@ -48,11 +48,13 @@ pub struct Bounds {
     pub elements: u64,
     /// Nodes that are run, those of a loop once for each turn.
     pub steps: u64,
+    /// Nodes of all graphs, after functions are expanded: they can multiply.
+    pub nodes: u64,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { elements: 1 << 30, steps: 100_000_000 }
+        Self { elements: 1 << 30, steps: 100_000_000, nodes: 4 << 20 }
     }
 }
 
@@ -66,7 +68,7 @@ impl Bounds {
         count.filter(|count| *count as u64 <= self.elements).ok_or_else(|| {
             let max = self.elements;
             let text = format!("found {shape:?}, expected a value of at most {max} elements");
-            Error::limit(format!("{text} (--limit graph-elements=N)"))
+            Error::above("graph-elements", text)
         })
     }
 }

@@ -14,9 +14,6 @@ use crate::ir::{Error, Result};
 /// Graphs within graphs, and functions within functions.
 const DEPTH_MAX: usize = 64;
 
-/// Nodes of all graphs, after functions are expanded: they can multiply.
-const STEPS_MAX: usize = 4 << 20;
-
 /// A graph made ready.
 pub struct Plan {
     pub(super) inputs: Vec<Port>,
@@ -46,7 +43,7 @@ pub(super) enum Work {
 pub(super) struct Planner<'p> {
     program: &'p Program,
     session: &'p Session,
-    steps: usize,
+    steps: u64,
     depth: usize,
 }
 
@@ -81,8 +78,10 @@ impl<'p> Planner<'p> {
 
     fn step(&mut self, node: &Node, opsets: &IndexMap<String, u64>) -> Result<Step> {
         self.steps += 1;
-        if self.steps > STEPS_MAX {
-            return Err(Error::limit(format!("the graph has more than {STEPS_MAX} nodes")));
+        let max = self.session.bounds.nodes;
+        if self.steps > max {
+            let text = format!("the graph has more than {max} nodes");
+            return Err(Error::above("graph-nodes", text));
         }
         let mut bare = Node { attributes: IndexMap::new(), ..node.clone() };
         let mut graphs = IndexMap::new();

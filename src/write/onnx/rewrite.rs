@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use onnx::fields::{attribute, entry, function, graph, model, node, tensor, value};
-use onnx::{Field, Message, Piece, Reader};
+use onnx::{Field, Limits, Message, Piece, Reader};
 
 use super::super::layout::Part;
 use super::super::{Edits, WriteOptions};
@@ -74,7 +74,7 @@ impl<'a> Rewrite<'a> {
         beside_min: Option<u64>,
     ) -> Self {
         let original = program.original.as_deref();
-        let reader = original.map(|original| Reader::new(&*original.blob));
+        let reader = original.map(|original| Reader::new(&*original.blob, &Limits::NONE));
         let location = format!("{}.data", options.name);
         let plan = Plan { model: Message::default(), location, beside: Vec::new() };
         let origins = original.map(|original| original.tensors.values());

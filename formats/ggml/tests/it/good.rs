@@ -3,10 +3,8 @@
 
 use ggml::{File, Program};
 
-use crate::root;
-
 fn bytes(name: &str) -> Vec<u8> {
-    std::fs::read(root().join(format!("fixtures/ggml/{name}.bin"))).unwrap()
+    std::fs::read(testing::fixtures(format!("ggml/{name}.bin"))).unwrap()
 }
 
 fn read(name: &str) -> File {

@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use gguf::{Array, Endian, KINDS, Kind, Value};
 
-use crate::{files, fixture, read, root};
+use crate::{fixture, read};
 
 #[test]
 fn files_read_as_gguf_py_reads_them() {
-    let paths = files(&root().join("fixtures/gguf"), "gguf");
+    let paths = testing::files(testing::fixtures("gguf"), "gguf");
     for path in &paths {
         let bytes = std::fs::read(path).unwrap();
         let golden = std::fs::read_to_string(path.with_extension("golden")).unwrap();
@@ -36,7 +36,7 @@ fn nested_arrays_keep_their_shape() {
 
 #[test]
 fn kinds_are_those_of_ggml() {
-    let text = std::fs::read_to_string(root().join("fixtures/gguf/kinds.txt")).unwrap();
+    let text = std::fs::read_to_string(testing::fixtures("gguf/kinds.txt")).unwrap();
     let rows: Vec<(u32, &str, u64, u64)> = text
         .lines()
         .map(|line| {

@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use crate::{corpus, read};
+use crate::read;
 
 /// Rows about what a model means, which a container cannot know: it accepts these.
 const LATER: [(&str, &str); 6] = [
@@ -16,7 +16,7 @@ const LATER: [(&str, &str); 6] = [
 
 #[test]
 fn hostile_files_end_as_the_manifest_says() {
-    let Some(folder) = corpus("hostile") else { return };
+    let Some(folder) = testing::corpus("hostile") else { return };
     let manifest = std::fs::read_to_string(folder.join("manifest.json")).unwrap();
     let manifest: Json = serde_json::from_str(&manifest).unwrap();
     let (mut refused, mut accepted, mut later) = (0, 0, 0);
@@ -45,8 +45,8 @@ fn hostile_files_end_as_the_manifest_says() {
 /// Files from llama.cpp's own repository; what we write of their parts are their bytes.
 #[test]
 fn vocabularies_of_llama_cpp_are_read_and_written_alike() {
-    let Some(folder) = corpus("llama-vocab") else { return };
-    let paths = crate::files(&folder, "gguf");
+    let Some(folder) = testing::corpus("llama-vocab") else { return };
+    let paths = testing::files(&folder, "gguf");
     for path in &paths {
         let bytes = std::fs::read(path).unwrap();
         let file = read(&bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

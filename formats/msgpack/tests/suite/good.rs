@@ -2,16 +2,16 @@
 
 use msgpack::{CHUNK, Entry, Plan, Tree};
 
-use crate::{files, fixtures};
+use crate::read;
 
 #[test]
 fn files_hold_the_arrays_that_flax_restores() {
     let mut seen = 0;
-    for file in files(&fixtures().join("flax")) {
+    for file in testing::files(testing::fixtures("flax"), "msgpack") {
         let Ok(golden) = std::fs::read_to_string(file.with_extension("golden")) else { continue };
         let bytes = std::fs::read(&file).unwrap();
         assert!(msgpack::probe(&bytes), "{}", file.display());
-        let tree = msgpack::read(&bytes).unwrap();
+        let tree = read(&bytes).unwrap();
         for line in golden.lines() {
             let (rest, name) = line.rsplit_once(' ').unwrap();
             let (_, shape) = rest.rsplit_once(' ').unwrap().0.split_once(' ').unwrap();
@@ -64,14 +64,14 @@ fn filled(plan: &Plan, tree: &Tree, from: &[u8]) -> Vec<u8> {
 #[test]
 fn files_are_written_as_flax_writes_them() {
     for (name, chunk) in [("network", CHUNK), ("chunked", 100)] {
-        let bytes = std::fs::read(fixtures().join(format!("flax/{name}.msgpack"))).unwrap();
-        let tree = msgpack::read(&bytes).unwrap();
+        let bytes = std::fs::read(testing::fixtures(format!("flax/{name}.msgpack"))).unwrap();
+        let tree = read(&bytes).unwrap();
         let plan = Plan::new(&entries(&tree), chunk).unwrap();
         assert!(filled(&plan, &tree, &bytes) == bytes, "{name}");
     }
     // Scalars of NumPy's become arrays without dimensions; else the same.
-    let bytes = std::fs::read(fixtures().join("flax/types.msgpack")).unwrap();
-    let tree = msgpack::read(&bytes).unwrap();
+    let bytes = std::fs::read(testing::fixtures("flax/types.msgpack")).unwrap();
+    let tree = read(&bytes).unwrap();
     let plan = Plan::new(&entries(&tree), CHUNK).unwrap();
     let again = filled(&plan, &tree, &bytes);
     let scalar = |bytes: &[u8]| bytes.windows(2).filter(|w| matches!(w, [_, 3])).count();
@@ -95,7 +95,7 @@ fn large_arrays_are_in_pieces_and_lengths_of_every_size_are_read_again() {
     let plan = Plan::new(&all, CHUNK).unwrap();
     let lens: Vec<u64> = plan.pieces[0].iter().map(|piece| piece.end - piece.start).collect();
     assert_eq!(lens, [1 << 30, 1 << 30, 1 << 29]);
-    let tree = msgpack::read(&Planned(plan)).unwrap();
+    let tree = read(&Planned(plan)).unwrap();
     let arrays = tree.arrays.iter().map(|array| (array.name.as_str(), array));
     let arrays: std::collections::BTreeMap<_, _> = arrays.collect();
     for entry in &all {

@@ -2,17 +2,17 @@
 
 use wire::Endian;
 
-use crate::{arrays, root};
+use crate::read;
 
 /// numpy 2 wrote these files and the text of what they hold: fixtures/make/npy.py.
 #[test]
 fn files_read_as_numpy_reads_them() {
-    let files = arrays(&root().join("fixtures/npy"));
+    let files = testing::files(testing::fixtures("npy"), "npy");
     assert_eq!(files.len(), 25);
     for file in files {
         let bytes = std::fs::read(&file).unwrap();
         assert!(npy::probe(&bytes));
-        let array = npy::read(&bytes).unwrap();
+        let array = read(&bytes).unwrap();
         let order = if array.fortran { "fortran" } else { "c" };
         let text = format!(
             "{} {:?} {order} at {}, {} bytes\n",
@@ -20,17 +20,17 @@ fn files_read_as_numpy_reads_them() {
         );
         let golden = std::fs::read_to_string(file.with_extension("golden")).unwrap();
         assert_eq!(text, golden, "{}", file.display());
-        let head = &bytes[..bytes.len().min(npy::HEAD_MAX)];
-        assert_eq!(npy::read_head(head, bytes.len() as u64), Ok(array));
+        let head = &bytes[..bytes.len().min(npy::Limits::default().head() as usize)];
+        assert_eq!(npy::read_head(head, bytes.len() as u64, &npy::Limits::default()), Ok(array));
     }
 }
 
 #[test]
 fn headers_are_written_as_numpy_writes_them() {
     let mut written = 0;
-    for file in arrays(&root().join("fixtures/npy")) {
+    for file in testing::files(testing::fixtures("npy"), "npy") {
         let bytes = std::fs::read(&file).unwrap();
-        let array = npy::read(&bytes).unwrap();
+        let array = read(&bytes).unwrap();
         if array.fortran || bytes[6] != 1 {
             continue;
         }
@@ -45,7 +45,7 @@ fn headers_are_written_as_numpy_writes_them() {
 /// At some number of dimensions the text ends just where the padding would be none.
 #[test]
 fn padding_is_numpys_at_every_rank() {
-    let starts = std::fs::read_to_string(root().join("fixtures/npy/starts.txt")).unwrap();
+    let starts = std::fs::read_to_string(testing::fixtures("npy/starts.txt")).unwrap();
     assert_eq!(starts.lines().count(), 65);
     let byte = npy::Descr { kind: npy::Kind::Uint, size: 1, endian: Endian::Little };
     for (rank, line) in starts.lines().enumerate() {
@@ -58,27 +58,27 @@ fn padding_is_numpys_at_every_rank() {
 #[test]
 fn the_largest_shape_is_written_and_read() {
     let header = npy::header(npy::Descr::F32, &[u64::MAX, 0]).unwrap();
-    assert_eq!(npy::read(&header).unwrap_err().what, "shape");
+    assert_eq!(read(&header).unwrap_err().what, "shape");
     let mut header = npy::header(npy::Descr::F32, &[u64::MAX >> 2, 0]).unwrap();
-    assert_eq!(npy::read(&header).unwrap().shape, [u64::MAX >> 2, 0]);
+    assert_eq!(read(&header).unwrap().shape, [u64::MAX >> 2, 0]);
     header.push(0);
-    assert_eq!(npy::read(&header).unwrap_err().what, "data");
+    assert_eq!(read(&header).unwrap_err().what, "data");
 }
 
 /// No prefix is answered without a place, and no flipped bit may panic.
 #[test]
 fn damage_is_an_error_with_a_place() {
     for name in ["le_f4", "scalar", "version_2"] {
-        let good = std::fs::read(root().join(format!("fixtures/npy/{name}.npy"))).unwrap();
+        let good = std::fs::read(testing::fixtures(format!("npy/{name}.npy"))).unwrap();
         for len in 0..good.len() {
-            let error = npy::read(&good[..len].to_vec()).expect_err("cut short");
+            let error = read(&good[..len]).expect_err("cut short");
             assert!(error.offset <= len as u64, "{name}, {len} bytes: {error}");
         }
         let mut refused = 0;
         for bit in 0..good.len() * 8 {
             let mut bad = good.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
-            match npy::read(&bad) {
+            match read(&bad) {
                 Err(error) => {
                     assert!(error.offset <= bad.len() as u64, "{name}, bit {bit}: {error}");
                     refused += 1;

@@ -5,18 +5,6 @@
 mod bad;
 mod good;
 
-use std::path::{Path, PathBuf};
-
-/// The workspace.
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-/// The npy files of a folder, sorted.
-fn arrays(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).unwrap();
-    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
-    files.retain(|file| file.extension().is_some_and(|ext| ext == "npy"));
-    files.sort();
-    files
+fn read(bytes: &[u8]) -> wire::Result<npy::Array> {
+    npy::read(&bytes, &npy::Limits::default())
 }

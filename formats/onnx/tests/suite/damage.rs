@@ -1,23 +1,21 @@
 //! No prefix and no flipped bit of a good file may panic, or be answered without a place.
 
-use crate::models;
-
 #[test]
 fn every_prefix_is_survived() {
-    let paths = models("onnx");
+    let paths = testing::files(testing::fixtures("onnx"), "onnx");
     let mut refused = 0;
     for path in &paths {
         let good = std::fs::read(path).unwrap();
         for len in 0..good.len() {
             let cut = good[..len].to_vec();
             // What follows the graph is optional, so a model may end there.
-            if let Err(error) = onnx::read(&cut) {
+            if let Err(error) = onnx::read(&cut, &onnx::Limits::default()) {
                 assert!(error.offset <= len as u64, "{}: {len}: {error}", path.display());
                 refused += 1;
             }
             onnx::probe(&cut);
         }
-        onnx::read(&good).unwrap();
+        onnx::read(&good, &onnx::Limits::default()).unwrap();
     }
     assert_eq!(paths.len(), 5);
     assert!(refused > 3000, "only {refused} were refused");
@@ -25,7 +23,7 @@ fn every_prefix_is_survived() {
 
 #[test]
 fn two_thousand_flipped_bits_are_survived() {
-    let paths = models("onnx");
+    let paths = testing::files(testing::fixtures("onnx"), "onnx");
     let mut read = 0;
     for path in &paths {
         let good = std::fs::read(path).unwrap();
@@ -33,7 +31,7 @@ fn two_thousand_flipped_bits_are_survived() {
         let bits = good.len() * 8;
         for bit in (0..bits).step_by((bits / 2000).max(1)) {
             bad[bit / 8] ^= 1 << (bit % 8);
-            if let Ok(model) = onnx::read(&bad) {
+            if let Ok(model) = onnx::read(&bad, &onnx::Limits::default()) {
                 let ends =
                     model.graph.initializers.iter().filter_map(|tensor| match &tensor.data {
                         onnx::Data::At(at) => Some(at.end),

@@ -4,17 +4,15 @@ use std::collections::BTreeMap;
 
 use onnx::{AttributeValue, Data, DataType};
 
-use crate::{fixtures, models};
-
 fn read(name: &str) -> (Vec<u8>, onnx::Model) {
-    let bytes = std::fs::read(fixtures("onnx").join(name)).unwrap();
-    let model = onnx::read(&bytes).unwrap();
+    let bytes = std::fs::read(testing::fixtures("onnx").join(name)).unwrap();
+    let model = onnx::read(&bytes, &onnx::Limits::default()).unwrap();
     (bytes, model)
 }
 
 /// The pairs of a flat object of texts, as the generator writes it.
 fn pairs(name: &str) -> BTreeMap<String, String> {
-    let text = std::fs::read_to_string(fixtures("onnx").join(name)).unwrap();
+    let text = std::fs::read_to_string(testing::fixtures("onnx").join(name)).unwrap();
     let quoted: Vec<&str> = text.split('"').skip(1).step_by(2).collect();
     quoted.chunks_exact(2).map(|pair| (pair[0].to_owned(), pair[1].to_owned())).collect()
 }
@@ -81,7 +79,7 @@ fn a_model_says_all_that_it_says() {
 
 #[test]
 fn fixtures_are_known_by_their_first_bytes() {
-    let paths = models("onnx");
+    let paths = testing::files(testing::fixtures("onnx"), "onnx");
     assert_eq!(paths.len(), 5);
     for path in paths {
         assert!(onnx::probe(&std::fs::read(&path).unwrap()), "{}", path.display());

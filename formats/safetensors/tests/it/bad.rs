@@ -3,23 +3,13 @@
 use safetensors::{Limits, read};
 use wire::Class;
 
-use crate::{file, files, root};
+use crate::file;
 
 /// Each file of `fixtures/bad/safetensors` gives the message beside it; `BLESS=1` rewrites those.
 #[test]
 fn refusals_say_why() {
-    let files = files(&root().join("fixtures/bad/safetensors"));
-    assert_eq!(files.len(), 12);
-    for file in files {
-        let bytes = std::fs::read(&file).unwrap();
-        let error = read(&bytes, &Limits::default()).expect_err("must be refused");
-        let beside = file.with_extension("message");
-        let message = format!("{:?}: {error}\n", error.class());
-        if std::env::var_os("BLESS").is_some() {
-            std::fs::write(&beside, &message).unwrap();
-        }
-        assert_eq!(message, std::fs::read_to_string(&beside).unwrap(), "{}", file.display());
-    }
+    let read = |bytes: &[u8]| read(&bytes, &Limits::default());
+    assert_eq!(testing::refusals("safetensors", "safetensors", read), 12);
 }
 
 /// Every other refusal: a header, the bytes after it, and a part of the message.

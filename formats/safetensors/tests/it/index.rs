@@ -5,12 +5,10 @@ use std::collections::BTreeMap;
 use safetensors::{contained, read_index, shard_name, write_index};
 use serde_json::json;
 
-use crate::root;
-
 /// Python wrote the file by the line that transformers writes its own with.
 #[test]
 fn an_index_is_read_and_written_as_transformers_does() {
-    let text = std::fs::read(root().join("fixtures/safetensors/model.safetensors.index.json"));
+    let text = std::fs::read(testing::fixtures("safetensors/model.safetensors.index.json"));
     let text = text.unwrap();
     let index = read_index(&text).unwrap();
     assert_eq!(json!(index.metadata), json!({"total_parameters": 6, "total_size": 24}));

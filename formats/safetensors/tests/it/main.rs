@@ -9,27 +9,13 @@ mod hostile;
 mod index;
 mod plan;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use safetensors::{File, Limits};
 
-/// The workspace.
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-/// The safetensors files of a folder, sorted.
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).unwrap();
-    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
-    files.retain(|file| file.extension().is_some_and(|ext| ext == "safetensors"));
-    files.sort();
-    files
-}
-
 /// The good fixtures: name, bytes, and what they hold.
 fn good() -> Vec<(String, Vec<u8>, File)> {
-    let files = files(&root().join("fixtures/safetensors"));
+    let files = testing::files(testing::fixtures("safetensors"), "safetensors");
     assert_eq!(files.len(), 10);
     let read = |file: PathBuf| {
         let bytes = std::fs::read(&file).unwrap();

@@ -1,6 +1,6 @@
 //! No prefix and no flipped bit of a good file may panic; of a table, each is refused.
 
-use tensorflow::{Options, read, read_graph, read_saved_model};
+use tensorflow::{Limits, Options, read, read_graph, read_saved_model};
 
 use crate::bytes;
 
@@ -22,7 +22,10 @@ fn every_flipped_bit_of_a_table_is_refused() {
         let mut bad = bytes(name);
         for bit in 0..bad.len() * 8 {
             bad[bit / 8] ^= 1 << (bit % 8);
-            assert!(read(&bad, &Options { checksums: true }).is_err(), "{name}: bit {bit}");
+            assert!(
+                read(&bad, &Options { checksums: true, ..tensorflow::Options::default() }).is_err(),
+                "{name}: bit {bit}"
+            );
             bad[bit / 8] ^= 1 << (bit % 8);
         }
     }
@@ -34,9 +37,9 @@ fn messages_survive_prefixes_and_flipped_bits() {
     let models = [
         (
             "network/saved_model.pb",
-            (|bytes| read_saved_model(&bytes).is_err()) as fn(Vec<u8>) -> bool,
+            (|bytes| read_saved_model(&bytes, &Limits::default()).is_err()) as fn(Vec<u8>) -> bool,
         ),
-        ("network.pb", |bytes| read_graph(&bytes).is_err()),
+        ("network.pb", |bytes| read_graph(&bytes, &Limits::default()).is_err()),
     ];
     for (name, fails) in models {
         let good = bytes(name);

@@ -1,6 +1,6 @@
 //! What TensorFlow says of its files.
 
-use tensorflow::{Attribute, Data, DataType, Objects, Values, Version};
+use tensorflow::{Attribute, Data, DataType, Limits, Objects, Values, Version};
 
 use crate::{bytes, fixtures, read};
 
@@ -56,8 +56,9 @@ fn optimizers_are_told_from_what_they_train() {
     let file = bytes("keras.ckpt.data-00000-of-00001");
     let graph = checkpoint.tensors.iter().find(|tensor| tensor.name == tensorflow::OBJECT_GRAPH);
     let Data::Shard { at, sum, .. } = &graph.unwrap().pieces[0].data else { panic!() };
-    let text = tensorflow::read_text(&file, at, *sum, wire::Endian::Little, 1 << 20).unwrap();
-    let objects = Objects::read(&text).unwrap();
+    let text =
+        tensorflow::read_text(&file, at, *sum, wire::Endian::Little, &Limits::default()).unwrap();
+    let objects = Objects::read(&text, &Limits::default()).unwrap();
     let left = objects.of_optimizers();
     let kept: Vec<&str> = checkpoint.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
     let kept: Vec<&str> = kept.into_iter().filter(|name| !left.contains(name)).collect();
@@ -70,7 +71,7 @@ fn optimizers_are_told_from_what_they_train() {
 fn a_saved_model_says_all_that_it_says() {
     let file = bytes("network/saved_model.pb");
     assert!(tensorflow::probe_saved_model(&file) && !tensorflow::probe_graph(&file));
-    let model = tensorflow::read_saved_model(&file).unwrap();
+    let model = tensorflow::read_saved_model(&file, &Limits::default()).unwrap();
     let [meta] = &model.meta_graphs[..] else { panic!("{}", model.meta_graphs.len()) };
     assert_eq!((&meta.tags[..], &*meta.tensorflow), (&["serve".to_owned()][..], "2.21.0"));
     let serving = &meta.signatures["serving_default"];
@@ -89,7 +90,7 @@ fn a_saved_model_says_all_that_it_says() {
 fn a_graph_holds_its_constants() {
     let file = bytes("network.pb");
     assert!(tensorflow::probe_graph(&file) && !tensorflow::probe_saved_model(&file));
-    let graph = tensorflow::read_graph(&file).unwrap();
+    let graph = tensorflow::read_graph(&file, &Limits::default()).unwrap();
     let constants = graph.nodes.iter().filter(|node| node.op == "Const");
     let shapes = constants.filter_map(|node| match &node.attributes["value"] {
         Attribute::Tensor(constant) => Some(constant.dims.clone()),

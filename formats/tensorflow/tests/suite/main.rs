@@ -17,5 +17,9 @@ fn bytes(name: &str) -> Vec<u8> {
 
 /// Everything is held to its checksum.
 fn read(name: &str) -> tensorflow::Checkpoint {
-    tensorflow::read(&bytes(name), &tensorflow::Options { checksums: true }).unwrap()
+    tensorflow::read(
+        &bytes(name),
+        &tensorflow::Options { checksums: true, ..tensorflow::Options::default() },
+    )
+    .unwrap()
 }

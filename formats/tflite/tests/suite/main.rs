@@ -3,37 +3,25 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::expect_used, reason = "tests")]
 #![allow(clippy::arithmetic_side_effects, reason = "tests")]
 
-use std::path::{Path, PathBuf};
-
 use tflite::{Kind, Layer, Model};
 
-/// The fixtures.
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures")
-}
-
-/// The models of a folder, sorted.
-fn files(folder: &str) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(fixtures().join(folder)).unwrap();
-    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
-    files.retain(|file| file.extension().is_some_and(|e| e == "tflite"));
-    files.sort();
-    files
+fn read(bytes: &[u8]) -> wire::Result<Model> {
+    tflite::read(&bytes, &tflite::Limits::default())
 }
 
 fn model(name: &str) -> Model {
-    tflite::read(&std::fs::read(fixtures().join(format!("tflite/{name}.tflite"))).unwrap()).unwrap()
+    read(&std::fs::read(testing::fixtures(format!("tflite/{name}.tflite"))).unwrap()).unwrap()
 }
 
 /// Names and shapes are those of the interpreter; elements are compared by the program's tests.
 #[test]
 fn files_hold_the_constants_that_the_interpreter_has() {
     let mut seen = 0;
-    for file in files("tflite") {
+    for file in testing::files(testing::fixtures("tflite"), "tflite") {
         let Ok(golden) = std::fs::read_to_string(file.with_extension("golden")) else { continue };
         let bytes = std::fs::read(&file).unwrap();
         assert!(tflite::probe(&bytes));
-        let model = tflite::read(&bytes).unwrap();
+        let model = read(&bytes).unwrap();
         assert_eq!(model.tensors.len(), golden.lines().count(), "{}", file.display());
         for (tensor, line) in model.tensors.iter().zip(golden.lines()) {
             let (_, rest) = line.split_once(" [").unwrap();
@@ -87,22 +75,12 @@ fn sparse_tensors_are_named() {
 /// Each file of `fixtures/bad/tflite` gives the message beside it; `BLESS=1` rewrites those.
 #[test]
 fn refusals_say_why() {
-    let files = files("bad/tflite");
-    assert_eq!(files.len(), 9);
-    for file in files {
-        let error = tflite::read(&std::fs::read(&file).unwrap()).expect_err("must be refused");
-        let beside = file.with_extension("message");
-        let message = format!("{:?}: {error}\n", error.class());
-        if std::env::var_os("BLESS").is_some() {
-            std::fs::write(&beside, &message).unwrap();
-        }
-        assert_eq!(message, std::fs::read_to_string(&beside).unwrap(), "{}", file.display());
-    }
+    assert_eq!(testing::refusals("tflite", "tflite", read), 9);
 }
 
 /// What is read lies within the file, whatever its bytes say.
 fn survives(bytes: Vec<u8>) -> bool {
-    match tflite::read(&bytes) {
+    match read(&bytes) {
         Err(_) => false,
         Ok(model) => {
             assert!(model.tensors.iter().all(|tensor| tensor.data.end <= bytes.len() as u64));
@@ -116,7 +94,7 @@ fn survives(bytes: Vec<u8>) -> bool {
 #[test]
 fn damage_is_survived() {
     for name in ["every", "outside", "float"] {
-        let good = std::fs::read(fixtures().join(format!("tflite/{name}.tflite"))).unwrap();
+        let good = std::fs::read(testing::fixtures(format!("tflite/{name}.tflite"))).unwrap();
         let read = (0..good.len()).filter(|&len| survives(good[..len].to_vec())).count();
         assert!(read < 16, "{name}: {read} prefixes were read");
         let flips = (0..good.len() * 8).filter(|bit| {

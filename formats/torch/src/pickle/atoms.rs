@@ -1,14 +1,9 @@
 //! Numbers, text and bytes.
 
-use wire::{Result, Why};
+use wire::Result;
 
 use super::{FALSE, Machine, NONE, PLAIN, TRUE, escapes};
 use crate::value::{Id, Value};
-
-/// Longest line of the text protocol that is read, in bytes.
-const LINE_MAX: usize = 1 << 20;
-/// Longest integer, in bytes or decimal digits: torch's magic number needs ten bytes.
-const INTEGER_MAX: u64 = 1024;
 
 impl Machine<'_, '_> {
     /// Opcodes that push one value and take none.
@@ -62,7 +57,7 @@ impl Machine<'_, '_> {
     /// Two's complement, least byte first; no bytes at all are zero.
     fn long(&mut self, len: u64) -> Result<Id> {
         self.need(len, "integer")?;
-        let bytes = self.c.bytes(len, INTEGER_MAX, "bytes of an integer", "integer")?;
+        let bytes = self.c.bytes(len, self.limits.integer, "pickle-integer", "integer")?;
         let sign = if bytes.last().is_some_and(|top| top & 0x80 != 0) { 0xFF } else { 0 };
         let mut wide = [sign; 8];
         match wide.get_mut(..bytes.len()) {
@@ -93,9 +88,10 @@ impl Machine<'_, '_> {
         }
         let plain = digits.strip_prefix('-').unwrap_or(digits);
         let long = plain.len() as u64;
-        if long > INTEGER_MAX || plain.is_empty() || !plain.bytes().all(|b| b.is_ascii_digit()) {
-            return self.invalid(format!("{long} characters that are no number of at most 1024"));
+        if plain.is_empty() || !plain.bytes().all(|b| b.is_ascii_digit()) {
+            return self.invalid(format!("{long} characters that are no number"));
         }
+        self.within(long, (self.limits.integer, "pickle-integer"), "digits of an integer")?;
         Ok(PLAIN)
     }
 
@@ -176,11 +172,8 @@ impl Machine<'_, '_> {
                 [b'\n'] => return Ok(bytes),
                 [byte] => bytes.push(byte),
             }
-            if bytes.len() > LINE_MAX {
-                let (value, max) = (bytes.len() as u64, LINE_MAX as u64);
-                let why = Why::TooLarge { value, max, lift: "line of a pickle" };
-                return Err(wire::Error::new(self.at, "line of text", why));
-            }
+            let limit = (self.limits.line, "pickle-line");
+            self.within(bytes.len() as u64, limit, "line of text")?;
         }
     }
 }

@@ -7,10 +7,6 @@ use crate::globals::{Meaning, Rebuild, meaning};
 use crate::value::{Global, Id, Object, Value};
 use zip::quoted;
 
-/// Longest whole name, in bytes.
-const NAME_MAX: usize = 1024;
-/// Most names of one pickle; real ones mention a few dozen.
-const NAMES_MAX: usize = 10_000;
 /// Most parts of a persistent identifier: a storage has six at most.
 const PARTS_MAX: usize = 6;
 
@@ -80,12 +76,9 @@ impl Machine<'_, '_> {
 
     fn global(&mut self, module: &str, name: &str) -> Result<Id> {
         let full = format!("{module}.{name}");
-        if full.len() > NAME_MAX {
-            return self.invalid(format!("a name of {} bytes", full.len()));
-        }
-        if self.globals.len() >= NAMES_MAX {
-            return self.invalid(format!("more than {NAMES_MAX} names"));
-        }
+        self.within(full.len() as u64, (self.limits.name, "pickle-name"), "name of a global")?;
+        let count = self.globals.len().saturating_add(1) as u64;
+        self.within(count, (self.limits.names, "pickle-names"), "names of globals")?;
         let meaning = meaning(module, name).map_err(|why| {
             let rule = format!("{} is {why}: this file may be an attack", quoted(&full));
             Error::invalid(self.at, GLOBAL, rule)

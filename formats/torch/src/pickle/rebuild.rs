@@ -159,7 +159,10 @@ impl Machine<'_, '_> {
                 return self.invalid("a tensor whose sizes or strides are no tuple");
             };
             if items.len() > RANK_MAX {
-                let rule = format!("a tensor of {} dimensions, at most {RANK_MAX}", items.len());
+                let rule = format!(
+                    "a tensor of {} dimensions, where torch has at most {RANK_MAX}",
+                    items.len()
+                );
                 return self.invalid(rule);
             }
             for &item in items {

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use torch::Options;
 
-use crate::{files, fixtures, read};
+use crate::{files, read};
 
 /// The work grows with the square of the length, and larger fixtures have no other records.
 fn small() -> Vec<PathBuf> {
-    let mut paths = files(&fixtures("torch"), ".pt");
+    let mut paths = files(&testing::fixtures("torch"), ".pt");
     paths.retain(|path| path.metadata().unwrap().len() < 5000);
     paths
 }
@@ -33,7 +33,7 @@ fn every_flipped_bit_is_survived() {
     for path in &paths {
         let good = std::fs::read(path).unwrap();
         let mut bad = good.clone();
-        let lenient = Options { skip_objects: true };
+        let lenient = Options { skip_objects: true, ..Options::default() };
         for bit in 0..good.len() * 8 {
             bad[bit / 8] ^= 1 << (bit % 8);
             if let Ok(checkpoint) = torch::read(&bad, &lenient) {
@@ -52,7 +52,7 @@ fn every_flipped_bit_is_survived() {
 /// The tar of 2016 ends in blocks of zeros, which nothing needs.
 #[test]
 fn a_damaged_tar_is_refused_or_read_within_the_file() {
-    let good = std::fs::read(fixtures("torch3").join("container.tar")).unwrap();
+    let good = std::fs::read(testing::fixtures("torch3").join("container.tar")).unwrap();
     let end = good.iter().rposition(|&byte| byte != 0).unwrap();
     for len in 0..end {
         let error = read(&good[..len]).expect_err("cut short");
@@ -61,7 +61,7 @@ fn a_damaged_tar_is_refused_or_read_within_the_file() {
     let (mut bad, mut refused) = (good.clone(), 0);
     for bit in 0..end * 8 {
         bad[bit / 8] ^= 1 << (bit % 8);
-        match torch::read(&bad, &Options { skip_objects: true }) {
+        match torch::read(&bad, &Options { skip_objects: true, ..Options::default() }) {
             Ok(checkpoint) => {
                 for tensor in &checkpoint.tensors {
                     let range = tensor.contiguous().unwrap_or(0..0);

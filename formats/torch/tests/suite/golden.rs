@@ -6,7 +6,7 @@ use std::path::Path;
 use torch::{Checkpoint, Crc32, TensorInfo};
 use wire::ReadAt;
 
-use crate::{files, fixtures, read, shared};
+use crate::read;
 
 /// The elements in row-major order, read in pieces of an odd number of elements.
 pub(crate) fn elements(tensor: &TensorInfo, bytes: &dyn ReadAt) -> Vec<u8> {
@@ -53,7 +53,7 @@ fn check(path: &Path, expected: &str) {
 
 #[test]
 fn fixtures_read_as_numpy_reads_them() {
-    let paths = files(&fixtures("torch"), ".pt");
+    let paths = testing::files(testing::fixtures("torch"), "pt");
     for path in &paths {
         check(path, &std::fs::read_to_string(path.with_extension("golden")).unwrap());
     }
@@ -62,11 +62,11 @@ fn fixtures_read_as_numpy_reads_them() {
 
 #[test]
 fn corpus_reads_as_numpy_reads_it() {
-    let golden = std::fs::read_to_string(fixtures("torch/corpus.golden")).unwrap();
+    let golden = std::fs::read_to_string(testing::fixtures("torch/corpus.golden")).unwrap();
     let files: Vec<&str> = golden.split("# ").skip(1).collect();
     assert_eq!(files.len(), 65);
     for folder in ["corpora/burn-pytorch", "golden/arch"] {
-        let Some(path) = shared(folder) else { continue };
+        let Some(path) = testing::corpus(Path::new("..").join(folder)) else { continue };
         let root = path.parent().and_then(Path::parent).unwrap();
         let files = files.iter().filter(|file| file.starts_with(folder));
         let count = files.map(|file| {
@@ -81,7 +81,7 @@ fn corpus_reads_as_numpy_reads_it() {
 #[test]
 fn ties_are_reported() {
     let ties = |name: &str| {
-        let bytes = std::fs::read(fixtures("torch").join(name)).unwrap();
+        let bytes = std::fs::read(testing::fixtures("torch").join(name)).unwrap();
         let tensors = read(&bytes).unwrap().tensors;
         tensors.into_iter().map(|tensor| tensor.same_as).collect::<Vec<_>>()
     };
@@ -91,7 +91,7 @@ fn ties_are_reported() {
 
 #[test]
 fn an_optimizer_beside_a_model_is_left_out_with_a_note() {
-    let bytes = std::fs::read(fixtures("torch/checkpoint.pt")).unwrap();
+    let bytes = std::fs::read(testing::fixtures("torch/checkpoint.pt")).unwrap();
     let checkpoint = read(&bytes).unwrap();
     let expected = [
         "the tensors under 'optimizer_state_dict' are an optimizer's and are left out",
@@ -105,7 +105,7 @@ fn an_optimizer_beside_a_model_is_left_out_with_a_note() {
 /// A flipped bit in a tensor is found by its checksum.
 #[test]
 fn damaged_elements_are_found() {
-    let good = std::fs::read(fixtures("torch/mixed_types.pt")).unwrap();
+    let good = std::fs::read(testing::fixtures("torch/mixed_types.pt")).unwrap();
     let tensors = read(&good).unwrap().tensors;
     for tensor in &tensors {
         let mut bad = good.clone();

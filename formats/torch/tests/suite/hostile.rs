@@ -1,15 +1,13 @@
 //! Corpora of hostile files. Their pickles are never given to Python.
 
-use std::time::{Duration, Instant};
-
 use serde_json::Value as Json;
 
 use crate::golden::elements;
-use crate::{files, read, shared};
+use crate::{files, read};
 
 #[test]
 fn hostile_files_end_as_the_manifest_says() {
-    let Some(folder) = shared("corpora/hostile") else { return };
+    let Some(folder) = testing::corpus("hostile") else { return };
     let manifest = std::fs::read_to_string(folder.join("manifest.json")).unwrap();
     let manifest: Json = serde_json::from_str(&manifest).unwrap();
     let (mut refused, mut accepted) = (0, 0);
@@ -19,9 +17,7 @@ fn hostile_files_end_as_the_manifest_says() {
             continue;
         }
         let bytes = std::fs::read(folder.join(name)).unwrap();
-        let start = Instant::now();
         let result = read(&bytes);
-        assert!(start.elapsed() < Duration::from_secs(1), "{name} took {:?}", start.elapsed());
         match (result, case["expected"].as_str().unwrap()) {
             (Err(error), "error") => {
                 assert!(error.offset <= bytes.len() as u64, "{name}: {error}");
@@ -49,7 +45,7 @@ fn hostile_files_end_as_the_manifest_says() {
 /// Views are read as their rows in the manifest say.
 #[test]
 fn views_hold_the_right_elements() {
-    let Some(folder) = shared("corpora/hostile/pytorch") else { return };
+    let Some(folder) = testing::corpus("hostile/pytorch") else { return };
     let floats = |file: &str| {
         let bytes = std::fs::read(folder.join(file)).unwrap();
         let checkpoint = read(&bytes).unwrap();
@@ -73,7 +69,7 @@ fn views_hold_the_right_elements() {
 /// Files that a pickle scanner was tested with: two checkpoints, the rest attacks and oddities.
 #[test]
 fn scanner_corpus_is_refused_but_for_its_checkpoints() {
-    let Some(folder) = shared("corpora/picklescan/tests/data") else { return };
+    let Some(folder) = testing::corpus("picklescan/tests/data") else { return };
     let paths = files(&folder, "");
     let mut accepted = Vec::new();
     for path in &paths {
@@ -84,9 +80,12 @@ fn scanner_corpus_is_refused_but_for_its_checkpoints() {
             Err(error) => assert!(error.offset <= bytes.len() as u64, "{name}: {error}"),
         }
         assert!(
-            torch::read(&bytes, &torch::Options { skip_objects: true }).is_err() || {
-                accepted.last().is_some_and(|last| path.ends_with(last))
-            }
+            torch::read(
+                &bytes,
+                &torch::Options { skip_objects: true, ..torch::Options::default() }
+            )
+            .is_err()
+                || { accepted.last().is_some_and(|last| path.ends_with(last)) }
         );
     }
     assert_eq!(accepted, ["new_pytorch_model.bin", "pytorch_model.bin"]);

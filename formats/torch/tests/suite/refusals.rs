@@ -1,18 +1,8 @@
 //! Each bad file is refused with exactly the words beside it.
 
-use crate::{files, fixtures, read};
+use crate::read;
 
 #[test]
 fn bad_files_are_refused_in_these_words() {
-    let paths = files(&fixtures("bad/torch"), ".pt");
-    for path in &paths {
-        let error = read(&std::fs::read(path).unwrap()).expect_err(&path.display().to_string());
-        let message = path.with_extension("message");
-        if std::env::var_os("BLESS").is_some() {
-            std::fs::write(&message, format!("{error}\n")).unwrap();
-        }
-        let expected = std::fs::read_to_string(&message).unwrap();
-        assert_eq!(format!("{error}\n"), expected, "{}", path.display());
-    }
-    assert_eq!(paths.len(), 8);
+    assert_eq!(testing::refusals("torch", "pt", read), 8);
 }

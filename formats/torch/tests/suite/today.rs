@@ -6,7 +6,7 @@ use std::path::Path;
 use torch::{Checkpoint, Crc32, Options};
 
 use crate::golden::elements;
-use crate::{files, fixtures, read};
+use crate::{files, read};
 
 /// The words of a golden for what this crate calls otherwise.
 const KINDS: &[(&str, &str)] = &[
@@ -19,8 +19,8 @@ const KINDS: &[(&str, &str)] = &[
 ];
 
 fn open(name: &str, skip_objects: bool) -> (Vec<u8>, Checkpoint) {
-    let bytes = std::fs::read(fixtures("torch2").join(name)).unwrap();
-    let checkpoint = torch::read(&bytes, &Options { skip_objects });
+    let bytes = std::fs::read(testing::fixtures("torch2").join(name)).unwrap();
+    let checkpoint = torch::read(&bytes, &Options { skip_objects, ..Options::default() });
     let checkpoint = checkpoint.unwrap_or_else(|error| panic!("{name}: {error}"));
     checkpoint.verify(&bytes).unwrap();
     (bytes, checkpoint)
@@ -46,7 +46,7 @@ fn found(bytes: &Vec<u8>, checkpoint: &Checkpoint) -> BTreeMap<String, String> {
 }
 
 fn golden(name: &str) -> BTreeMap<String, String> {
-    let path = fixtures("torch2").join(name);
+    let path = testing::fixtures("torch2").join(name);
     let text = std::fs::read_to_string(path).unwrap();
     // One name has a line break.
     let text = text.replace("größe\n", "größe\u{0}");
@@ -130,7 +130,7 @@ fn other_containers_and_types_hold_what_torch_says() {
 #[test]
 fn foreign_classes_are_all_named() {
     for (file, classes) in [("module.pt", 7), ("lightning.ckpt", 1)] {
-        let bytes = std::fs::read(fixtures("torch2").join(file)).unwrap();
+        let bytes = std::fs::read(testing::fixtures("torch2").join(file)).unwrap();
         let error = read(&bytes).unwrap_err();
         assert_eq!(error.class(), wire::Class::Malformed);
         let text = error.to_string();
@@ -164,7 +164,7 @@ fn damaged_streams_are_found() {
 
 #[test]
 fn every_prefix_is_refused() {
-    let mut paths = files(&fixtures("torch2"), "");
+    let mut paths = files(&testing::fixtures("torch2"), "");
     paths.retain(|path| path.extension().is_some_and(|extension| extension != "golden"));
     paths.iter().for_each(|path| cut(path));
     assert_eq!(paths.len(), 8);
@@ -173,7 +173,7 @@ fn every_prefix_is_refused() {
 fn cut(path: &Path) {
     let good = std::fs::read(path).unwrap();
     for len in (0..good.len()).step_by(3) {
-        let lenient = Options { skip_objects: true };
+        let lenient = Options { skip_objects: true, ..Options::default() };
         let error = torch::read(&good[..len].to_vec(), &lenient).expect_err("cut short");
         assert!(error.offset <= len as u64, "{}: {len}: {error}", path.display());
     }
