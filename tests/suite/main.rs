@@ -24,6 +24,7 @@ mod gguf;
 mod golden;
 mod graphs;
 mod honest;
+mod honest_page;
 mod hostile;
 mod imatrix;
 mod interrupted;
