@@ -34,8 +34,8 @@ impl Found {
     fn listed(&self, how: &str) -> Vec<&str> {
         let tensors = self.0["tensors"].as_array().expect("tensors").iter();
         let tensors = tensors.filter(|tensor| tensor["difference"] == how);
-        let name = |tensor: &'_ Json| if how == "scaled" { "name_a" } else { "name" };
-        tensors.map(|tensor| tensor[name(tensor)].as_str().expect("a name")).collect()
+        let name = if how == "scaled" { "name_a" } else { "name" };
+        tensors.map(|tensor| tensor[name].as_str().expect("a name")).collect()
     }
 }
 
