@@ -3,7 +3,7 @@
 //! Values refer to each other by index, so a value that is shared is kept once, a value that
 //! contains itself is no leak, and neither reading nor dropping a deep one recurses.
 
-use crate::dtype::{Dtype, Element};
+use crate::dtype::Element;
 use crate::globals::Meaning;
 use zip::quoted;
 
@@ -178,16 +178,5 @@ impl Object {
         }
         let &(key, value) = self.dict.get(n.checked_sub(self.list.len())?)?;
         Some((Step::Key(key), value))
-    }
-}
-
-impl View {
-    /// The element type, or what the tensor is if it has none that is read.
-    pub(crate) fn dtype(&self) -> Result<Dtype, String> {
-        match self.element {
-            Element::Known(dtype) => Ok(dtype),
-            Element::Refused(name, _) => Err(format!("of type {name}")),
-            Element::Untyped => Err("of no type".to_owned()),
-        }
     }
 }
