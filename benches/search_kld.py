@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Whether a lower error of weights makes a model better: both searches, type by type.
 
-  search_kld.py MODEL TEXT [--remold target/release/remold] [--types Q8_0,Q4_0,…]
+  search_kld.py MODEL TEXT [--remold target/release/remold] [--types Q8_0,Q4_0,…] [--chunks N]
 
 MODEL is quantized purely to each type with `--search reference` and `--search best`; each file is run beside MODEL
 on the text by `remold verify`. The table has the mean NMSE of the packed tensors and the mean KLD of the logits. A
@@ -19,7 +19,8 @@ def measured(o, kind, search, folder):
     model, report = folder / "model.gguf", folder / "report.json"
     subprocess.run([o.remold, "quantize", o.model, model, kind, "--pure", "--search", search, "--no-sync", "--quiet",
                     "--overwrite"], check=True)
-    passed = subprocess.run([o.remold, "verify", o.model, model, "--text", o.text, "--json", report, "--quiet"],
+    chunks = ["--chunks", str(o.chunks)] if o.chunks else []
+    passed = subprocess.run([o.remold, "verify", o.model, model, "--text", o.text, "--json", report, "--quiet", *chunks],
                             stdout=subprocess.DEVNULL).returncode == 0
     report = json.loads(report.read_text())
     errors = [tensor["nmse"] for tensor in report["tensors"] if tensor.get("nmse")]
@@ -32,6 +33,7 @@ def main():
     ap.add_argument("text", type=Path)
     ap.add_argument("--remold", type=Path, default=ROOT / "target/release/remold")
     ap.add_argument("--types", default=TYPES)
+    ap.add_argument("--chunks", type=int, help="run only so many chunks of 512 tokens")
     o = ap.parse_args()
     print("| type | NMSE, reference | best | ratio | KLD, reference | best | ratio | gates |\n|---|---|---|---|---|---|---|---|")
     good = True

@@ -6,6 +6,7 @@
 
 mod apply;
 mod best;
+mod descent;
 mod fp4;
 mod grids;
 mod groups;
