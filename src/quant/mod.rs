@@ -6,6 +6,7 @@
 
 mod apply;
 mod best;
+mod descent;
 mod fit;
 mod fp4;
 mod grids;
