@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use indexmap::IndexMap;
 
-use crate::arch::{self, Fate, Ledger};
+use crate::arch::{self, Arch, Fate, Ledger};
 use crate::formats::{self, Format};
 use crate::ir::{Convention, Error, Fault, Model, Naming, Notes, Result, Tally, Tensor};
 use crate::quant::{self, Types};
@@ -212,7 +212,8 @@ fn kept(model: Model) -> (Model, Ledger) {
 
 /// A model of a known family gets the names of the target's side; any other keeps its own.
 fn rename(model: Model, job: &Job, notes: &mut Notes) -> Result<(Model, Ledger)> {
-    match arch::find(&model) {
+    let has_names = |family: &&'static Arch| job.to.naming == Naming::Gguf || !family.hf.is_empty();
+    match arch::find(&model).filter(has_names) {
         Some(family) if !model.tensors.is_empty() => {
             let rename = if job.partial { arch::rename_part } else { arch::rename };
             rename(family, &model, job.to.naming, notes)
@@ -223,7 +224,7 @@ fn rename(model: Model, job: &Job, notes: &mut Notes) -> Result<(Model, Ledger)>
         }
         None => {
             if model.naming != job.to.naming {
-                let text = "the family is not known: tensors and \
+                let text = "the family is not known, or not there: tensors and \
                             configuration keep their names";
                 notes.chosen(&model.origin, text);
                 let config = arch::untranslated(&model, job.to.naming, notes);

@@ -11,6 +11,7 @@
 //! Up to `write` nothing is computed: each arrow rewrites recipes.
 
 pub mod ir;
+pub mod types;
 
 pub mod arch;
 pub mod quant;

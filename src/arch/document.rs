@@ -8,10 +8,11 @@ fn document() -> String {
     for arch in ARCHS {
         let classes: Vec<String> = arch.hf.iter().map(|class| format!("`{class}`")).collect();
         text += &format!(
-            "| `{}` | {} | `{}` | both | yes | {} |\n",
+            "| `{}` | {} | `{}` | {} | yes | {} |\n",
             arch.model_type,
             classes.join(", "),
             arch.gguf,
+            if arch.hf.is_empty() { "from ggml" } else { "both" },
             oracles(arch)
         );
     }
@@ -20,6 +21,8 @@ fn document() -> String {
 
 fn oracles(arch: &Arch) -> &'static str {
     match (arch.in_llama_cpp, arch.block.plan) {
+        _ if arch.hf.is_empty() => "rwkv.cpp",
+        _ if arch.gguf == "rwkv4" => "transformers, rwkv.cpp",
         (true, Plan::Decoder) => "transformers, llama.cpp",
         _ => "transformers",
     }
@@ -33,6 +36,8 @@ Made from the table in `src/arch`; `BLESS=1 cargo test --lib arch::document` rew
 - **both**: Hugging Face to GGUF and GGUF to Hugging Face, by the same rows.
 - **runs**: `logits`, `run`, `verify`, `bench`, from either side, each by its own conventions.
 - **transformers**: logits of 5.23.0 in f32, NMSE ≤ 1e-10, whole prompt and token by token, from both sides.
+- **from ggml**: only files of rwkv.cpp, and the GGUF made of them; transformers has no such class.
+- **rwkv.cpp**: the logits that it tests itself with, within its tolerance.
 - **llama.cpp**: of decoders, loads the f32 GGUF and agrees with transformers to NMSE ≤ 1e-5, where it computes the configuration; what it does not is a note.
 
 | config.json's `model_type` | class names | GGUF architecture | directions | runs | verified against |

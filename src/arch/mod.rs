@@ -36,6 +36,7 @@ mod qwen3;
 mod qwen_moe;
 mod rename;
 mod rope;
+mod rwkv;
 mod scaling;
 mod shapes;
 mod stablelm;
@@ -92,6 +93,8 @@ pub static ARCHS: &[&Arch] = &[
     &deepseek::DEEPSEEK3,
     &gptoss::GPT_OSS,
     &mamba::MAMBA,
+    &rwkv::RWKV4,
+    &rwkv::RWKV5,
     &bert::BERT,
     &bert::BERT_MODEL,
     &bert::ROBERTA,

@@ -40,6 +40,8 @@ impl Role {
     fn weight(self, hyper: &Hyper, query_norm: QueryNorm) -> Option<Vec<u64>> {
         let hidden = hyper.hidden?;
         let heads = hyper.heads;
+        // A layer that keeps no keys has one for each head.
+        let key_heads = hyper.kv_heads.or(heads);
         let of_heads = |heads: Option<u64>, size: Option<u64>| Some(heads? * size?);
         let expert = || Some((hyper.experts?, hyper.expert_feed_forward?));
         // Without their rotary dimensions.
@@ -80,10 +82,10 @@ impl Role {
             }
             Self::QueryUp => vec![of_heads(heads, hyper.key_dim)?, hyper.query_rank?],
             Self::Key | Self::DecoderKey | Self::CrossKey => {
-                vec![of_heads(hyper.kv_heads, hyper.key_dim)?, hidden]
+                vec![of_heads(key_heads, hyper.key_dim)?, hidden]
             }
             Self::Value | Self::DecoderValue | Self::CrossValue => {
-                vec![of_heads(hyper.kv_heads, hyper.value_dim)?, hidden]
+                vec![of_heads(key_heads, hyper.value_dim)?, hidden]
             }
             Self::QueryNorm => norm(heads)?,
             Self::KeyNorm => norm(hyper.kv_heads)?,
@@ -115,6 +117,17 @@ impl Role {
             Self::Step => vec![hyper.channels?, hyper.step_rank?],
             Self::Decay => vec![hyper.channels?, hyper.state_size?],
             Self::Skip => vec![hyper.channels?],
+            // Numbers in different arrangements, which the runner counts.
+            Self::MixKey
+            | Self::MixValue
+            | Self::MixReceptance
+            | Self::MixGate
+            | Self::FeedMixKey
+            | Self::FeedMixReceptance
+            | Self::First => return None,
+            Self::Receptance | Self::WkvGate => vec![of_heads(heads, hyper.key_dim)?, hidden],
+            Self::WkvNorm => vec![of_heads(heads, hyper.value_dim)?],
+            Self::FeedReceptance => vec![hidden, hidden],
             Self::MixerOut => vec![hidden, hyper.channels?],
             Self::RopeFactors | Self::RopeLong | Self::RopeShort => vec![hyper.rope_dims? / 2],
         })

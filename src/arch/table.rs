@@ -235,6 +235,22 @@ pub enum Role {
     /// How much of a channel goes past the state.
     Skip,
     MixerOut,
+    /// Of RWKV: how much of a feature is the token's own, and not of the one before, in what makes
+    /// keys, values, receptances and gates.
+    MixKey,
+    MixValue,
+    MixReceptance,
+    MixGate,
+    /// What the present token's key has more.
+    First,
+    /// How much of what is remembered goes on.
+    Receptance,
+    WkvNorm,
+    WkvGate,
+    /// The same of the feed-forward network.
+    FeedMixKey,
+    FeedMixReceptance,
+    FeedReceptance,
     /// Divisors of the rotary frequencies, one for each pair of dimensions.
     RopeFactors,
     /// The same for texts beyond the context of the pretraining.

@@ -22,6 +22,7 @@ pub(crate) mod simd;
 pub mod tensor;
 pub mod tokenizer;
 pub mod value;
+pub(crate) mod wide;
 
 pub use blob::{Access, Blob};
 pub use dtype::{Block, Codec, DType, Pack, Quantizer};

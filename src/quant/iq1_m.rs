@@ -12,7 +12,7 @@
 
 use super::rows::Packing;
 use super::ternary::{LANES, MINUS, PLUS, Shift, Split, by_ends, lanes, shifted};
-use super::{grids, iq1_s, lattice, rows, search, ternary};
+use super::{grids, iq1_s, plan, rows, search, ternary};
 use crate::ir::simd::dispatch;
 use crate::ir::{Block, Codec, Quantizer};
 
@@ -50,7 +50,7 @@ impl Packing<LEN, BYTES> for Rows {
 
     #[inline(always)]
     fn search(weights: &[f32; LEN], importance: &[f32; LEN], _: f32, out: &mut [u8; BYTES]) {
-        let mean = 2.0 * lattice::square_sum(weights) / LEN as f32;
+        let mean = 2.0 * plan::square_sum(weights) / LEN as f32;
         let importance = importance.as_chunks().0;
         encode_counted(weights, |i, x| search::counts(x, &importance[i], mean), out);
     }
@@ -100,7 +100,7 @@ fn encode_counted(
     let (mut d, mut s) = (0.0, [0; GROUPS]);
     if peak != 0.0 {
         d = peak / 15.0;
-        s = lattice::nearest_steps(groups.map(|group| group.scale), d, 15.0);
+        s = plan::nearest_steps(groups.map(|group| group.scale), d, 15.0);
         let (mut xl, mut l2) = (0.0, 0.0);
         for (i, (x, group)) in x.iter().zip(&groups).enumerate() {
             let times = f32::from(2 * s[i] + 1);

@@ -12,7 +12,7 @@
 
 use super::rows::Packing;
 use super::ternary::{LANES, MINUS, PLUS, Shift, Split, by_ends, lanes, shifted};
-use super::{grids, lattice, rows, search, ternary};
+use super::{grids, plan, rows, search, ternary};
 use crate::ir::simd::dispatch;
 use crate::ir::{Block, Codec, Quantizer};
 
@@ -54,7 +54,7 @@ impl Packing<LEN, BYTES> for Rows {
 
     #[inline(always)]
     fn search(weights: &[f32; LEN], importance: &[f32; LEN], _: f32, out: &mut [u8; BYTES]) {
-        let mean = 2.0 * lattice::square_sum(weights) / LEN as f32;
+        let mean = 2.0 * plan::square_sum(weights) / LEN as f32;
         let importance = importance.as_chunks::<GROUP>().0;
         let mut groups = [Group::ZERO; GROUPS];
         for (i, (x, group)) in weights.as_chunks().0.iter().zip(&mut groups).enumerate() {
@@ -141,7 +141,7 @@ fn split(sum_x: &[f32; GROUP + 1], sum: &[f32; GROUP + 1]) -> Split {
 
 #[inline(always)]
 fn put(groups: &[Group; GROUPS], out: &mut [u8; BYTES]) {
-    let steps = lattice::steps(groups.map(|group| group.scale), 15.0, 1.125);
+    let steps = plan::steps(groups.map(|group| group.scale), 15.0, 1.125);
     let (place_of_d, rest) = out.split_at_mut(2);
     place_of_d.copy_from_slice(&steps.map_or([0; 2], |(d, _)| d));
     let (codes, rest) = rest.split_at_mut(32);

@@ -11,9 +11,9 @@
 //! Bit-exact with `quantize_iq2_xxs` of ggml, which needs importance.
 
 use super::groups::{positive, turned};
-use super::lattice::{Again, Group, Plan, Signs};
+use super::plan::{Again, Group, Plan, Signs};
 use super::rows::Packing;
-use super::{grids, lattice, rows, search};
+use super::{grids, lattice, plan, rows, search};
 use crate::ir::simd::dispatch;
 use crate::ir::{Block, Codec, Quantizer};
 
@@ -60,7 +60,7 @@ impl Packing<LEN, BYTES> for Rows {
 
     #[inline(always)]
     fn search(weights: &[f32; LEN], importance: &[f32; LEN], _: f32, out: &mut [u8; BYTES]) {
-        let mean = lattice::square_sum(weights) / LEN as f32;
+        let mean = plan::square_sum(weights) / LEN as f32;
         let importance = importance.as_chunks().0;
         encode_counted(weights, |i, x| search::counts(x, &importance[i], mean), out);
     }
@@ -104,7 +104,7 @@ fn choose(
         if let Some(parts) = &parts[i] {
             let around = (fitted[i] * (TOP - 1.0), fitted[i]);
             let lattice = &lattice::IQ2_XXS;
-            let group = PLAN.choose_around::<8, POINTS, GROUP, 16>(lattice, parts, &all[i], around);
+            let group = PLAN.choose_around::<8, POINTS, GROUP, 1>(lattice, parts, &all[i], around);
             groups[i] = group.unwrap_or(Group::ZERO);
         }
     }
@@ -120,7 +120,7 @@ fn encode_counted(
     out.fill(0);
     let groups = choose(weights, counts);
     let scales = groups.map(|group| group.scale);
-    let Some((d, s)) = lattice::steps(scales, 31.0, 1.0) else {
+    let Some((d, s)) = plan::steps(scales, 31.0, 1.0) else {
         return;
     };
     let (place, places) = out.split_at_mut(2);

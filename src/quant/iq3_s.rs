@@ -10,9 +10,9 @@
 //!
 //! Bit-exact with `quantize_iq3_s` of ggml, with importance and without.
 
-use super::lattice::{Again, Group, Plan, Signs};
+use super::plan::{Again, Group, Plan, Signs};
 use super::rows::Packing;
-use super::{grids, lattice, rows, search};
+use super::{grids, lattice, plan, rows, search};
 use crate::ir::simd::dispatch;
 use crate::ir::{Block, Codec, Quantizer};
 
@@ -60,7 +60,7 @@ impl Packing<LEN, BYTES> for Rows {
 
     #[inline(always)]
     fn search(weights: &[f32; LEN], importance: &[f32; LEN], _: f32, out: &mut [u8; BYTES]) {
-        let mean = 2.0 * lattice::square_sum(weights) / LEN as f32;
+        let mean = 2.0 * plan::square_sum(weights) / LEN as f32;
         let importance = importance.as_chunks().0;
         encode_counted(weights, |i, x| search::counts(x, &importance[i], mean), out);
     }
@@ -113,7 +113,7 @@ fn encode_counted(
         written += 1;
     }
     let scales = groups.map(|group| group.scale);
-    let Some((d, s)) = lattice::steps(scales, 31.0, 1.033) else {
+    let Some((d, s)) = plan::steps(scales, 31.0, 1.033) else {
         return;
     };
     place_of_d.copy_from_slice(&d);

@@ -9,9 +9,9 @@
 //!
 //! Bit-exact with `quantize_iq3_xxs` of ggml, with importance and without.
 
-use super::lattice::{Again, Group, Plan, Signs};
+use super::plan::{Again, Group, Plan, Signs};
 use super::rows::Packing;
-use super::{grids, lattice, rows, search};
+use super::{grids, lattice, plan, rows, search};
 use crate::ir::simd::dispatch;
 use crate::ir::{Block, Codec, Quantizer};
 
@@ -54,7 +54,7 @@ impl Packing<LEN, BYTES> for Rows {
 
     #[inline(always)]
     fn search(weights: &[f32; LEN], importance: &[f32; LEN], _: f32, out: &mut [u8; BYTES]) {
-        let mean = 2.0 * lattice::square_sum(weights) / LEN as f32;
+        let mean = 2.0 * plan::square_sum(weights) / LEN as f32;
         let importance = importance.as_chunks().0;
         encode_counted(weights, |i, x| search::counts(x, &importance[i], mean), out);
     }
@@ -88,7 +88,7 @@ fn encode_counted(
         *group = PLAN.choose(&lattice::IQ3_XXS, x, &counts(i, x)).unwrap_or(Group::ZERO);
     }
     let scales = groups.map(|group| group.scale);
-    let Some((d, s)) = lattice::steps(scales, 31.0, 1.0125) else {
+    let Some((d, s)) = plan::steps(scales, 31.0, 1.0125) else {
         return;
     };
     let (place, rest) = out.split_at_mut(2);

@@ -6,6 +6,8 @@
 
 mod apply;
 mod best;
+mod descent;
+mod fit;
 mod fp4;
 mod grids;
 mod groups;
@@ -22,11 +24,13 @@ mod iq4_xs;
 mod lattice;
 mod legacy;
 mod mxfp4;
+mod nearest;
 mod nibbles;
 mod nvfp4;
 mod order;
 mod pairs;
 mod plain;
+mod plan;
 pub mod policy;
 mod q1_0;
 mod q2_0;

@@ -13,9 +13,9 @@
 //!
 //! Bit-exact with `quantize_row_q3_K_ref` of ggml, and by importance with `quantize_row_q3_K_impl`.
 
-use super::groups::{self, Descent, each, peak_of, symmetric, turned, turned_some};
-use super::rows::{self, Packing};
-use super::{pairs, search};
+use super::groups::{self, each, peak_of, symmetric, turned};
+use super::rows::{self, LAST_PLACE_1, Packing};
+use super::{descent, pairs, search};
 use crate::ir::simd::dispatch;
 use crate::ir::{Block, Codec, Quantizer};
 
@@ -48,19 +48,17 @@ struct Rows;
 impl Packing<LEN, BYTES> for Rows {
     const LOOKS_AT_MEAN: bool = false;
 
-    // What a weight becomes waits for the weight before it: other blocks fill the time.
-    const AT_ONCE: usize = 4;
+    // Of few groups any level moves: those of many blocks fill the lanes.
+    const AT_ONCE: usize = 64;
 
     #[inline(always)]
     fn encode_some(weights: &[[f32; LEN]], out: &mut [[u8; BYTES]]) {
-        const LANES: usize = Rows::AT_ONCE * GROUPS;
-        let x = turned_some::<LEN, { Self::AT_ONCE }, GROUP, LANES>(weights);
-        let mut descent = Descent::START;
-        let scales = descent.scales(&x);
-        for (block, (weights, out)) in weights.iter().zip(out).enumerate() {
-            let first = block * GROUPS;
-            let scales = each(|g| scales[first + g]);
-            put_by_peak(weights, |g| descent.levels(first + g), scales, out);
+        let mut scales = [[0.0; GROUPS]; Self::AT_ONCE];
+        let groups = weights.as_flattened().as_chunks().0;
+        descent::scales(groups, scales.as_flattened_mut());
+        for ((weights, scales), out) in weights.iter().zip(scales).zip(out) {
+            let levels = |g: usize| descent::levels(&weights.as_chunks().0[g]);
+            put_by_peak(weights, levels, scales, out);
         }
     }
 
@@ -132,16 +130,16 @@ pub(super) fn put(
     put_scales(&scales, packed);
     let d = rows::put_f16(d);
     unit.copy_from_slice(&d);
-    let mut levels = [0; LEN];
-    let groups = weights.as_chunks::<GROUP>().0.iter().zip(levels.as_chunks_mut::<GROUP>().0);
-    for (g, (x, levels)) in groups.enumerate() {
-        let step = rows::get_f16(d) * (f32::from(scales[g]) - 32.0);
-        *levels = if step == 0.0 {
-            lost(g)
-        } else {
-            rows::levels(x, |x| (rows::nearest(x / step).clamp(-4, 3) + 4) as u8)
-        };
-    }
+    let steps = each(|g| rows::get_f16(d) * (f32::from(scales[g]) - 32.0));
+    let mut levels = nearest_levels(weights, &steps).unwrap_or_else(|| {
+        let mut levels = [0; LEN];
+        let groups = weights.as_chunks::<GROUP>().0.iter().zip(levels.as_chunks_mut().0);
+        for (g, (x, levels)) in groups.enumerate() {
+            let level = |x| (rows::nearest(x / steps[g]).clamp(-4, 3) + 4) as u8;
+            *levels = if steps[g] == 0.0 { lost(g) } else { rows::levels(x, level) };
+        }
+        levels
+    });
     high.fill(0);
     for (run, levels) in levels.as_chunks_mut::<32>().0.iter_mut().enumerate() {
         for (high, level) in high.iter_mut().zip(levels) {
@@ -150,6 +148,29 @@ pub(super) fn put(
         }
     }
     pairs::put(&levels, q);
+}
+
+/// What is nearest to the quotients of weights and steps, plus 4.
+///
+/// Reciprocals give the quotients to within 2⁻²⁰ of a level, where they are not beyond all levels:
+/// nothing is known of a block with a quotient that near to the border between two.
+#[inline(always)]
+fn nearest_levels(weights: &[f32; LEN], steps: &[f32; GROUPS]) -> Option<[u8; LEN]> {
+    const SURE: f32 = 0.5 - 1.0 / 262_144.0;
+    let per_step: [f32; GROUPS] = each(|g| 1.0 / steps[g]);
+    let (mut levels, mut unsure) = ([0; LEN], [0; GROUP]);
+    let groups = weights.as_chunks::<GROUP>().0.iter().zip(levels.as_chunks_mut::<GROUP>().0);
+    for ((x, levels), per_step) in groups.zip(per_step) {
+        for i in 0..GROUP {
+            let quotient = x[i] * per_step;
+            let nearest = (quotient + LAST_PLACE_1) - LAST_PLACE_1;
+            let sure = ((quotient - nearest).abs() < SURE) & (quotient.abs() < rows::FAR);
+            unsure[i] |= u32::from(!sure);
+            let level = if nearest > -4.0 { nearest } else { -4.0 };
+            levels[i] = rows::byte(if level < 3.0 { level } else { 3.0 } + 4.0);
+        }
+    }
+    (unsure == [0; GROUP]).then_some(levels)
 }
 
 #[inline(always)]

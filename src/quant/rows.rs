@@ -285,6 +285,9 @@ pub(super) fn levels<const N: usize>(x: &[f32; N], level: impl Fn(f32) -> u8) ->
 /// ties to even, which then lies in the last bits.
 pub(super) const LAST_PLACE_1: f32 = 12_582_912.0;
 
+/// Up to here, [`nearest`] is right.
+pub(super) const FAR: f32 = 4_000_000.0;
+
 /// The low byte of an integer that is written as a float, within ±2²².
 ///
 /// Not `as`: what saturates is computed number by number on x86.

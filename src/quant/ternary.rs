@@ -1,7 +1,10 @@
 //! How the IQ1 packings choose points: three levels, all moved up or down by an eighth.
 
-use super::lattice::{Lattice, Measure};
+use super::lattice::Lattice;
+use super::nearest::Point;
 use super::{iq1_s, lattice};
+use crate::ir::simd::widest;
+use crate::ir::wide::{LANES as WIDTH, Wide};
 
 /// The three levels of some weights.
 pub(super) type Shift = [f32; 3];
@@ -145,16 +148,7 @@ impl Split {
             scale = -scale;
             shifts = shifts.map(|shift| if shift == PLUS { MINUS } else { PLUS });
         }
-        let (mut codes, mut all_on_grid) = ([0; P], true);
-        for (k, (x, counts)) in x.as_chunks::<8>().0.iter().zip(counts.as_chunks().0).enumerate() {
-            let shift = shifts[k * 2 / P];
-            let levels = &levels.as_chunks::<8>().0[k];
-            let place = lattice::IQ1.place(Lattice::index(levels));
-            let measure = Measure { x, counts, slope: 1.0, first: shift[0] };
-            let code = lattice::IQ1.code(place, &measure, scale);
-            codes[k] = code;
-            all_on_grid &= place.on_grid;
-        }
+        let (codes, all_on_grid) = nearest::<G, P>(x, counts, &levels, scale, &shifts);
         if !all_on_grid {
             let (mut xl, mut l2) = (0.0, 0.0);
             for (i, level) in self::levels(&codes, &shifts).enumerate() {
@@ -167,6 +161,44 @@ impl Split {
         }
         Some(Chosen { scale, codes, shifts })
     }
+}
+
+widest!(
+    /// The codes of levels, or those next to them, and whether there were no others.
+    fn nearest<const G: usize, const P: usize>(
+        x: &[f32; G],
+        counts: &[f32; G],
+        levels: &[u8; G],
+        scale: f32,
+        shifts: &[Shift; 2],
+    ) -> ([u16; P], bool) = nearest_codes
+);
+
+#[inline(always)]
+fn nearest_codes<W: Wide, const G: usize, const P: usize>(
+    w: W,
+    x: &[f32; G],
+    counts: &[f32; G],
+    levels: &[u8; G],
+    scale: f32,
+    shifts: &[Shift; 2],
+) -> ([u16; P], bool) {
+    let (mut codes, mut all_on_grid) = ([0; P], true);
+    for (k, (x, counts)) in x.as_chunks::<8>().0.iter().zip(counts.as_chunks().0).enumerate() {
+        let mut values = [0.0; WIDTH];
+        for i in 0..WIDTH {
+            values[i] = if i % 4 < 3 { shifts[k * 2 / P][i % 4] } else { 0.0 };
+        }
+        let mut levels = Lattice::index(&levels.as_chunks::<8>().0[k]);
+        let place = lattice::IQ1.place(levels);
+        if !place.on_grid {
+            let errors = Point { x, counts }.errors(w, [scale; 2], &values);
+            levels = errors.nearest(w, &lattice::IQ1, place)[0].levels;
+            all_on_grid = false;
+        }
+        codes[k] = lattice::IQ1.code(levels);
+    }
+    (codes, all_on_grid)
 }
 
 /// The moved levels of some codes; the halves of the codes have their shifts.

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use msgpack::{Array, Dtype};
+use msgpack::Array;
 
 use super::hub::{self, Weights};
 use crate::ir::{Blob, DType, Error, Limits, Model, Notes, Op, Result, Shape, Tensor};
 use crate::store::Source;
+use crate::types;
 
 const SINGLE: &str = "flax_model.msgpack";
 const INDEX: &str = "flax_model.msgpack.index.json";
@@ -56,7 +57,11 @@ fn file(blob: &Arc<Blob>, limits: &Limits, notes: &mut Notes) -> Result<Weights>
     leave_out(&mut tree, blob.name(), notes);
     let mut weights = Weights { refused: tree.refused.into_iter().collect(), ..Weights::default() };
     for array in tree.arrays {
-        let tensor = tensor(blob, &array);
+        let Some(dtype) = types::FLAX.ours(array.dtype) else {
+            weights.refused.insert(array.name, format!("of type {}", array.dtype.name()));
+            continue;
+        };
+        let tensor = tensor(blob, dtype, &array);
         let named = |error: Error| place(error.at(format!("array '{}'", array.name)));
         weights.tensors.insert(array.name.clone(), tensor.map_err(named)?);
     }
@@ -85,8 +90,8 @@ fn leave_out(tree: &mut msgpack::Tree, file: &str, notes: &mut Notes) {
 }
 
 /// In place, or of its pieces one after the other.
-fn tensor(blob: &Arc<Blob>, array: &Array) -> Result<Tensor> {
-    let (dtype, shape) = (dtype(array.dtype), Shape::new(array.shape.clone())?);
+fn tensor(blob: &Arc<Blob>, dtype: DType, array: &Array) -> Result<Tensor> {
+    let shape = Shape::new(array.shape.clone())?;
     if let [piece] = &array.pieces[..] {
         return Tensor::span(dtype, shape, Arc::clone(blob), piece.start);
     }
@@ -98,29 +103,4 @@ fn tensor(blob: &Arc<Blob>, array: &Array) -> Result<Tensor> {
     let inputs = pieces.collect::<Result<_>>()?;
     let input = Tensor::of(Op::Merge { inputs, axis: 0, groups: 1 })?;
     Tensor::of(Op::Reshape { input, shape })
-}
-
-fn dtype(dtype: Dtype) -> DType {
-    match dtype {
-        Dtype::Bool => DType::Bool,
-        Dtype::I8 => DType::I8,
-        Dtype::I16 => DType::I16,
-        Dtype::I32 => DType::I32,
-        Dtype::I64 => DType::I64,
-        Dtype::U8 => DType::U8,
-        Dtype::U16 => DType::U16,
-        Dtype::U32 => DType::U32,
-        Dtype::U64 => DType::U64,
-        Dtype::F16 => DType::F16,
-        Dtype::F32 => DType::F32,
-        Dtype::F64 => DType::F64,
-        Dtype::C64 => DType::C64,
-        Dtype::C128 => DType::C128,
-        Dtype::Bf16 => DType::BF16,
-        Dtype::F8E4M3Fn => DType::F8E4M3,
-        Dtype::F8E4M3Fnuz => DType::F8E4M3Fnuz,
-        Dtype::F8E5M2 => DType::F8E5M2,
-        Dtype::F8E5M2Fnuz => DType::F8E5M2Fnuz,
-        Dtype::F8E8M0Fnu => DType::F8E8M0,
-    }
 }

@@ -1,7 +1,9 @@
 //! ggml before GGUF → Model: tensors in place. A Llama becomes the GGUF that llama.cpp would have
-//! made of it; of other programs' models, names and header stay as they are.
+//! made of it, RWKV 4 and 5 what it would if it knew them; of other models, names and header stay as
+//! they are.
 
 mod llama;
+mod rwkv;
 #[cfg(test)]
 mod tests;
 
@@ -44,6 +46,7 @@ pub fn read(source: &dyn Source, _: &Limits, notes: &mut Notes) -> Result<Model>
         Model { version: file.version, tensors, ..Model::empty("ggml", source.label()) };
     match file.layout.program {
         Program::Llama => llama::complete(&mut model, &file, notes)?,
+        Program::Rwkv if rwkv::complete(&mut model, &file)? => {}
         Program::Rwkv | Program::Whisper => model.config.entries = header(&file),
     }
     Ok(model)

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use safetensors::Dtype;
-
 use super::hub::{self, Weights};
-use crate::ir::{Blob, DType, Error, Limits, Model, Notes, Result, Shape, Tensor};
+use crate::ir::{Blob, Error, Limits, Model, Notes, Result, Shape, Tensor};
 use crate::store::Source;
+use crate::types;
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -68,7 +67,7 @@ fn file(blob: &Arc<Blob>, limits: &Limits) -> Result<Weights> {
     let mut weights = Weights::default();
     for info in file.tensors {
         let named = |error: Error| place(error.at(format!("tensor '{}'", info.name)));
-        let Some(dtype) = dtype(info.dtype) else {
+        let Some(dtype) = types::SAFETENSORS.ours(info.dtype) else {
             weights.refused.insert(info.name, format!("of type {}", info.dtype.name()));
             continue;
         };
@@ -87,31 +86,4 @@ fn sharded(
     notes: &mut Notes,
 ) -> Result<Weights> {
     hub::sharded(source, index_name, limits, notes, &mut |blob, _| file(blob, limits))
-}
-
-/// The type of the elements, if it is one that is read.
-fn dtype(dtype: Dtype) -> Option<DType> {
-    Some(match dtype {
-        Dtype::F64 => DType::F64,
-        Dtype::F32 => DType::F32,
-        Dtype::F16 => DType::F16,
-        Dtype::Bf16 => DType::BF16,
-        Dtype::F8E4M3 => DType::F8E4M3,
-        Dtype::F8E5M2 => DType::F8E5M2,
-        Dtype::F8E4M3Fnuz => DType::F8E4M3Fnuz,
-        Dtype::F8E5M2Fnuz => DType::F8E5M2Fnuz,
-        Dtype::F8E8M0 => DType::F8E8M0,
-        Dtype::F4 => DType::F4E2M1,
-        Dtype::C64 => DType::C64,
-        Dtype::I64 => DType::I64,
-        Dtype::I32 => DType::I32,
-        Dtype::I16 => DType::I16,
-        Dtype::I8 => DType::I8,
-        Dtype::U64 => DType::U64,
-        Dtype::U32 => DType::U32,
-        Dtype::U16 => DType::U16,
-        Dtype::U8 => DType::U8,
-        Dtype::Bool => DType::Bool,
-        _ => return None,
-    })
 }

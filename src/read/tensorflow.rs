@@ -14,7 +14,7 @@ mod saved;
 use std::sync::Arc;
 
 use super::hub::{self, Weights};
-use crate::ir::{Blob, DType, Error, Limits, Model, Notes, Result};
+use crate::ir::{Blob, Error, Limits, Model, Notes, Result};
 use crate::store::Source;
 
 /// The file of a SavedModel that says what it is.
@@ -135,43 +135,6 @@ fn index_of(name: &str) -> Option<String> {
     let (no, count) = rest.split_once("-of-")?;
     let is_number = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
     (is_number(no) && is_number(count)).then(|| format!("{prefix}.index"))
-}
-
-/// The type of the elements, if it is one that is read. Quantized integers are integers: their
-/// scale stands elsewhere. Integers of less than a byte are a byte each, whose other bits mean
-/// nothing.
-fn dtype(kind: tensorflow::DataType) -> Option<DType> {
-    use tensorflow::DataType as Kind;
-    Some(match kind {
-        Kind::Double => DType::F64,
-        Kind::Float => DType::F32,
-        Kind::Half => DType::F16,
-        Kind::Bfloat16 => DType::BF16,
-        Kind::Float8E4m3fn => DType::F8E4M3,
-        Kind::Float8E5m2 => DType::F8E5M2,
-        Kind::Float8E4m3fnuz => DType::F8E4M3Fnuz,
-        Kind::Float8E5m2fnuz => DType::F8E5M2Fnuz,
-        Kind::Complex64 => DType::C64,
-        Kind::Complex128 => DType::C128,
-        Kind::Int64 => DType::I64,
-        Kind::Int32 | Kind::Qint32 => DType::I32,
-        Kind::Int16 | Kind::Qint16 => DType::I16,
-        Kind::Int8 | Kind::Qint8 => DType::I8,
-        Kind::Uint64 => DType::U64,
-        Kind::Uint32 => DType::U32,
-        Kind::Uint16 | Kind::Quint16 => DType::U16,
-        Kind::Uint8 | Kind::Quint8 => DType::U8,
-        Kind::Bool => DType::Bool,
-        Kind::String
-        | Kind::Resource
-        | Kind::Variant
-        | Kind::Float8E4m3b11fnuz
-        | Kind::Int4
-        | Kind::Uint4
-        | Kind::Int2
-        | Kind::Uint2
-        | Kind::Float4E2m1fn => return None,
-    })
 }
 
 /// Numbers that a message spells out, as bytes.

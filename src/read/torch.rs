@@ -3,12 +3,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use torch::Dtype;
-
 use super::hub::{self, Weights};
 use super::inflate::Inflater;
 use crate::ir::{Blob, DType, Error, Limits, Model, Notes, Op, Result, Shape, Tensor, View};
 use crate::store::Source;
+use crate::types;
 
 const SINGLE: &str = "pytorch_model.bin";
 const INDEX: &str = "pytorch_model.bin.index.json";
@@ -60,7 +59,11 @@ fn file(blob: &Arc<Blob>, limits: &Limits, notes: &mut Notes) -> Result<Weights>
     for info in checkpoint.tensors {
         let name = info.name.clone();
         let named = |error: Error| place(error.at(format!("tensor '{name}'")));
-        let mut tensor = tensor(&file, dtype(info.dtype), info).map_err(named)?;
+        let Some(dtype) = types::TORCH.ours(info.dtype) else {
+            weights.refused.insert(name, format!("of type {}", info.dtype.name()));
+            continue;
+        };
+        let mut tensor = tensor(&file, dtype, info).map_err(named)?;
         if swap {
             tensor = Tensor::of(Op::SwapBytes { input: tensor }).map_err(named)?;
         }
@@ -132,30 +135,4 @@ fn sharded(
     notes: &mut Notes,
 ) -> Result<Weights> {
     hub::sharded(source, index_name, limits, notes, &mut |blob, notes| file(blob, limits, notes))
-}
-
-/// The type of the elements.
-fn dtype(dtype: Dtype) -> DType {
-    match dtype {
-        Dtype::F64 => DType::F64,
-        Dtype::F32 => DType::F32,
-        Dtype::F16 => DType::F16,
-        Dtype::Bf16 => DType::BF16,
-        Dtype::F8E4M3Fn => DType::F8E4M3,
-        Dtype::F8E5M2 => DType::F8E5M2,
-        Dtype::F8E4M3Fnuz => DType::F8E4M3Fnuz,
-        Dtype::F8E5M2Fnuz => DType::F8E5M2Fnuz,
-        Dtype::F8E8M0Fnu => DType::F8E8M0,
-        Dtype::C64 => DType::C64,
-        Dtype::C128 => DType::C128,
-        Dtype::I64 => DType::I64,
-        Dtype::I32 => DType::I32,
-        Dtype::I16 => DType::I16,
-        Dtype::I8 => DType::I8,
-        Dtype::U64 => DType::U64,
-        Dtype::U32 => DType::U32,
-        Dtype::U16 => DType::U16,
-        Dtype::U8 => DType::U8,
-        Dtype::Bool => DType::Bool,
-    }
 }

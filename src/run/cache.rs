@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::batch::{Batch, grow};
-use super::state_space::State;
+use super::state::State;
 use crate::ir::{Error, Result};
 
 /// The keys and values of the tokens seen so far: a conversation. It grows as tokens come, up to
@@ -14,11 +14,13 @@ pub struct Cache {
     capacity: usize,
 }
 
-/// What one layer remembers: keys and values, or a state.
+/// What one layer remembers: keys and values, or a state, and that of its feed-forward network if
+/// it looks back.
 #[derive(Clone, Default)]
 pub(super) struct Kept {
     pub(super) heads: Vec<Head>,
     pub(super) state: State,
+    pub(super) fed: State,
 }
 
 /// What one key and value head remembers in one layer: `[position][dimension]`.
@@ -30,7 +32,7 @@ pub(super) struct Head {
 
 impl Cache {
     pub(super) fn new(layers: usize, heads: usize, capacity: usize) -> Self {
-        let kept = Kept { heads: vec![Head::default(); heads], state: State::default() };
+        let kept = Kept { heads: vec![Head::default(); heads], ..Kept::default() };
         Self { layers: vec![kept; layers], len: 0, capacity }
     }
 
@@ -53,7 +55,7 @@ impl Cache {
     pub fn clear(&mut self) {
         for kept in &mut self.layers {
             kept.heads.iter_mut().for_each(|head| *head = Head::default());
-            kept.state = State::default();
+            (kept.state, kept.fed) = Default::default();
         }
         self.len = 0;
     }
@@ -72,7 +74,10 @@ impl Cache {
 
     /// Counts tokens whose keys and values every layer has.
     pub(super) fn advance(&mut self, tokens: usize) {
-        self.layers.iter_mut().for_each(|kept| kept.state.advance());
+        for kept in &mut self.layers {
+            kept.state.advance();
+            kept.fed.advance();
+        }
         self.len += tokens;
     }
 }

@@ -17,34 +17,10 @@ use super::batch::{Batch, zeros};
 use super::decoder::count;
 use super::inputs::Inputs;
 use super::math::{exp, silu, softplus};
+use super::state::{Memory, State};
 use super::weight::{self, Linear};
 use crate::arch::{Part, Parts, Role};
 use crate::ir::{Error, Field, Naming, Result};
-
-/// What a layer remembers of the tokens that it has seen; its size does not grow with them.
-#[derive(Clone, Default)]
-pub(super) struct State {
-    now: Memory,
-    /// That after the batch that is being computed: it counts when all layers are done.
-    next: Option<Memory>,
-}
-
-#[derive(Clone, Default)]
-struct Memory {
-    /// The last inputs of each channel's convolution, oldest first: `[channel][tap]`.
-    window: Vec<f32>,
-    /// `[channel][state]`.
-    hidden: Vec<f32>,
-}
-
-impl State {
-    /// What was remembered while a batch was computed is remembered from now on.
-    pub(super) fn advance(&mut self) {
-        if let Some(next) = self.next.take() {
-            self.now = next;
-        }
-    }
-}
 
 /// The weights of one layer.
 pub(super) struct StateSpace {
@@ -127,7 +103,10 @@ impl StateSpace {
     /// # Errors
     /// Io and Unsupported from reading weights; Limit if the memory is not to be had.
     pub(super) fn apply(&self, x: &Batch, state: &mut State) -> Result<Batch> {
-        let mut memory = self.remembered(&state.now)?;
+        let mut memory = match state.now() {
+            Some(memory) => memory,
+            None => self.nothing()?,
+        };
         let both = self.input.apply(x)?;
         let mut u = both.features(0..self.channels)?;
         let gate = both.features(self.channels..2 * self.channels)?;
@@ -136,14 +115,13 @@ impl StateSpace {
         let step = self.step.apply(&selected.features(0..self.rank)?)?;
         let selection = selected.features(self.rank..selected.features)?;
         self.scan(&mut u, (&step, &selection, &gate), &mut memory.hidden);
-        state.next = Some(memory);
+        state.keep(memory);
         self.output.apply(&u)
     }
 
-    fn remembered(&self, memory: &Memory) -> Result<Memory> {
-        if !memory.hidden.is_empty() {
-            return Ok(memory.clone());
-        }
+    /// What is remembered of no tokens: the last inputs of each channel's convolution, oldest first
+    /// (`[channel][tap]`), and `[channel][state]`.
+    fn nothing(&self) -> Result<Memory> {
         Ok(Memory { window: zeros(self.kernel.len())?, hidden: zeros(self.decay.len())? })
     }
 

@@ -7,7 +7,7 @@ use super::alike::{self, Alike};
 use super::gates::hyper;
 use super::pair::{self, Pair};
 use super::scan::{self, Outcome};
-use super::{QuantizerFor, own};
+use super::{QuantizerFor, own, scaled};
 use crate::arch;
 use crate::ir::{DType, Model, Result, Shape, Tensor};
 
@@ -47,6 +47,8 @@ pub enum Unlike {
     OnlyInA,
     /// A lacks it.
     OnlyInB,
+    /// It is a kernel of A's, each channel out times a number of its own.
+    Scaled { a: String },
     /// Nothing else can be compared.
     Shape { a: Shape, b: Shape },
     /// The values are equal as far as the coarser type can say.
@@ -61,6 +63,7 @@ impl Unlike {
         match self {
             Self::OnlyInA => "only-in-a",
             Self::OnlyInB => "only-in-b",
+            Self::Scaled { .. } => "scaled",
             Self::Shape { .. } => "shape",
             Self::DType { .. } => "dtype",
             Self::Values { .. } => "values",
@@ -98,6 +101,11 @@ pub fn diff(a: &Model, b: &Model, quantizer_for: QuantizerFor) -> Result<Diff> {
         out.alike = alike::pair(&named(a, &pairs.missing), &named(b, &pairs.extra))?;
         pairs.missing.retain(|name| out.alike.iter().all(|pair| pair.a != *name));
         pairs.extra.retain(|name| out.alike.iter().all(|pair| pair.b != *name));
+        for (theirs, name) in scaled::pair((a, &pairs.missing), (b, &pairs.extra))? {
+            pairs.missing.retain(|only| *only != theirs);
+            pairs.extra.retain(|only| *only != name);
+            out.tensors.push(Difference { name, what: Unlike::Scaled { a: theirs } });
+        }
     }
     let one_sided = |names: &[String], what: &Unlike| {
         let difference = |name: &String| Difference { name: name.clone(), what: what.clone() };

@@ -124,6 +124,7 @@ fn difference(tensor: &Difference) -> Value {
     };
     match &tensor.what {
         Unlike::OnlyInA | Unlike::OnlyInB => {}
+        Unlike::Scaled { a } => put("name_a", json!(a)),
         Unlike::Shape { a, b } => {
             put("shape_a", json!(a.dims()));
             put("shape_b", json!(b.dims()));

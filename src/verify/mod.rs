@@ -28,6 +28,7 @@ pub mod perplexity;
 mod report;
 mod rows;
 mod rule;
+mod scaled;
 mod scan;
 pub mod statistics;
 mod text;

@@ -179,6 +179,10 @@ impl Unlike {
         match self {
             Self::OnlyInA => "only in A".into(),
             Self::OnlyInB => "only in B".into(),
+            Self::Scaled { a } => {
+                let a = escape(a);
+                format!("{a} of A, each channel out times a factor, as after folding a norm")
+            }
             Self::Shape { a, b } => format!("shape {a} in A, {b} in B"),
             Self::DType { a, b, nmse, max_abs_diff } => {
                 format!("type only: {a} in A, {b} in B; {}", size(nmse, max_abs_diff))

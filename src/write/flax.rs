@@ -1,12 +1,13 @@
 //! Model → Flax: a tree of arrays in MessagePack, nested at each `/` of a name.
 
-use ::msgpack::{CHUNK, Dtype, Entry, Plan};
+use ::msgpack::{CHUNK, Entry, Plan};
 
 use super::WriteOptions;
 use super::hub::{self, Container};
 use super::layout::{FilePlan, Layout, Part};
 use crate::ir::op::Picked;
-use crate::ir::{DType, Error, Model, Notes, Op, Result, Shape, Tensor};
+use crate::ir::{Error, Model, Notes, Op, Result, Shape, Tensor};
+use crate::types;
 
 const CONTAINER: Container =
     Container { name: "Flax", shard: shard_name, index: "flax_model.msgpack.index.json", file };
@@ -32,7 +33,7 @@ fn shard_name(no: u64, count: u64) -> String {
 
 fn file(name: String, tensors: &[(&String, &Tensor)]) -> Result<FilePlan> {
     let entries = tensors.iter().map(|(name, tensor)| {
-        let dtype = dtype(tensor.dtype()).map_err(|error| error.at(name))?;
+        let dtype = types::FLAX.theirs(tensor.dtype()).map_err(|error| error.at(name))?;
         Ok(Entry { name: (*name).clone(), dtype, shape: tensor.shape().dims().to_vec() })
     });
     let plan = Plan::new(&entries.collect::<Result<Vec<_>>>()?, CHUNK)
@@ -64,37 +65,4 @@ fn pieces(tensor: &Tensor, places: &[std::ops::Range<u64>]) -> Result<Vec<Tensor
         Tensor::of(Op::Pick { input: flat.clone(), picked })
     });
     cut.collect()
-}
-
-fn dtype(dtype: DType) -> Result<Dtype> {
-    Ok(match dtype {
-        DType::F64 => Dtype::F64,
-        DType::F32 => Dtype::F32,
-        DType::F16 => Dtype::F16,
-        DType::BF16 => Dtype::Bf16,
-        DType::F8E4M3 => Dtype::F8E4M3Fn,
-        DType::F8E5M2 => Dtype::F8E5M2,
-        DType::F8E4M3Fnuz => Dtype::F8E4M3Fnuz,
-        DType::F8E5M2Fnuz => Dtype::F8E5M2Fnuz,
-        DType::F8E8M0 => Dtype::F8E8M0Fnu,
-        DType::C64 => Dtype::C64,
-        DType::C128 => Dtype::C128,
-        DType::I64 => Dtype::I64,
-        DType::I32 => Dtype::I32,
-        DType::I16 => Dtype::I16,
-        DType::I8 => Dtype::I8,
-        DType::U64 => Dtype::U64,
-        DType::U32 => Dtype::U32,
-        DType::U16 => Dtype::U16,
-        DType::U8 => Dtype::U8,
-        DType::Bool => Dtype::Bool,
-        DType::Packed(block) => {
-            let text = format!("Flax has no packing {}; give --type", block.name);
-            return Err(Error::unsupported(text));
-        }
-        lacking => {
-            let text = format!("Flax files have no {lacking}; --exclude the tensor");
-            return Err(Error::unsupported(text));
-        }
-    })
 }

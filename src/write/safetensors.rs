@@ -1,11 +1,12 @@
 //! Model → safetensors: one file, or the directory that the hub's libraries expect.
 
-use safetensors::{Dtype, Entry, Plan};
+use safetensors::{Entry, Plan};
 
 use super::WriteOptions;
 use super::hub::{self, Container};
 use super::layout::{FilePlan, Layout, Part};
-use crate::ir::{DType, Error, Model, Notes, Result, Tensor};
+use crate::ir::{Error, Model, Notes, Result, Tensor};
+use crate::types;
 
 const CONTAINER: Container = Container {
     name: "safetensors",
@@ -29,7 +30,8 @@ fn file(name: String, tensors: &[(&String, &Tensor)]) -> Result<FilePlan> {
     let entries: Vec<Entry> = tensors
         .iter()
         .map(|(name, tensor)| {
-            let dtype = dtype(tensor.dtype()).map_err(|error| error.at(name))?;
+            let dtype =
+                types::SAFETENSORS.theirs(tensor.dtype()).map_err(|error| error.at(name))?;
             Ok(Entry { name: (*name).clone(), dtype, shape: tensor.shape().dims().to_vec() })
         })
         .collect::<Result<_>>()?;
@@ -42,39 +44,4 @@ fn file(name: String, tensors: &[(&String, &Tensor)]) -> Result<FilePlan> {
         (span.offset, Part::Tensor { name: (*name).clone(), tensor: (*tensor).clone() })
     }));
     Ok(FilePlan { name, len: plan.len, parts })
-}
-
-fn dtype(dtype: DType) -> Result<Dtype> {
-    Ok(match dtype {
-        DType::F64 => Dtype::F64,
-        DType::F32 => Dtype::F32,
-        DType::F16 => Dtype::F16,
-        DType::BF16 => Dtype::Bf16,
-        DType::F8E4M3 => Dtype::F8E4M3,
-        DType::F8E5M2 => Dtype::F8E5M2,
-        DType::F8E4M3Fnuz => Dtype::F8E4M3Fnuz,
-        DType::F8E5M2Fnuz => Dtype::F8E5M2Fnuz,
-        DType::F8E8M0 => Dtype::F8E8M0,
-        DType::F4E2M1 => Dtype::F4,
-        DType::C64 => Dtype::C64,
-        DType::I64 => Dtype::I64,
-        DType::I32 => Dtype::I32,
-        DType::I16 => Dtype::I16,
-        DType::I8 => Dtype::I8,
-        DType::U64 => Dtype::U64,
-        DType::U32 => Dtype::U32,
-        DType::U16 => Dtype::U16,
-        DType::U8 => Dtype::U8,
-        DType::Bool => Dtype::Bool,
-        DType::Packed(block) => {
-            let text = format!("safetensors has no packing {}; give --type", block.name);
-            return Err(Error::unsupported(text));
-        }
-        DType::C128 | DType::F6E2M3 | DType::F6E3M2 => return Err(lacks(dtype)),
-        DType::I4 | DType::U4 | DType::I2 | DType::U2 => return Err(lacks(dtype)),
-    })
-}
-
-fn lacks(dtype: DType) -> Error {
-    Error::unsupported(format!("safetensors has no type {dtype}; --exclude the tensor"))
 }

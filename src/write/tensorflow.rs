@@ -5,11 +5,12 @@
 
 use std::ops::Range;
 
-use ::tensorflow::{DataType, Entry, Plan};
+use ::tensorflow::{Entry, Plan};
 
 use super::layout::{Checksum, FilePlan, Layout, Part};
 use super::{WriteOptions, hub};
-use crate::ir::{DType, Error, Model, Notes, Result, Tensor};
+use crate::ir::{Error, Model, Notes, Result, Tensor};
+use crate::types;
 
 /// What the files of a directory have in common.
 const PREFIX: &str = "model.ckpt";
@@ -86,7 +87,7 @@ fn checkpoint(
 }
 
 fn entry(name: &str, tensor: &Tensor, shard: u32, at: Range<u64>) -> Result<Entry> {
-    let kind = kind(tensor.dtype()).map_err(|error| error.at(name))?;
+    let kind = types::TENSORFLOW.theirs(tensor.dtype()).map_err(|error| error.at(name))?;
     Ok(Entry { name: name.to_owned(), kind, dims: tensor.shape().dims().to_vec(), shard, at })
 }
 
@@ -109,36 +110,4 @@ fn index(name: String, plan: Plan, entries: &[Entry], files: &[FilePlan]) -> Fil
     }
     parts.push((done as u64, Part::Bytes(plan.bytes[done..].to_vec())));
     FilePlan { name, len: plan.bytes.len() as u64, parts }
-}
-
-fn kind(dtype: DType) -> Result<DataType> {
-    Ok(match dtype {
-        DType::F64 => DataType::Double,
-        DType::F32 => DataType::Float,
-        DType::F16 => DataType::Half,
-        DType::BF16 => DataType::Bfloat16,
-        DType::F8E4M3 => DataType::Float8E4m3fn,
-        DType::F8E5M2 => DataType::Float8E5m2,
-        DType::F8E4M3Fnuz => DataType::Float8E4m3fnuz,
-        DType::F8E5M2Fnuz => DataType::Float8E5m2fnuz,
-        DType::C64 => DataType::Complex64,
-        DType::C128 => DataType::Complex128,
-        DType::I64 => DataType::Int64,
-        DType::I32 => DataType::Int32,
-        DType::I16 => DataType::Int16,
-        DType::I8 => DataType::Int8,
-        DType::U64 => DataType::Uint64,
-        DType::U32 => DataType::Uint32,
-        DType::U16 => DataType::Uint16,
-        DType::U8 => DataType::Uint8,
-        DType::Bool => DataType::Bool,
-        DType::Packed(block) => {
-            let text = format!("TensorFlow has no packing {}; give --type", block.name);
-            return Err(Error::unsupported(text));
-        }
-        lacking => {
-            let text = format!("TensorFlow's checkpoints have no {lacking}; --exclude the tensor");
-            return Err(Error::unsupported(text));
-        }
-    })
 }

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ::torch::{Dtype, Entry, Plan};
+use ::torch::{Entry, Plan};
 
 use super::WriteOptions;
 use super::hub::{self, Container};
 use super::layout::{Checksum, FilePlan, Layout, Part};
-use crate::ir::{Blob, DType, Error, Model, Notes, Op, Result, Tensor};
+use crate::ir::{Blob, Error, Model, Notes, Op, Result, Tensor};
+use crate::types;
 
 const CONTAINER: Container =
     Container { name: "PyTorch", shard: shard_name, index: "pytorch_model.bin.index.json", file };
@@ -33,7 +34,7 @@ fn shard_name(no: u64, count: u64) -> String {
 fn file(name: String, tensors: &[(&String, &Tensor)]) -> Result<FilePlan> {
     let storages = storages(tensors);
     let entries = tensors.iter().zip(&storages).map(|((name, tensor), &storage)| {
-        let dtype = dtype(tensor.dtype()).map_err(|error| error.at(name))?;
+        let dtype = types::TORCH.theirs(tensor.dtype()).map_err(|error| error.at(name))?;
         let shape = tensor.shape().dims().to_vec();
         Ok(Entry { name: (*name).clone(), dtype, shape, storage })
     });
@@ -75,37 +76,4 @@ fn origin(tensor: &Tensor) -> Option<Origin> {
     let (blob, start, bytes, mut types) = origin(input)?;
     types.push(tensor.dtype().name());
     Some((blob, start, bytes, types))
-}
-
-fn dtype(dtype: DType) -> Result<Dtype> {
-    Ok(match dtype {
-        DType::F64 => Dtype::F64,
-        DType::F32 => Dtype::F32,
-        DType::F16 => Dtype::F16,
-        DType::BF16 => Dtype::Bf16,
-        DType::F8E4M3 => Dtype::F8E4M3Fn,
-        DType::F8E5M2 => Dtype::F8E5M2,
-        DType::F8E4M3Fnuz => Dtype::F8E4M3Fnuz,
-        DType::F8E5M2Fnuz => Dtype::F8E5M2Fnuz,
-        DType::F8E8M0 => Dtype::F8E8M0Fnu,
-        DType::C64 => Dtype::C64,
-        DType::C128 => Dtype::C128,
-        DType::I64 => Dtype::I64,
-        DType::I32 => Dtype::I32,
-        DType::I16 => Dtype::I16,
-        DType::I8 => Dtype::I8,
-        DType::U64 => Dtype::U64,
-        DType::U32 => Dtype::U32,
-        DType::U16 => Dtype::U16,
-        DType::U8 => Dtype::U8,
-        DType::Bool => Dtype::Bool,
-        DType::Packed(block) => {
-            let text = format!("PyTorch has no packing {}; give --type", block.name);
-            return Err(Error::unsupported(text));
-        }
-        lacking => {
-            let text = format!("PyTorch files have no {lacking}; --exclude the tensor");
-            return Err(Error::unsupported(text));
-        }
-    })
 }

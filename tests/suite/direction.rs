@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 /// Which modules of `src/` each of them may name. A module that is not listed may name all.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("ir", &[]),
+    ("types", &["ir"]),
     ("arch", &["ir"]),
     ("quant", &["ir"]),
     ("transform", &["ir"]),
     ("store", &["ir", "write"]),
-    ("read", &["ir", "store", "quant", "formats"]),
-    ("write", &["ir", "store"]),
+    ("read", &["ir", "store", "quant", "formats", "types"]),
+    ("write", &["ir", "store", "types"]),
     ("run", &["ir", "arch", "quant"]),
     ("verify", &["ir", "arch", "quant", "run"]),
 ];
@@ -29,6 +30,9 @@ fn root() -> &'static Path {
 fn rust_files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut left = vec![dir.to_owned()];
+    if !dir.is_dir() {
+        return vec![dir.with_extension("rs")];
+    }
     while let Some(dir) = left.pop() {
         for entry in fs::read_dir(&dir).expect("a directory of the project") {
             let path = entry.expect("an entry").path();

@@ -1,4 +1,4 @@
-//! Encoders, models of an encoder and a decoder, and state spaces: what transformers makes of
+//! Encoders, models of an encoder and a decoder, state spaces and RWKV: what transformers makes of
 //! them, from a directory, from the GGUF that is made of it, and from the directory made of that.
 
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ fn models() -> Vec<PathBuf> {
     let paths = entries.map(|entry| entry.expect("an entry").path());
     let mut models: Vec<_> = paths.filter(|path| path.join("tokens.txt").exists()).collect();
     models.sort();
-    assert_eq!(models.len(), 13, "fixtures are missing: the tests would prove less");
+    assert_eq!(models.len(), 14, "fixtures are missing: the tests would prove less");
     models
 }
 
@@ -44,7 +44,7 @@ fn agrees(dir: &Dir, model: &Path, of: &Path, how: &str) {
 
 fn is_causal(model: &Path) -> bool {
     let name = model.file_name().expect("a name").to_string_lossy().into_owned();
-    name.starts_with("mamba") || model.join("decoder_tokens.txt").exists()
+    name.starts_with("mamba") || name == "rwkv" || model.join("decoder_tokens.txt").exists()
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod program;
 #[path = "../../fuzz/src/targets.rs"]
 mod targets;
 
+mod alike;
 mod arrays;
 mod contract;
 mod conversion;

@@ -166,6 +166,76 @@ fn large_ggml(path: &Path) {
     scattered(path, &parts, at);
 }
 
+/// An archive as torch.export of 2.9 writes it: weights as files of their own.
+fn large_exported(path: &Path) {
+    let count = LARGE / PIECES / 4;
+    let number = |n: u64| json!({"as_int": n});
+    let meta = json!({"dtype": 7, "sizes": [number(count)], "strides": [number(1)],
+        "storage_offset": number(0), "layout": 7});
+    let payload = |no: u64| {
+        let path_name = format!("weight_{no}");
+        let payload = json!({"path_name": path_name, "use_pickle": false, "tensor_meta": meta});
+        (no.to_string(), payload)
+    };
+    let list = json!({"config": (0..PIECES).map(payload).collect::<Map<_, _>>()}).to_string();
+    let mut writer = zip::Writer::new("x/");
+    writer.known("archive_format", b"pt2").expect("an entry");
+    for no in 0..PIECES {
+        writer.later(&format!("data/weights/weight_{no}"), b"", 4 * count).expect("an entry");
+    }
+    writer.known("data/weights/model_weights_config.json", list.as_bytes()).expect("an entry");
+    let plan = writer.end();
+    scattered(path, &plan.headers, plan.len);
+}
+
+/// The container of 2016; its pickles are of protocol 0, which is text.
+fn large_tar(path: &Path) {
+    let count = LARGE / PIECES / 4;
+    let mut value = b"(d".to_vec();
+    let mut tensors = format!("I{PIECES}\n.").into_bytes();
+    // Where each part of the storages lies within their member.
+    let mut storages = vec![(0, tensors.clone())];
+    let mut at = tensors.len() as u64;
+    for no in 0..PIECES {
+        let (tensor, storage) = (200 + no, 100 + no);
+        value.extend(format!("S'{no}'\nS'{tensor}'\nQs").bytes());
+        tensors.extend(format!("(I{tensor}\nI{storage}\nctorch\nFloatTensor\nt.").bytes());
+        tensors.extend([1u64, count, 1, 0].iter().flat_map(|number| number.to_le_bytes()));
+        let mut head = format!("(I{storage}\nS'cpu'\nctorch\nFloatStorage\nt.").into_bytes();
+        head.extend(count.to_le_bytes());
+        let len = head.len() as u64 + 4 * count;
+        storages.push((at, head));
+        at += len;
+    }
+    storages.push((at, b"(l.".to_vec()));
+    value.push(b'.');
+    let (mut parts, mut end) = (Vec::new(), 0);
+    for (name, len, pieces) in [
+        ("pickle", value.len() as u64, vec![(0, value)]),
+        ("tensors", tensors.len() as u64, vec![(0, tensors)]),
+        ("storages", at + 3, storages),
+    ] {
+        parts.push((end, tar_header(name, len)));
+        parts.extend(pieces.into_iter().map(|(at, bytes)| (end + 512 + at, bytes)));
+        end = (end + 512 + len).next_multiple_of(512);
+    }
+    scattered(path, &parts, end + 1024);
+}
+
+/// A member's header, with its length as GNU writes one beyond 8 GiB.
+fn tar_header(name: &str, len: u64) -> Vec<u8> {
+    let mut header = vec![0; 512];
+    let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, name.as_bytes());
+    put(124, &[0x80]);
+    put(128, &len.to_be_bytes());
+    put(148, b"        0");
+    put(257, b"ustar");
+    let sum: u64 = header.iter().map(|byte| u64::from(*byte)).sum();
+    header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    header
+}
+
 /// What `inspect` says of a file if it has little memory, and little time: what lies in the file
 /// is not read.
 pub(crate) fn listing(path: &Path, how: &str) -> Ran {
@@ -181,8 +251,10 @@ type Writer = fn(&Path);
 #[test]
 fn a_listing_needs_little_memory() {
     let dir = Dir::new();
-    let writers: [(&str, Writer); 4] = [
+    let writers: [(&str, Writer); 6] = [
         ("x.pt", large_checkpoint),
+        ("x.pt2", large_exported),
+        ("x.tar", large_tar),
         ("x.safetensors", large_safetensors),
         ("x.gguf", large_gguf),
         ("x.ggml", large_ggml),

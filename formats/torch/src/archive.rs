@@ -11,13 +11,15 @@
 //!
 //! Source: `torch/serialization.py` and `caffe2/serialize/inline_container.cc` of PyTorch 2.
 
+use std::io;
 use std::sync::Arc;
 
 use wire::{Cursor, Endian, Error, ReadAt, Result, Why};
 use zip::{Archive, Deflated, Entry, Method, crc32, quoted};
 
+use crate::export::Export;
 use crate::value::{Pickle, Stated};
-use crate::{Checkpoint, Options, Storage, export, names, pickle, plan};
+use crate::{Checkpoint, Options, Storage, names, pickle, plan};
 
 /// Pickles that may stand beside `data.pkl`; of these only the constants are read.
 const PICKLES: &[&str] = &["data.pkl", "constants.pkl", "bytecode.pkl", "mobile_debug_handles.pkl"];
@@ -25,16 +27,48 @@ const PICKLES: &[&str] = &["data.pkl", "constants.pkl", "bytecode.pkl", "mobile_
 /// Reads an archive, or those within one of torch.export.
 pub(crate) fn read(source: &dyn ReadAt, options: &Options) -> Result<Checkpoint> {
     let archive = Archive::open(source)?;
-    if let Some(parts) = export::parts(&archive) {
+    if let Some(export) = Export::find(&archive) {
         let empty = || Error::invalid(0, "archive of torch.export", "it holds no weights");
-        return export::read(source, &parts, options)?.ok_or_else(empty);
+        return export.read(source, options)?.ok_or_else(empty);
     }
     read_opened(source, &archive, options, 0)
 }
 
-/// Reads an archive that begins at byte `base` of the file.
-pub(crate) fn read_within(source: &dyn ReadAt, options: &Options, base: u64) -> Result<Checkpoint> {
-    read_opened(source, &Archive::open(source)?, options, base)
+/// Reads an archive that is an entry of another; its places count from the file's begin.
+pub(crate) fn read_entry(
+    source: &dyn ReadAt,
+    entry: &Entry,
+    options: &Options,
+) -> Result<Checkpoint> {
+    if entry.method != Method::Stored {
+        let (at, what) = (entry.header, format!("entry {}", quoted(&entry.name)));
+        return Err(Error::unsupported(at, what, "a checkpoint deflated within the archive"));
+    }
+    let window = Window { source, start: entry.offset, len: entry.len };
+    let read = Archive::open(&window).and_then(|a| read_opened(&window, &a, options, entry.offset));
+    read.map_err(|mut error| {
+        error.offset = error.offset.saturating_add(entry.offset);
+        error
+    })
+}
+
+/// A run of a source's bytes.
+struct Window<'a> {
+    source: &'a dyn ReadAt,
+    start: u64,
+    len: u64,
+}
+
+impl ReadAt for Window<'_> {
+    fn size(&self) -> u64 {
+        self.len
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        let inside = wire::fits(offset, into.len() as u64, self.len);
+        let start = self.start.checked_add(offset).filter(|_| inside.is_some());
+        self.source.read_at(start.ok_or(io::ErrorKind::UnexpectedEof)?, into)
+    }
 }
 
 fn read_opened(
@@ -50,7 +84,7 @@ fn read_opened(
         refused: Vec::new(),
         storages: Vec::new(),
         notes: Vec::new(),
-        byteorder: reader.byteorder()?,
+        byteorder: byteorder(source, archive, root, options)?,
     };
     reader.part(&mut checkpoint, Part { pickle: "data.pkl", storages: "data", prefix: "" })?;
     // The code of the archive calls them CONSTANTS.c0, CONSTANTS.c1 and so on.
@@ -58,12 +92,17 @@ fn read_opened(
     if archive.get(&format!("{root}/constants.pkl")).is_some() {
         reader.part(&mut checkpoint, constants)?;
     }
+    note_unsummed(&mut checkpoint);
+    Ok(checkpoint)
+}
+
+/// Says how many storages no checksum holds.
+pub(crate) fn note_unsummed(checkpoint: &mut Checkpoint) {
     let unsummed = checkpoint.storages.iter().filter(|storage| storage.crc.is_none()).count();
     if unsummed > 0 {
         let note = format!("{unsummed} storages state no checksum (0), so damage would not show");
         checkpoint.notes.push(note);
     }
-    Ok(checkpoint)
 }
 
 /// The directory that all entries share, which holds the one `data.pkl`.
@@ -109,7 +148,8 @@ impl Reader<'_> {
     fn part(&self, checkpoint: &mut Checkpoint, part: Part) -> Result<()> {
         let name = format!("{}/{}", self.root, part.pickle);
         let missing = || Error::invalid(0, format!("entry {}", quoted(&name)), "is missing");
-        let data = self.data(self.archive.get(&name).ok_or_else(missing)?)?;
+        let data =
+            EntryData::of(self.source, self.archive.get(&name).ok_or_else(missing)?, self.options)?;
         if let Some(note) = data.intact()? {
             checkpoint.notes.push(note);
         }
@@ -159,47 +199,45 @@ impl Reader<'_> {
             };
             return Err(Error::new(entry.header, what, why));
         }
-        // No bytes have the checksum 0; for others it means that none was made.
-        let crc = Some(entry.crc).filter(|&crc| crc != 0 || len == 0);
-        // Torch stores data; who zips a checkpoint anew deflates it.
-        let start = self.base.saturating_add(entry.offset);
-        let place = start..start.saturating_add(entry.len);
-        let (offset, deflated) = match entry.method {
-            Method::Stored => (start, None),
-            Method::Deflated => (0, Some(place)),
-        };
-        Ok(Arc::new(Storage { key: stated.key.clone(), offset, len, crc, deflated }))
+        Ok(Arc::new(storage(&stated.key, entry, self.base)))
     }
+}
 
-    /// The data of an entry that is read as a whole.
-    fn data<'e>(&'e self, entry: &'e Entry) -> Result<EntryData<'e>> {
-        let mut data = EntryData { source: self.source, entry, inflated: None };
-        if entry.method == Method::Deflated {
-            let place = entry.offset..entry.offset.saturating_add(entry.len);
-            let (source, len, what) = (self.source, entry.inflated, data.what());
-            let stream = Deflated { source, place, len, what };
-            data.inflated = Some(stream.all(self.options.limits.inflated, "pickle-inflated")?);
-        }
-        Ok(data)
-    }
+/// A storage whose bytes are an entry of an archive that begins at byte `base` of the file.
+pub(crate) fn storage(key: &str, entry: &Entry, base: u64) -> Storage {
+    let len = entry.inflated;
+    // No bytes have the checksum 0; for others it means that none was made.
+    let crc = Some(entry.crc).filter(|&crc| crc != 0 || len == 0);
+    // Torch stores data; who zips a checkpoint anew deflates it.
+    let start = base.saturating_add(entry.offset);
+    let place = start..start.saturating_add(entry.len);
+    let (offset, deflated) = match entry.method {
+        Method::Stored => (start, None),
+        Method::Deflated => (0, Some(place)),
+    };
+    Storage { key: key.to_owned(), offset, len, crc, deflated }
+}
 
-    fn byteorder(&self) -> Result<Endian> {
-        let Some(entry) = self.archive.get(&format!("{}/byteorder", self.root)) else {
-            return Ok(Endian::Little);
-        };
-        let data = self.data(entry)?;
-        data.intact()?;
-        let (mut c, _) = data.cursor();
-        match c
-            .bytes(entry.inflated, 16, "the longer of its two words has 6", "byteorder")?
-            .as_slice()
-        {
-            b"little" => Ok(Endian::Little),
-            b"big" => Ok(Endian::Big),
-            other => {
-                let value = quoted(&String::from_utf8_lossy(other));
-                Err(Error::new(entry.offset, "byteorder", Why::Unknown { value }))
-            }
+/// The order of the bytes of every element.
+pub(crate) fn byteorder(
+    source: &dyn ReadAt,
+    archive: &Archive,
+    root: &str,
+    options: &Options,
+) -> Result<Endian> {
+    let Some(entry) = archive.get(&format!("{root}/byteorder")) else {
+        return Ok(Endian::Little);
+    };
+    let data = EntryData::of(source, entry, options)?;
+    data.intact()?;
+    let (mut c, _) = data.cursor();
+    match c.bytes(entry.inflated, 16, "the longer of its two words has 6", "byteorder")?.as_slice()
+    {
+        b"little" => Ok(Endian::Little),
+        b"big" => Ok(Endian::Big),
+        other => {
+            let value = quoted(&String::from_utf8_lossy(other));
+            Err(Error::new(entry.offset, "byteorder", Why::Unknown { value }))
         }
     }
 }
@@ -211,7 +249,19 @@ struct EntryData<'e> {
     inflated: Option<Vec<u8>>,
 }
 
-impl EntryData<'_> {
+impl<'e> EntryData<'e> {
+    /// The data of an entry that is read as a whole.
+    fn of(source: &'e dyn ReadAt, entry: &'e Entry, options: &Options) -> Result<Self> {
+        let mut data = EntryData { source, entry, inflated: None };
+        if entry.method == Method::Deflated {
+            let place = entry.offset..entry.offset.saturating_add(entry.len);
+            let (len, what) = (entry.inflated, data.what());
+            let stream = Deflated { source, place, len, what };
+            data.inflated = Some(stream.all(options.limits.inflated, "pickle-inflated")?);
+        }
+        Ok(data)
+    }
+
     /// A cursor at the begin of the data, and their end.
     fn cursor(&self) -> (Cursor<'_>, u64) {
         let (mut c, start) = match &self.inflated {

@@ -70,6 +70,30 @@ const REFUSED: &[(&str, &str, u64)] = &[
     ("float4_e2m1fn_x2", "",                  1),
 ];
 
+/// The numbers that an archive of torch.export calls types by: `ScalarType` of
+/// `torch/_export/serde/schema.py` of PyTorch 2.9.
+#[rustfmt::skip]
+const SCALAR_TYPES: &[(u64, &str)] = &[
+    (1,  "uint8"),
+    (2,  "int8"),
+    (3,  "int16"),
+    (4,  "int32"),
+    (5,  "int64"),
+    (6,  "float16"),
+    (7,  "float32"),
+    (8,  "float64"),
+    (9,  "complex32"),
+    (10, "complex64"),
+    (11, "complex128"),
+    (12, "bool"),
+    (13, "bfloat16"),
+    (28, "uint16"),
+    (29, "float8_e4m3fn"),
+    (30, "float8_e5m2"),
+    (31, "float8_e4m3fnuz"),
+    (32, "float8_e5m2fnuz"),
+];
+
 impl Dtype {
     /// Bytes of an element.
     pub fn bytes(self) -> u64 {
@@ -109,6 +133,21 @@ impl Element {
         let refused = || REFUSED.iter().find(|row| named(row.0));
         let known = known.map(|row| Self::Known(row.0));
         known.or_else(|| refused().map(|row| Self::Refused(row.0, row.2)))
+    }
+
+    /// The type of plain elements, or what a tensor is that has none.
+    pub(crate) fn plain(self) -> Result<Dtype, String> {
+        match self {
+            Self::Known(dtype) => Ok(dtype),
+            Self::Refused(name, _) => Err(format!("of type {name}")),
+            Self::Untyped => Err("of no type".to_owned()),
+        }
+    }
+
+    /// The element type that an archive of torch.export calls by this number.
+    pub(crate) fn of_scalar_type(number: u64) -> Option<Self> {
+        let row = SCALAR_TYPES.iter().find(|row| row.0 == number)?;
+        Self::of_dtype(row.1)
     }
 
     /// The element type of a storage class.

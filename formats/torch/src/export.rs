@@ -1,107 +1,166 @@
-//! Archives of torch.export: a zip whose weights and constants are checkpoints themselves.
+//! Archives of torch.export.
 //!
 //! ```text
-//!  2.8                                        2.1 to 2.7
-//!  NAME/archive_format        "pt2"           version
-//!  NAME/models/MODEL.json     the graph       serialized_exported_program.json
-//!  NAME/data/weights/MODEL.pt                 serialized_state_dict.pt
-//!  NAME/data/constants/MODEL.pt               serialized_constants.pt
-//!  NAME/data/sample_inputs/MODEL.pt           serialized_example_inputs.pt
+//!  2.9                                     2.8                            2.1 to 2.7
+//!  NAME/archive_format        "pt2"        the same                       version
+//!  NAME/models/MODEL.json     the graph    the same                       serialized_exported_program.json
+//!  NAME/data/weights/         payloads     NAME/data/weights/MODEL.pt     serialized_state_dict.pt
+//!  NAME/data/constants/       payloads     NAME/data/constants/MODEL.pt   serialized_constants.pt
+//!  NAME/data/sample_inputs/   …            …                              serialized_example_inputs.pt
 //! ```
 //!
-//! Source: `torch/export/pt2_archive` of PyTorch 2.8 and `torch/export/__init__.py` of 2.5. The graph and
-//! the sample inputs are not looked at. Refused: weights as files of their own, which 2.9 writes.
+//! A `.pt` is a checkpoint, an archive itself; [payloads](crate::payload) are storages as they are.
+//! Source: `torch/export/pt2_archive` of PyTorch 2.9 and 2.8, `torch/export/__init__.py` of 2.5. The
+//! graph and the sample inputs are not looked at.
 
-use std::io;
+use std::collections::BTreeSet;
 
 use wire::{Error, ReadAt, Result};
-use zip::{Archive, Entry, Method, quoted};
+use zip::{Archive, Entry, quoted};
 
+use crate::payload::Folder;
 use crate::{Checkpoint, Options, archive};
 
-/// The checkpoints within such an archive, the weights first; nothing if it is none.
-pub(crate) fn parts(archive: &Archive) -> Option<Vec<&Entry>> {
-    if let Some(weights) = archive.get("serialized_state_dict.pt") {
-        let constants = archive.get("serialized_constants.pt");
-        return Some([Some(weights), constants].into_iter().flatten().collect());
-    }
-    let mut roots = archive.entries.iter().filter_map(|e| e.name.strip_suffix("/archive_format"));
-    let root = roots.next().filter(|root| !root.contains('/'))?;
-    let below = |folder: &str| {
-        let folder = format!("{root}/data/{folder}/");
-        archive.entries.iter().filter(move |entry| entry.name.starts_with(&folder))
-    };
-    Some(below("weights").chain(below("constants")).collect())
+/// Where weights and constants are in such an archive.
+pub(crate) struct Export<'a> {
+    archive: &'a Archive,
+    /// The directory of everything; empty before 2.8.
+    root: &'a str,
+    /// The weights first.
+    parts: Vec<Part<'a>>,
 }
 
-/// The tensors of all parts under one roof.
-pub(crate) fn read(
-    source: &dyn ReadAt,
-    parts: &[&Entry],
-    options: &Options,
-) -> Result<Option<Checkpoint>> {
-    let mut whole: Option<Checkpoint> = None;
-    for entry in parts.iter().filter(|entry| entry.len > 0) {
-        let part = part(source, entry, options)?;
-        whole = Some(match whole {
-            None => part,
-            Some(before) => join(before, part, entry)?,
+/// What says where tensors are.
+struct Part<'a> {
+    /// A program of the archive.
+    model: &'a str,
+    entry: &'a Entry,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    /// A checkpoint within the archive.
+    Checkpoint,
+    /// A list of payloads in this folder.
+    Payloads(&'static str),
+}
+
+const FOLDERS: [&str; 2] = ["weights", "constants"];
+
+impl<'a> Export<'a> {
+    /// The parts of such an archive; nothing if it is none.
+    pub(crate) fn find(archive: &'a Archive) -> Option<Self> {
+        if let Some(weights) = archive.get("serialized_state_dict.pt") {
+            let constants = archive.get("serialized_constants.pt");
+            let part = |entry| Part { model: "", entry, kind: Kind::Checkpoint };
+            let parts = [Some(weights), constants].into_iter().flatten().map(part).collect();
+            return Some(Self { archive, root: "", parts });
+        }
+        let names = archive.entries.iter().map(|entry| entry.name.as_str());
+        let mut roots = names.filter_map(|name| name.strip_suffix("/archive_format"));
+        let root = roots.next().filter(|root| !root.contains('/'))?;
+        let mut export = Self { archive, root, parts: Vec::new() };
+        for folder in FOLDERS {
+            let parts = export.below(folder).filter_map(|(name, entry)| part(folder, name, entry));
+            let parts: Vec<_> = parts.collect();
+            export.parts.extend(parts);
+        }
+        Some(export)
+    }
+
+    /// The files in a folder, by their names there.
+    fn below(&self, folder: &str) -> impl Iterator<Item = (&'a str, &'a Entry)> + use<'a> {
+        let folder = format!("{}/data/{folder}/", self.root);
+        let entries = self.archive.entries.iter();
+        entries.filter_map(move |entry| Some((entry.name.strip_prefix(&folder)?, entry)))
+    }
+
+    /// The tensors of all parts under one roof. If the archive has several programs, names begin
+    /// with the program's.
+    pub(crate) fn read(
+        &self,
+        source: &dyn ReadAt,
+        options: &Options,
+    ) -> Result<Option<Checkpoint>> {
+        let models: BTreeSet<&str> = self.parts.iter().map(|part| part.model).collect();
+        let mut whole: Option<Checkpoint> = None;
+        let (mut named, mut names) = (BTreeSet::new(), BTreeSet::new());
+        for part in self.parts.iter().filter(|part| part.entry.len > 0) {
+            let mut read = match part.kind {
+                Kind::Checkpoint => archive::read_entry(source, part.entry, options)?,
+                Kind::Payloads(folder) => {
+                    let (archive, root) = (self.archive, self.root);
+                    let folder = Folder { source, options, archive, root, folder };
+                    folder.read(part.entry, &mut named)?
+                }
+            };
+            if models.len() > 1 {
+                prefix(&mut read, part.model);
+            }
+            unique(&read, part.entry, &mut names)?;
+            whole = Some(match whole {
+                None => read,
+                Some(before) => join(before, read, part.entry)?,
+            });
+        }
+        if let Some(whole) = &mut whole {
+            whole.notes.extend(self.unnamed(&named));
+        }
+        Ok(whole)
+    }
+
+    /// Says which payloads no list names.
+    fn unnamed(&self, named: &BTreeSet<String>) -> Option<String> {
+        let files = FOLDERS.into_iter().flat_map(|folder| {
+            let files = self.below(folder).filter(move |(name, e)| part(folder, name, e).is_none());
+            files.filter(|(_, entry)| !named.contains(&entry.name))
         });
+        let names: Vec<String> = files.map(|(_, entry)| quoted(&entry.name)).collect();
+        (!names.is_empty())
+            .then(|| format!("entries that no list names are left out: {}", names.join(", ")))
     }
-    Ok(whole)
 }
 
-fn part(source: &dyn ReadAt, entry: &Entry, options: &Options) -> Result<Checkpoint> {
-    let unsupported = |feature: &str| {
-        Err(Error::unsupported(entry.header, format!("entry {}", quoted(&entry.name)), feature))
-    };
-    if !entry.name.ends_with(".pt") {
-        return unsupported("weights as files of their own, which torch 2.9 writes");
+/// What an entry of a folder is, if it says where tensors are.
+fn part<'a>(folder: &'static str, name: &'a str, entry: &'a Entry) -> Option<Part<'a>> {
+    if let Some(model) = name.strip_suffix(".pt") {
+        return Some(Part { model, entry, kind: Kind::Checkpoint });
     }
-    if entry.method != Method::Stored {
-        return unsupported("a checkpoint that is deflated within the archive");
+    let model = name.strip_suffix(&format!("_{folder}_config.json"))?;
+    Some(Part { model, entry, kind: Kind::Payloads(folder) })
+}
+
+fn prefix(checkpoint: &mut Checkpoint, model: &str) {
+    let tensors = checkpoint.tensors.iter_mut().map(|tensor| &mut tensor.name);
+    let refused = checkpoint.refused.iter_mut().map(|tensor| &mut tensor.name);
+    tensors.chain(refused).for_each(|name| *name = format!("{model}.{name}"));
+}
+
+/// Two lists may not say two things of one name.
+fn unique(part: &Checkpoint, entry: &Entry, names: &mut BTreeSet<String>) -> Result<()> {
+    let tensors = part.tensors.iter().map(|tensor| &tensor.name);
+    for name in tensors.chain(part.refused.iter().map(|tensor| &tensor.name)) {
+        if !names.insert(name.clone()) {
+            let rule = "stands twice, among weights and constants";
+            return Err(Error::invalid(entry.offset, format!("tensor {}", quoted(name)), rule));
+        }
     }
-    let window = Window { source, start: entry.offset, len: entry.len };
-    let placed = |mut error: Error| {
-        error.offset = error.offset.saturating_add(entry.offset);
-        error
-    };
-    archive::read_within(&window, options, entry.offset).map_err(placed)
+    Ok(())
 }
 
 fn join(mut whole: Checkpoint, part: Checkpoint, entry: &Entry) -> Result<Checkpoint> {
-    let shift = whole.tensors.len();
-    for mut tensor in part.tensors {
-        let known = whole.tensors.iter().take(shift).any(|before| before.name == tensor.name);
-        if known || whole.byteorder != part.byteorder {
-            let what = format!("tensor {}", quoted(&tensor.name));
-            let rule = "stands among the weights too, or in another order of bytes";
-            return Err(Error::invalid(entry.offset, what, rule));
-        }
-        tensor.same_as = tensor.same_as.map(|same| same.saturating_add(shift));
-        whole.tensors.push(tensor);
+    if whole.byteorder != part.byteorder {
+        let what = format!("entry {}", quoted(&entry.name));
+        return Err(Error::invalid(entry.offset, what, "has another order of bytes than others"));
     }
+    let shift = whole.tensors.len();
+    whole.tensors.extend(part.tensors.into_iter().map(|mut tensor| {
+        tensor.same_as = tensor.same_as.map(|same| same.saturating_add(shift));
+        tensor
+    }));
     whole.refused.extend(part.refused);
     whole.storages.extend(part.storages);
     whole.notes.extend(part.notes);
     Ok(whole)
-}
-
-/// A run of a source's bytes.
-struct Window<'a> {
-    source: &'a dyn ReadAt,
-    start: u64,
-    len: u64,
-}
-
-impl ReadAt for Window<'_> {
-    fn size(&self) -> u64 {
-        self.len
-    }
-
-    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        let inside = wire::fits(offset, into.len() as u64, self.len);
-        let start = self.start.checked_add(offset).filter(|_| inside.is_some());
-        self.source.read_at(start.ok_or(io::ErrorKind::UnexpectedEof)?, into)
-    }
 }

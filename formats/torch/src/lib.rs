@@ -32,6 +32,7 @@ mod globals;
 mod legacy;
 mod limits;
 mod names;
+mod payload;
 mod pickle;
 mod pickler;
 mod plan;
@@ -128,7 +129,7 @@ pub fn probe(head: &[u8], source: &dyn ReadAt) -> bool {
     });
     first.get(..name_len).is_some_and(|name| name.ends_with(b"/data.pkl"))
         || zip::Archive::open(source).is_ok_and(|archive| {
-            archive::root(&archive).is_ok() || export::parts(&archive).is_some()
+            archive::root(&archive).is_ok() || export::Export::find(&archive).is_some()
         })
 }
 

@@ -6,7 +6,8 @@
 pub struct Limits {
     /// `pickle-bytes`: bytes of a pickle.
     pub bytes: u64,
-    /// `pickle-inflated`: bytes of a deflated pickle, which is held in memory.
+    /// `pickle-inflated`: bytes of a deflated pickle, or of a list of torch.export, which are held in
+    /// memory.
     pub inflated: u64,
     /// `pickle-opcodes`: opcodes of a pickle.
     pub opcodes: u64,

@@ -73,8 +73,8 @@ fn members(source: &dyn ReadAt) -> Result<BTreeMap<&'static str, (u64, u64)>> {
         if !is_intact(&header) {
             return invalid("its checksum is not that of its bytes");
         }
-        let Some(len) = octal(&header, 124, 12) else {
-            return invalid("its size is no octal number");
+        let Some(len) = octal(&header, 124, 12).or_else(|| binary(&header, 124, 12)) else {
+            return invalid("its size is neither an octal number nor one of GNU's");
         };
         let start = c.offset();
         let name = header.split(|&byte| byte == 0).next().unwrap_or_default();
@@ -99,6 +99,14 @@ fn octal(header: &[u8; 512], at: usize, len: usize) -> Option<u64> {
     let field = header.get(at..at.checked_add(len)?)?;
     let text = std::str::from_utf8(field).ok()?;
     u64::from_str_radix(text.trim_matches(['\0', ' ']), 8).ok()
+}
+
+/// As GNU writes a size from 8 GiB on: the highest bit, then the number, highest byte first.
+fn binary(header: &[u8; 512], at: usize, len: usize) -> Option<u64> {
+    let [0x80, bytes @ ..] = header.get(at..at.checked_add(len)?)? else { return None };
+    let (zeros, number) = bytes.split_at_checked(bytes.len().checked_sub(8)?)?;
+    let is_small = zeros.iter().all(|&byte| byte == 0);
+    number.try_into().ok().filter(|_| is_small).map(u64::from_be_bytes)
 }
 
 /// The checksum adds up all bytes, its own eight as spaces.

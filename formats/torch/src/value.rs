@@ -4,7 +4,7 @@
 //! contains itself is no leak, and neither reading nor dropping a deep one recurses.
 
 use crate::Limits;
-use crate::dtype::{Dtype, Element};
+use crate::dtype::Element;
 use crate::globals::Meaning;
 use zip::quoted;
 
@@ -181,16 +181,5 @@ impl Object {
         }
         let &(key, value) = self.dict.get(n.checked_sub(self.list.len())?)?;
         Some((Step::Key(key), value))
-    }
-}
-
-impl View {
-    /// The element type, or what the tensor is if it has none that is read.
-    pub(crate) fn dtype(&self) -> Result<Dtype, String> {
-        match self.element {
-            Element::Known(dtype) => Ok(dtype),
-            Element::Refused(name, _) => Err(format!("of type {name}")),
-            Element::Untyped => Err("of no type".to_owned()),
-        }
     }
 }

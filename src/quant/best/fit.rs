@@ -123,32 +123,27 @@ fn sums<const N: usize, const G: usize>(
     (xl, l2)
 }
 
-/// Levels from 0 to `top`, and the scales that are tried for them: the weights span `top` +
-/// `first` levels, then `step` more, `count` times; and the least of them lies at 0, half a level
-/// above, or half a level below.
+/// Levels from 0 to `top`, and the scales that are tried for them.
 pub(super) struct Spans {
     pub(super) top: f32,
-    pub(super) first: f32,
-    pub(super) step: f32,
-    pub(super) count: u8,
+    /// So many levels the weights span at least, and at most.
+    pub(super) least: f32,
+    pub(super) most: f32,
+    /// So many levels the weights span, and so far below 0 the least of them lies, in levels.
+    ///
+    /// Each list is chosen greedily from spans in steps of a third or half of a level and starts in
+    /// steps of a quarter: the next try is the one that lowers the error most, of normal weights, of
+    /// such with heavier tails, and of such that count unevenly.
+    pub(super) tries: &'static [(f32, f32)],
     /// Whether offsets above zero can be written.
     pub(super) above_zero: bool,
 }
-
-/// Where the least weight is tried, in levels.
-const STARTS: [f32; 3] = [0.0, -0.5, 0.5];
 
 impl Spans {
     /// The nearest level, as a float.
     #[inline(always)]
     pub(super) fn level(&self, x: f32) -> f32 {
         between((x + LAST_PLACE_1) - LAST_PLACE_1, 0.0, self.top)
-    }
-
-    /// The levels that the weights span in try `t`.
-    #[inline(always)]
-    fn span(&self, t: u8) -> f32 {
-        self.top + self.first + self.step * f32::from(t)
     }
 }
 
@@ -191,32 +186,30 @@ pub(super) fn affine<const N: usize, const G: usize>(
             sum_x[g] += counts[i][g] * (x[i][g] - low[g]);
         }
     }
-    for t in 0..tries.count {
-        for start in STARTS {
-            let mut per_unit = [0.0; G];
+    for (span, start) in tries.tries {
+        let mut per_unit = [0.0; G];
+        for g in 0..G {
+            per_unit[g] = span / range[g];
+        }
+        let (mut l, mut l2, mut xl) = ([0.0f32; G], [0.0f32; G], [0.0f32; G]);
+        for i in 0..N {
             for g in 0..G {
-                per_unit[g] = tries.span(t) / range[g];
+                let from_low = x[i][g] - low[g];
+                let level = tries.level(from_low * per_unit[g] - start);
+                let counted = counts[i][g] * level;
+                l[g] += counted;
+                l2[g] += counted * level;
+                xl[g] += counted * from_low;
             }
-            let (mut l, mut l2, mut xl) = ([0.0f32; G], [0.0f32; G], [0.0f32; G]);
-            for i in 0..N {
-                for g in 0..G {
-                    let from_low = x[i][g] - low[g];
-                    let level = tries.level(from_low * per_unit[g] - start);
-                    let counted = counts[i][g] * level;
-                    l[g] += counted;
-                    l2[g] += counted * level;
-                    xl[g] += counted * from_low;
-                }
-            }
-            for g in 0..G {
-                let (count, x) = (sum[g], sum_x[g]);
-                let sums = Sums { count, x, l: l[g], l2: l2[g], xl: xl[g] };
-                let (scale, offset, gain) = solved(&sums, low[g], range[g], tries);
-                let better = gain > most[g];
-                most[g] = if better { gain } else { most[g] };
-                found.scale[g] = if better { scale } else { found.scale[g] };
-                found.low[g] = if better { low[g] + offset } else { found.low[g] };
-            }
+        }
+        for g in 0..G {
+            let (count, x) = (sum[g], sum_x[g]);
+            let sums = Sums { count, x, l: l[g], l2: l2[g], xl: xl[g] };
+            let (scale, offset, gain) = solved(&sums, low[g], range[g], tries);
+            let better = gain > most[g];
+            most[g] = if better { gain } else { most[g] };
+            found.scale[g] = if better { scale } else { found.scale[g] };
+            found.low[g] = if better { low[g] + offset } else { found.low[g] };
         }
     }
     found
@@ -248,12 +241,12 @@ fn ranges<const N: usize, const G: usize>(
 fn solved(sums: &Sums, low: f32, range: f32, tries: &Spans) -> (f32, f32, f32) {
     let Sums { count, x, l, l2, xl } = *sums;
     let fitted = (count * xl - x * l) / (count * l2 - l * l);
-    let (narrow, wide) = (tries.span(0), tries.span(tries.count - 1));
-    let scale = between(fitted, range / wide, range / narrow);
+    let (finest, coarsest) = (range / tries.most, range / tries.least);
+    let scale = between(fitted, finest, coarsest);
     let offset = between((x - scale * l) / count, -scale, 1.5 * scale);
     let offset = if tries.above_zero || low + offset < 0.0 { offset } else { -low };
     // Where the offset was moved, the scale has to follow.
-    let scale = between((xl - offset * l) / l2, range / wide, range / narrow);
+    let scale = between((xl - offset * l) / l2, finest, coarsest);
     let gain = scale * (2.0 * (xl - offset * l) - scale * l2) + offset * (2.0 * x - offset * count);
     (scale, offset, gain)
 }

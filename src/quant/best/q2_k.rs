@@ -17,7 +17,22 @@ dispatch!(
         = pack_rows::<Best, LEN, BYTES>
 );
 
-const SPANS: Spans = Spans { top: 3.0, first: -2.0, step: 0.5, count: 7, above_zero: false };
+const SPANS: Spans = Spans {
+    top: 3.0,
+    least: 1.0,
+    most: 4.0,
+    tries: &[
+        (3.5, 0.25),
+        (3.5, 0.5),
+        (3.5, 0.0),
+        (3.75, 0.5),
+        (3.75, 0.25),
+        (3.75, 0.75),
+        (3.75, 0.0),
+        (2.75, -0.25),
+    ],
+    above_zero: false,
+};
 
 /// The greatest multiple.
 const TOP: f32 = 15.0;

@@ -16,7 +16,26 @@ dispatch!(
         = pack_rows::<Best, LEN, BYTES>
 );
 
-const SPANS: Spans = Spans { top: 15.0, first: -2.5, step: 0.35, count: 11, above_zero: true };
+pub(super) const SPANS: Spans = Spans {
+    top: 15.0,
+    least: 12.5,
+    most: 16.0,
+    tries: &[
+        (15.35, 0.25),
+        (15.35, 0.0),
+        (15.35, 0.5),
+        (14.3, 0.25),
+        (15.7, 0.0),
+        (14.3, 0.0),
+        (15.0, 0.0),
+        (15.7, 0.5),
+        (14.65, 0.0),
+        (15.0, -0.25),
+        (15.7, 0.25),
+        (12.9, 0.0),
+    ],
+    above_zero: true,
+};
 
 struct Best;
 

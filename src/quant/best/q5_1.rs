@@ -16,7 +16,28 @@ dispatch!(
         = pack_rows::<Best, LEN, BYTES>
 );
 
-const SPANS: Spans = Spans { top: 31.0, first: -2.5, step: 0.4, count: 10, above_zero: true };
+pub(super) const SPANS: Spans = Spans {
+    top: 31.0,
+    least: 28.0,
+    most: 32.1,
+    tries: &[
+        (31.0, 0.0),
+        (30.5, 0.25),
+        (31.0, 0.25),
+        (31.0, -0.25),
+        (29.0, 0.0),
+        (30.0, 0.0),
+        (28.0, 0.0),
+        (31.5, 0.25),
+        (30.0, -0.25),
+        (30.0, 0.25),
+        (31.5, 0.0),
+        (31.5, 0.5),
+        (29.0, -0.25),
+        (29.0, 0.25),
+    ],
+    above_zero: true,
+};
 
 struct Best;
 

@@ -1,7 +1,7 @@
 //! Q5_K: scales and offsets for the groups of a block.
 
 use super::fit::Spans;
-use super::{Choose, pack as pack_rows, super_block};
+use super::{Choose, pack as pack_rows, q5_1, super_block};
 use crate::ir::Quantizer;
 use crate::ir::simd::dispatch;
 use crate::quant::q5_k as packing;
@@ -16,7 +16,7 @@ dispatch!(
         = pack_rows::<Best, LEN, BYTES>
 );
 
-const SPANS: Spans = Spans { top: 31.0, first: -2.5, step: 0.5, count: 8, above_zero: false };
+const SPANS: Spans = Spans { above_zero: false, ..q5_1::SPANS };
 
 struct Best;
 

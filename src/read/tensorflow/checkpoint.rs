@@ -6,10 +6,11 @@ use std::sync::Arc;
 use tensorflow::{Data, Objects, Values, Version};
 use wire::Endian;
 
-use super::{container, dtype, join, made};
+use super::{container, join, made};
 use crate::ir::{Blob, DType, Error, Limits, Notes, Op, Result, Shape, Tensor};
 use crate::read::hub::Weights;
 use crate::store::Source;
+use crate::types;
 
 /// What stands behind the name of an object in that of its value.
 pub(super) const VALUE: &str = "/.ATTRIBUTES/VARIABLE_VALUE";
@@ -95,7 +96,7 @@ fn variables(
         }
         let named = |error: Error| error.at(format!("tensor '{key}'"));
         let name = key.strip_suffix(VALUE).unwrap_or(key);
-        match dtype(tensor.kind) {
+        match types::TENSORFLOW.ours(tensor.kind) {
             None => {
                 weights.refused.insert(name.to_owned(), format!("of type {}", tensor.kind.name()));
             }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use tensorflow::{Constant, Values};
 
-use super::{dtype, made};
+use super::made;
 use crate::ir::{Blob, Error, Result, Shape, Tensor, View};
+use crate::types;
 
 /// The tensor that a graph states; nothing for what is no number.
 pub(super) fn tensor(blob: &Arc<Blob>, constant: &Constant) -> Result<Option<Tensor>> {
-    let Some(dtype) = dtype(constant.kind) else { return Ok(None) };
+    let Some(dtype) = types::TENSORFLOW.ours(constant.kind) else { return Ok(None) };
     let shape = Shape::new(constant.dims.clone())?;
     let (blob, start, len) = match &constant.values {
         Values::At(at) => (Arc::clone(blob), at.start, at.end - at.start),

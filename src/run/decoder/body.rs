@@ -59,7 +59,7 @@ impl Body {
             norm: Norm::find(parts, Role::OutputNorm, None)?,
             project_out: Linear::find_optional(parts, Role::ProjectOut, None)?,
             ropes: ropes(parts)?,
-            key_value_heads: layer::key_value_heads(hyper)?,
+            key_value_heads: layer::key_value_heads(parts)?,
             hyper: hyper.clone(),
         })
     }

@@ -11,16 +11,23 @@ use crate::run::batch::Batch;
 use crate::run::inputs::Inputs;
 use crate::run::kernels;
 use crate::run::math::sigmoid;
+use crate::run::rwkv::{self, ChannelMix};
+use crate::run::state::State;
 use crate::run::weight::Linear;
 
 /// A layer's feed-forward network.
 pub(super) enum FeedForward {
     Dense(Box<Dense>),
     Experts(Box<Experts>),
+    /// RWKV's, which looks at the token before, too.
+    Mix(Box<ChannelMix>),
 }
 
 impl FeedForward {
     pub(super) fn find(parts: &Parts<'_>, layer: u64) -> Result<Self> {
+        if rwkv::is_mixed(parts) {
+            return Ok(Self::Mix(Box::new(ChannelMix::find(parts, layer)?)));
+        }
         if parts.hyper.is_sparse(layer) {
             return Ok(Self::Experts(Box::new(Experts::find(parts, layer)?)));
         }
@@ -33,6 +40,7 @@ impl FeedForward {
         match self {
             Self::Dense(dense) => dense.watch(inputs, (0, 1)),
             Self::Experts(experts) => experts.watch(inputs),
+            Self::Mix(mix) => mix.watch(inputs),
         }
     }
 
@@ -40,10 +48,11 @@ impl FeedForward {
     ///
     /// # Errors
     /// Limit from memory; Io and Unsupported from reading weights.
-    pub(super) fn apply(&self, x: &Batch) -> Result<Batch> {
+    pub(super) fn apply(&self, x: &Batch, state: &mut State) -> Result<Batch> {
         match self {
             Self::Dense(dense) => dense.apply(x),
             Self::Experts(experts) => experts.apply(x),
+            Self::Mix(mix) => mix.apply(x, state),
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::run::batch::Batch;
 use crate::run::cache::Kept;
 use crate::run::inputs::Inputs;
 use crate::run::rope::Rope;
+use crate::run::rwkv::{self, TimeMix};
 use crate::run::state_space::StateSpace;
 
 /// A layer of the model.
@@ -41,6 +42,7 @@ pub(super) enum Attention {
     Plain(Box<Attend>),
     Latent(Box<Latent>),
     Space(Box<StateSpace>),
+    Mix(Box<TimeMix>),
 }
 
 /// How attention and feed-forward follow each other.
@@ -60,6 +62,7 @@ impl Layer {
         let hyper = parts.hyper;
         let attention = match hyper.key_value_rank {
             Some(_) => Attention::Latent(Box::new(Latent::find(parts, layer)?)),
+            None if rwkv::is_mixed(parts) => Attention::Mix(Box::new(TimeMix::find(parts, layer)?)),
             None if is_space(hyper) => Attention::Space(Box::new(StateSpace::find(parts, layer)?)),
             None => Attention::Plain(Box::new(Attend::find(parts, layer, &attend::USUAL)?)),
         };
@@ -88,6 +91,7 @@ impl Layer {
             Attention::Plain(attention) => attention.watch(inputs),
             Attention::Latent(attention) => attention.watch(inputs),
             Attention::Space(space) => space.watch(inputs),
+            Attention::Mix(mix) => mix.watch(inputs),
         }
         self.feed_forward.iter_mut().for_each(|network| network.watch(inputs));
     }
@@ -107,12 +111,13 @@ impl Layer {
             Attention::Plain(attention) => attention.apply(x, step, ropes, &mut kept.heads),
             Attention::Latent(attention) => attention.apply(x, step, ropes, &mut kept.heads),
             Attention::Space(space) => space.apply(x, &mut kept.state),
+            Attention::Mix(mix) => mix.apply(x, &mut kept.state),
         };
         if self.order == Order::PostNorm {
             let attended = attend(&x, kept)?;
             self.join(&mut x, Some(attended), None);
             self.attention_norm.iter().for_each(|norm| norm.apply_to(&mut x));
-            let fed = self.feed(&x)?;
+            let fed = self.feed(&x, kept)?;
             self.join(&mut x, fed, None);
             self.feed_forward_norm.iter().for_each(|norm| norm.apply_to(&mut x));
             return Ok(x);
@@ -122,7 +127,7 @@ impl Layer {
         let post_norm = self.attention_post_norm.as_ref();
         if self.order == Order::Parallel {
             let own = self.feed_forward_norm.as_ref().map(|norm| norm.apply(&x));
-            let fed = self.feed(own.as_ref().or(normed.as_ref()).unwrap_or(&x))?;
+            let fed = self.feed(own.as_ref().or(normed.as_ref()).unwrap_or(&x), kept)?;
             self.join(&mut x, Some(attended), post_norm);
             self.join(&mut x, fed, self.feed_forward_post_norm.as_ref());
             return Ok(x);
@@ -132,7 +137,7 @@ impl Layer {
         }
         self.join(&mut x, Some(attended), post_norm);
         let normed = self::normed(&self.feed_forward_norm, &x);
-        let fed = self.feed(normed.as_ref().unwrap_or(&x))?;
+        let fed = self.feed(normed.as_ref().unwrap_or(&x), kept)?;
         if let Some(normed) = normed.filter(|_| self.normed_residual) {
             x = normed;
         }
@@ -141,8 +146,8 @@ impl Layer {
     }
 
     /// What the feed-forward network makes of each token, if there is one.
-    fn feed(&self, x: &Batch) -> Result<Option<Batch>> {
-        self.feed_forward.as_ref().map(|network| network.apply(x)).transpose()
+    fn feed(&self, x: &Batch, kept: &mut Kept) -> Result<Option<Batch>> {
+        self.feed_forward.as_ref().map(|network| network.apply(x, &mut kept.fed)).transpose()
     }
 
     /// Values that a key and value head keeps of each token.
@@ -150,7 +155,7 @@ impl Layer {
         match &self.attention {
             Attention::Plain(attention) => attention.attention.cached(),
             Attention::Latent(attention) => attention.attention.cached(),
-            Attention::Space(_) => 0,
+            Attention::Space(_) | Attention::Mix(_) => 0,
         }
     }
 
@@ -177,9 +182,10 @@ fn is_space(hyper: &Hyper) -> bool {
 }
 
 /// Heads that keep keys and values: latent attention makes them for each query head.
-pub(super) fn key_value_heads(hyper: &Hyper) -> Result<usize> {
+pub(super) fn key_value_heads(parts: &Parts<'_>) -> Result<usize> {
+    let hyper = parts.hyper;
     match hyper.key_value_rank {
-        _ if is_space(hyper) => Ok(0),
+        _ if is_space(hyper) || rwkv::is_mixed(parts) => Ok(0),
         Some(_) => count(hyper, Field::Heads),
         None => count(hyper, Field::KvHeads),
     }

@@ -3,6 +3,7 @@
 
 mod build;
 mod damage;
+mod export;
 mod golden;
 mod hostile;
 mod machine;

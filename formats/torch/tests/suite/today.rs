@@ -15,10 +15,11 @@ const KINDS: &[(&str, &str)] = &[
     ("meta", "a meta tensor, which has no values"),
     ("nested", "a nested tensor"),
     ("complex32", "of type complex32"),
+    ("subclass", "a tensor of a subclass"),
     ("lazy", "a conjugated or negated view, which torch computes when it is used"),
 ];
 
-fn open(name: &str, skip_objects: bool) -> (Vec<u8>, Checkpoint) {
+pub(crate) fn open(name: &str, skip_objects: bool) -> (Vec<u8>, Checkpoint) {
     let bytes = std::fs::read(testing::fixtures("torch2").join(name)).unwrap();
     let checkpoint = torch::read(&bytes, &Options { skip_objects, ..Options::default() });
     let checkpoint = checkpoint.unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -27,7 +28,7 @@ fn open(name: &str, skip_objects: bool) -> (Vec<u8>, Checkpoint) {
 }
 
 /// Each tensor's name with a line of the golden's form.
-fn found(bytes: &Vec<u8>, checkpoint: &Checkpoint) -> BTreeMap<String, String> {
+pub(crate) fn found(bytes: &Vec<u8>, checkpoint: &Checkpoint) -> BTreeMap<String, String> {
     let plain = checkpoint.tensors.iter().map(|tensor| {
         let mut crc = Crc32::default();
         let storage = &tensor.storage;
@@ -45,13 +46,13 @@ fn found(bytes: &Vec<u8>, checkpoint: &Checkpoint) -> BTreeMap<String, String> {
     plain.chain(refused).collect()
 }
 
-fn golden(name: &str) -> BTreeMap<String, String> {
+pub(crate) fn golden(name: &str) -> BTreeMap<String, String> {
     let path = testing::fixtures("torch2").join(name);
     let text = std::fs::read_to_string(path).unwrap();
     // One name has a line break.
     let text = text.replace("größe\n", "größe\u{0}");
     let lines = text.lines().map(|line| {
-        let at = ["refused:", "float", "uint", "int", "complex"]
+        let at = ["refused:", "float", "bfloat", "uint", "int", "complex", "bool"]
             .iter()
             .filter_map(|word| line.match_indices(&format!(" {word}")).map(|(at, _)| at).last());
         let (key, rest) = line.split_at(at.min().unwrap());
