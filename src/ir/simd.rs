@@ -269,6 +269,8 @@ mod avx2 {
     }
 
     impl Wide for Avx2 {
+        const NARROW: bool = false;
+
         type Floats = Floats;
         type Ints = Ints;
 
@@ -497,6 +499,8 @@ mod avx512 {
     }
 
     impl Wide for Avx512 {
+        const NARROW: bool = false;
+
         type Floats = __m512;
         type Ints = __m512i;
 

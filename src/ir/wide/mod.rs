@@ -19,6 +19,10 @@ pub(crate) const HALF: usize = LANES / 2;
 
 /// The registers of an instruction set. Who has such a value has a machine with these instructions.
 pub(crate) trait Wide: Copy {
+    /// Whether sixteen numbers take so many instructions that it pays to look whether they are needed,
+    /// even if the processor cannot foretell the answer.
+    const NARROW: bool;
+
     type Floats: Copy;
     type Ints: Copy;
 

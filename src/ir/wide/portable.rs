@@ -40,6 +40,8 @@ fn halved(mut lanes: [f32; LANES], of: impl Fn(f32, f32) -> f32) -> f32 {
 }
 
 impl Wide for Portable {
+    const NARROW: bool = true;
+
     type Floats = [f32; LANES];
     type Ints = [i32; LANES];
 
