@@ -6,6 +6,7 @@
 
 mod checkpoint;
 mod constant;
+mod exported;
 mod graph;
 mod join;
 mod kernels;

@@ -167,6 +167,34 @@ fn kernels_are_known_by_what_reads_them() {
     }
 }
 
+/// Keras 3 exports each variable twice: once is what a model has, under the name that Keras has
+/// for it, or under its place in Keras's list if layers share a name.
+#[test]
+fn what_keras_exports_is_read_once() {
+    for (name, kernels) in [
+        ("exported", &["network/head/kernel"][..]),
+        ("exported_twins", &["variables/0", "variables/2"]),
+    ] {
+        let expected = json(fixture(&format!("tensorflow/{name}.json")));
+        let expected = expected.as_object().expect("variables");
+        let folder = fixture("tensorflow").join(name);
+        for path in [folder.clone(), folder.join("variables")] {
+            let (model, notes) = model(&path);
+            assert_eq!(model.tensors.len(), expected.len(), "{name}: {:?}", model.tensors.keys());
+            for (key, said) in expected {
+                let tensor = &model.tensors[key];
+                assert_eq!(said["sha256"], Digest::of([&*bytes(tensor)]).to_string(), "{key}");
+            }
+            let told = format!("{} variables are listed twice: each is read once", expected.len());
+            assert!(notes.iter().any(|note| note.text == told), "{name}");
+        }
+        let dense = Kernel { layer: Layer::Dense, convention: Convention::Keras };
+        let known = model(&folder).0.kernels;
+        assert!(known.keys().eq(kernels), "{known:?}");
+        assert!(known.values().all(|kernel| *kernel == dense));
+    }
+}
+
 #[test]
 fn signatures_and_functions_are_shown() {
     let (model, _) = model(&fixture("tensorflow/network"));

@@ -24,10 +24,21 @@ pub struct Objects {
 pub struct Object {
     /// Its parts: name and node.
     pub children: Vec<(String, usize)>,
-    /// Its values: the attribute, and the name of its tensor in the checkpoint.
-    pub values: Vec<(String, String)>,
+    /// Its values.
+    pub values: Vec<Saved>,
     /// Its variables for those of others.
     pub slots: Vec<Slot>,
+}
+
+/// A value of an object: `SerializedTensor`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Saved {
+    /// What it is of the object: `VARIABLE_VALUE`.
+    pub attribute: String,
+    /// What the program called it; several may have one name.
+    pub own_name: String,
+    /// The name of its tensor in the checkpoint.
+    pub key: String,
 }
 
 /// A variable that an optimizer keeps for another one.
@@ -91,7 +102,7 @@ impl Objects {
             left.extend(model.map(|(_, child)| *child));
         }
         let nodes = self.nodes.iter().enumerate().filter(|(at, _)| !seen.contains(at));
-        nodes.flat_map(|(_, node)| node.values.iter().map(|(_, key)| key.as_str())).collect()
+        nodes.flat_map(|(_, node)| node.values.iter().map(|value| value.key.as_str())).collect()
     }
 }
 
@@ -131,15 +142,17 @@ pub(crate) fn child(
     Ok((name.unwrap_or_default(), id.unwrap_or(0)))
 }
 
-fn value(parser: &mut Parser<'_>, of: &Message, field: &Field) -> Result<(String, String)> {
+fn value(parser: &mut Parser<'_>, of: &Message, field: &Field) -> Result<Saved> {
     const WHAT: &str = "SerializedTensor";
-    let (mut name, mut key) = (None, None);
+    let (mut attribute, mut own_name, mut key) = (None, None, None);
     parser.inside(of, field, WHAT, &mut |parser, _, field| match field.number {
-        1 => once(&mut name, parser.text(field, WHAT)?, field, WHAT),
+        1 => once(&mut attribute, parser.text(field, WHAT)?, field, WHAT),
+        2 => once(&mut own_name, parser.text(field, WHAT)?, field, WHAT),
         3 => once(&mut key, parser.text(field, WHAT)?, field, WHAT),
         _ => Ok(()),
     })?;
-    Ok((name.unwrap_or_default(), key.unwrap_or_default()))
+    let [attribute, own_name, key] = [attribute, own_name, key].map(Option::unwrap_or_default);
+    Ok(Saved { attribute, own_name, key })
 }
 
 fn slot(parser: &mut Parser<'_>, of: &Message, field: &Field) -> Result<Slot> {

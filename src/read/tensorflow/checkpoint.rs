@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tensorflow::{Data, Objects, Values, Version};
 use wire::Endian;
 
+use super::exported::Exported;
 use super::{container, join, made};
 use crate::ir::{Blob, DType, Error, Limits, Notes, Op, Result, Shape, Tensor};
 use crate::read::hub::Weights;
@@ -27,6 +28,8 @@ pub(super) struct Variables {
     pub(super) weights: Weights,
     /// The objects that they belong to, if the checkpoint says so.
     pub(super) objects: Objects,
+    /// Names of those that Keras exported.
+    pub(super) exported: Exported,
 }
 
 /// The name of the index that the file `checkpoint` of a directory leads to.
@@ -87,15 +90,20 @@ fn variables(
 ) -> Result<Variables> {
     let objects = files.objects(tensors, notes)?;
     let optimizers = objects.of_optimizers();
+    let exported = Exported::of(&objects, tensors);
     let mut weights = Weights::default();
     let mut left = Left::default();
     for tensor in tensors {
         let key = tensor.name.as_str();
+        if exported.is_again(key) {
+            left.again += 1;
+            continue;
+        }
         if left.takes(tensor, &optimizers) {
             continue;
         }
         let named = |error: Error| error.at(format!("tensor '{key}'"));
-        let name = key.strip_suffix(VALUE).unwrap_or(key);
+        let name = exported.name(key);
         match types::TENSORFLOW.ours(tensor.kind) {
             None => {
                 weights.refused.insert(name.to_owned(), format!("of type {}", tensor.kind.name()));
@@ -111,7 +119,7 @@ fn variables(
         }
     }
     left.tell(files.index.name(), notes);
-    Ok(Variables { weights, objects })
+    Ok(Variables { weights, objects, exported })
 }
 
 /// What is no part of a model: counted, and told.
@@ -120,6 +128,7 @@ struct Left {
     optimizers: usize,
     counter: bool,
     descriptions: usize,
+    again: usize,
 }
 
 impl Left {
@@ -150,6 +159,10 @@ impl Left {
         if self.descriptions > 0 {
             let text = format!("{} texts that describe objects are left out", self.descriptions);
             notes.lost(file, text);
+        }
+        if self.again > 0 {
+            let text = format!("{} variables are listed twice: each is read once", self.again);
+            notes.chosen(file, text);
         }
     }
 }
@@ -231,18 +244,19 @@ impl Files<'_> {
 /// graphs have the same parts under the same names.
 pub(super) fn names_of(
     saved: &[tensorflow::SavedObject],
-    tracked: &Objects,
+    variables: &Variables,
 ) -> BTreeMap<usize, String> {
+    let Variables { objects, exported, .. } = variables;
     let (mut names, mut seen) = (BTreeMap::new(), BTreeSet::new());
     let mut left = vec![(0usize, 0usize)];
     while let Some((a, b)) = left.pop() {
-        let (Some(object), Some(node)) = (saved.get(a), tracked.nodes.get(b)) else { continue };
+        let (Some(object), Some(node)) = (saved.get(a), objects.nodes.get(b)) else { continue };
         if !seen.insert(a) {
             continue;
         }
-        let value = node.values.iter().find_map(|(_, key)| key.strip_suffix(VALUE));
-        if let Some(name) = value.filter(|_| object.variable.is_some()) {
-            names.insert(a, name.to_owned());
+        let value = node.values.iter().find(|value| value.key.ends_with(VALUE));
+        if let Some(value) = value.filter(|_| object.variable.is_some()) {
+            names.insert(a, exported.name(&value.key).to_owned());
         }
         let parts: BTreeMap<&str, usize> =
             node.children.iter().map(|(name, at)| (name.as_str(), *at)).collect();
