@@ -114,6 +114,8 @@ fn tensors_without_plain_elements_are_listed() {
 fn other_containers_and_types_hold_what_torch_says() {
     for (file, expected, count, refused) in [
         ("../torch3/container.tar", "../torch3/container.golden", 6, 0),
+        ("../torch3/container_pax.tar", "../torch3/container.golden", 6, 0),
+        ("../torch3/container_gnu.tar", "../torch3/container.golden", 6, 0),
         ("../torch3/exported.pt2", "../torch3/exported.golden", 7, 0),
         ("../torch3/exported_25.pt2", "../torch3/exported.golden", 7, 0),
         ("../torch3/types.pt", "../torch3/types.golden", 8, 3),
