@@ -45,7 +45,7 @@ use std::sync::Arc;
 
 pub use dtype::Dtype;
 pub use limits::Limits;
-pub use tensor::{Storage, TensorInfo};
+pub use tensor::{Storage, Stream, TensorInfo};
 use wire::{Cursor, Endian, Error, ReadAt, Result};
 pub use write::{Entry, Plan};
 pub use zip::{Crc32, combine, crc32};
