@@ -90,16 +90,30 @@ impl Objects {
     /// root by way of an optimizer alone. An optimizer is a node that has slots, or is called
     /// `optimizer`, as Keras does, whose slots are variables like any other since version 3.
     pub fn of_optimizers(&self) -> BTreeSet<&str> {
+        self.behind(|_, name, child| {
+            let is_optimizer = matches!(name, "optimizer" | "_optimizer");
+            is_optimizer || self.nodes.get(child).is_some_and(|node| !node.slots.is_empty())
+        })
+    }
+
+    /// The names of the tensors that count what a training has measured, which Keras 2 keeps beside
+    /// a model's layers, as `keras_api/metrics`; and of those that nothing has.
+    pub fn of_metrics(&self) -> BTreeSet<&str> {
+        let root = self.nodes.first().into_iter().flat_map(|root| &root.children);
+        let keras = root.filter(|(name, _)| name == "keras_api").map(|(_, at)| *at);
+        let keras: BTreeSet<usize> = keras.collect();
+        self.behind(|node, name, _| name == "metrics" && keras.contains(&node))
+    }
+
+    /// The names of the tensors that are reached from the root only by edges, from a node by a name
+    /// to a child, that `is_cut` says.
+    fn behind(&self, is_cut: impl Fn(usize, &str, usize) -> bool) -> BTreeSet<&str> {
         let mut seen = BTreeSet::new();
         let mut left: Vec<usize> = self.nodes.first().map(|_| 0).into_iter().collect();
         while let Some(at) = left.pop() {
             let Some(node) = self.nodes.get(at).filter(|_| seen.insert(at)) else { continue };
-            let model = node.children.iter().filter(|(name, child)| {
-                let is_optimizer = matches!(name.as_str(), "optimizer" | "_optimizer");
-                let has_slots = self.nodes.get(*child).is_some_and(|node| !node.slots.is_empty());
-                !is_optimizer && !has_slots
-            });
-            left.extend(model.map(|(_, child)| *child));
+            let children = node.children.iter().filter(|(name, child)| !is_cut(at, name, *child));
+            left.extend(children.map(|(_, child)| *child));
         }
         let nodes = self.nodes.iter().enumerate().filter(|(at, _)| !seen.contains(at));
         nodes.flat_map(|(_, node)| node.values.iter().map(|value| value.key.as_str())).collect()

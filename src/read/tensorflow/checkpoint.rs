@@ -89,7 +89,7 @@ fn variables(
     notes: &mut Notes,
 ) -> Result<Variables> {
     let objects = files.objects(tensors, notes)?;
-    let optimizers = objects.of_optimizers();
+    let training = Training { optimizers: objects.of_optimizers(), metrics: objects.of_metrics() };
     let exported = Exported::of(&objects, tensors);
     let mut weights = Weights::default();
     let mut left = Left::default();
@@ -99,7 +99,7 @@ fn variables(
             left.again += 1;
             continue;
         }
-        if left.takes(tensor, &optimizers) {
+        if left.takes(tensor, &training) {
             continue;
         }
         let named = |error: Error| error.at(format!("tensor '{key}'"));
@@ -122,23 +122,31 @@ fn variables(
     Ok(Variables { weights, objects, exported })
 }
 
+/// Names of the tensors that are of use to training only.
+struct Training<'o> {
+    optimizers: BTreeSet<&'o str>,
+    metrics: BTreeSet<&'o str>,
+}
+
 /// What is no part of a model: counted, and told.
 #[derive(Default)]
 struct Left {
     optimizers: usize,
+    metrics: usize,
     counter: bool,
     descriptions: usize,
     again: usize,
 }
 
 impl Left {
-    fn takes(&mut self, tensor: &tensorflow::Tensor, optimizers: &BTreeSet<&str>) -> bool {
+    fn takes(&mut self, tensor: &tensorflow::Tensor, training: &Training<'_>) -> bool {
         let name = tensor.name.as_str();
         let is_text = tensor.kind == tensorflow::DataType::String;
         match () {
             () if name == tensorflow::OBJECT_GRAPH => {}
             () if name == COUNTER => self.counter = true,
-            () if optimizers.contains(name) => self.optimizers += 1,
+            () if training.optimizers.contains(name) => self.optimizers += 1,
+            () if training.metrics.contains(name) => self.metrics += 1,
             // What an object says of itself; a variable of text is one that a user made.
             () if is_text && name.contains(ATTRIBUTE) && !name.ends_with(VALUE) => {
                 self.descriptions += 1;
@@ -151,6 +159,10 @@ impl Left {
     fn tell(&self, file: &str, notes: &mut Notes) {
         if self.optimizers > 0 {
             let text = format!("{} values of optimizers are left out", self.optimizers);
+            notes.lost(file, text);
+        }
+        if self.metrics > 0 {
+            let text = format!("{} values of metrics are left out", self.metrics);
             notes.lost(file, text);
         }
         if self.counter {
