@@ -4,9 +4,7 @@
 #
 #   scripts/fuzz.sh [SECONDS [TARGET]]      600 s for each target of fuzz/src/targets.rs
 #
-# With a nightly compiler and cargo-fuzz, guided by coverage:
-#
-#   REMOLD_FUZZ_TARGET=gguf cargo +nightly fuzz run target -- -max_total_time=600
+# With a nightly compiler and cargo-fuzz, guided by coverage: scripts/fuzz_guided.py
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export REMOLD_FUZZ_SECONDS=${1:-600} REMOLD_FUZZ_TARGET=${2:-}

@@ -1,6 +1,8 @@
 //! The target that `REMOLD_FUZZ_TARGET` names:
 //!
 //!   REMOLD_FUZZ_TARGET=gguf cargo +nightly fuzz run target -- -max_total_time=600
+//!
+//! All of them, one after the other: scripts/fuzz_guided.py.
 
 #![no_main]
 

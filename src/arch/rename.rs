@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::check::{self, has_bias};
+use super::check::{self, is_used};
 use super::names::{Found, Place, dropped, forgotten, locate};
 use super::parts::{self, Named, Parts, siblings, unpacked};
 use super::{Arch, Fix, Form, Need, Part, Role, Row, config, hyper, is_tied, tensor};
@@ -151,8 +151,13 @@ impl Renaming<'_> {
                 return beyond(field.text(), count);
             }
         }
-        if found.part == Part::Bias && !has_bias(found.row.bias, &model.config) {
-            let text = "the configuration says that there is no such bias, so it is not used";
+        if !is_used(found.row, found.part, &model.config) {
+            let text = match found.part {
+                Part::Bias => {
+                    "the configuration says that there is no such bias, so it is not used"
+                }
+                Part::Weight => "the configuration says that there is none, so it is not used",
+            };
             notes.lost(name, text);
             return Ok(Fate::Dropped(text.into()));
         }
@@ -279,7 +284,7 @@ impl Renaming<'_> {
                 continue;
             }
             for part in Part::BOTH {
-                if part == Part::Bias && !has_bias(row.bias, &self.source.model.config) {
+                if !is_used(row, part, &self.source.model.config) {
                     continue;
                 }
                 if let Some(named) = self.source.of_row(row, part, layer)? {

@@ -11,12 +11,11 @@
 //! Bit-exact with `quantize_iq1_m` of ggml, with importance and without.
 
 use super::lattice::IQ1;
+use super::packing::packing;
 use super::rows::Packing;
 use super::search::Sums;
 use super::ternary::{LANES, MINUS, PLUS, Shift, Split, by_ends, lanes, shifted};
 use super::{grids, iq1_s, plan, rows, search, ternary};
-use crate::ir::simd::dispatch;
-use crate::ir::{Block, Codec, Quantizer};
 
 const LEN: usize = 256;
 const GROUP: usize = 16;
@@ -25,23 +24,12 @@ const GROUPS: usize = LEN / GROUP;
 const PLACES: usize = GROUP + 8;
 const BYTES: usize = 32 + 16 + 8;
 
-pub(super) static BLOCK: Block = Block {
+packing! {
     name: "iq1_m",
     ggml_id: 29,
-    len: LEN,
-    bytes: BYTES,
     needs_importance: true,
-    codec: Some(Codec { decode, dot, error_bound: grids::error_bound }),
-};
-
-pub(super) static QUANTIZER: Quantizer = Quantizer { block: &BLOCK, pack };
-
-dispatch!(
-    fn pack(weights: &[f32], columns: usize, importance: Option<&[f32]>, out: &mut [u8])
-        = rows::pack::<Rows, LEN, BYTES>
-);
-dispatch!(fn decode(bytes: &[u8], weights: &mut [f32]) = rows::decode::<Rows, LEN, BYTES>);
-dispatch!(fn dot(bytes: &[u8], activations: &[f32]) -> f32 = rows::dot::<Rows, LEN, BYTES>);
+    error_bound: grids::error_bound,
+}
 
 /// The blocks of this file, for the loops that all packings share.
 struct Rows;

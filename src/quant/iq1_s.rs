@@ -10,12 +10,11 @@
 //!
 //! Bit-exact with `quantize_iq1_s` of ggml, which needs importance.
 
+use super::packing::packing;
 use super::rows::Packing;
 use super::search::Sums;
 use super::ternary::{LANES, MINUS, PLUS, Shift, Split, by_ends, lanes, shifted};
 use super::{grids, plan, rows, search, ternary};
-use crate::ir::simd::dispatch;
-use crate::ir::{Block, Codec, Quantizer};
 
 const LEN: usize = 256;
 const GROUP: usize = 32;
@@ -24,23 +23,12 @@ const GROUPS: usize = LEN / GROUP;
 const PLACES: usize = GROUP + 8;
 const BYTES: usize = 2 + 32 + 16;
 
-pub(super) static BLOCK: Block = Block {
+packing! {
     name: "iq1_s",
     ggml_id: 19,
-    len: LEN,
-    bytes: BYTES,
     needs_importance: true,
-    codec: Some(Codec { decode, dot, error_bound: grids::error_bound }),
-};
-
-pub(super) static QUANTIZER: Quantizer = Quantizer { block: &BLOCK, pack };
-
-dispatch!(
-    fn pack(weights: &[f32], columns: usize, importance: Option<&[f32]>, out: &mut [u8])
-        = rows::pack::<Rows, LEN, BYTES>
-);
-dispatch!(fn decode(bytes: &[u8], weights: &mut [f32]) = rows::decode::<Rows, LEN, BYTES>);
-dispatch!(fn dot(bytes: &[u8], activations: &[f32]) -> f32 = rows::dot::<Rows, LEN, BYTES>);
+    error_bound: grids::error_bound,
+}
 
 /// How far the levels −1, 0 and 1 of a group are moved up or down.
 pub(super) const SHIFT: f32 = 0.125;

@@ -11,11 +11,10 @@
 //! Bit-exact with `quantize_iq2_xxs` of ggml, which needs importance.
 
 use super::groups::{positive, turned};
+use super::packing::packing;
 use super::plan::{Again, Group, Plan, Signs};
 use super::rows::Packing;
 use super::{grids, lattice, plan, rows, search};
-use crate::ir::simd::dispatch;
-use crate::ir::{Block, Codec, Quantizer};
 
 const LEN: usize = 256;
 const GROUP: usize = 32;
@@ -23,23 +22,12 @@ const GROUPS: usize = LEN / GROUP;
 const POINTS: usize = GROUP / 8;
 const BYTES: usize = 2 + 8 * 8;
 
-pub(super) static BLOCK: Block = Block {
+packing! {
     name: "iq2_xxs",
     ggml_id: 16,
-    len: LEN,
-    bytes: BYTES,
     needs_importance: true,
-    codec: Some(Codec { decode, dot, error_bound: grids::error_bound }),
-};
-
-pub(super) static QUANTIZER: Quantizer = Quantizer { block: &BLOCK, pack };
-
-dispatch!(
-    fn pack(weights: &[f32], columns: usize, importance: Option<&[f32]>, out: &mut [u8])
-        = rows::pack::<Rows, LEN, BYTES>
-);
-dispatch!(fn decode(bytes: &[u8], weights: &mut [f32]) = rows::decode::<Rows, LEN, BYTES>);
-dispatch!(fn dot(bytes: &[u8], activations: &[f32]) -> f32 = rows::dot::<Rows, LEN, BYTES>);
+    error_bound: grids::error_bound,
+}
 
 /// The greatest level that a fit without a grid may use.
 const TOP: f32 = 4.0;

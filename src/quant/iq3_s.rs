@@ -10,11 +10,10 @@
 //!
 //! Bit-exact with `quantize_iq3_s` of ggml, with importance and without.
 
+use super::packing::packing;
 use super::plan::{Again, Group, Plan, Signs};
 use super::rows::Packing;
 use super::{grids, lattice, plan, rows, search};
-use crate::ir::simd::dispatch;
-use crate::ir::{Block, Codec, Quantizer};
 
 const LEN: usize = 256;
 const GROUP: usize = 32;
@@ -22,23 +21,12 @@ const GROUPS: usize = LEN / GROUP;
 const POINTS: usize = GROUP / 4;
 const BYTES: usize = 2 + 64 + 8 + 32 + 4;
 
-pub(super) static BLOCK: Block = Block {
+packing! {
     name: "iq3_s",
     ggml_id: 21,
-    len: LEN,
-    bytes: BYTES,
     needs_importance: false,
-    codec: Some(Codec { decode, dot, error_bound: grids::error_bound }),
-};
-
-pub(super) static QUANTIZER: Quantizer = Quantizer { block: &BLOCK, pack };
-
-dispatch!(
-    fn pack(weights: &[f32], columns: usize, importance: Option<&[f32]>, out: &mut [u8])
-        = rows::pack::<Rows, LEN, BYTES>
-);
-dispatch!(fn decode(bytes: &[u8], weights: &mut [f32]) = rows::decode::<Rows, LEN, BYTES>);
-dispatch!(fn dot(bytes: &[u8], activations: &[f32]) -> f32 = rows::dot::<Rows, LEN, BYTES>);
+    error_bound: grids::error_bound,
+}
 
 /// How groups are searched.
 const PLAN: Plan = Plan {

@@ -12,33 +12,21 @@
 //! Bit-exact with `quantize_iq4_xs` of ggml, with importance and without.
 
 use super::groups::{each, peak_of};
+use super::packing::packing;
 use super::rows::Packing;
 use super::{iq4_nl, nibbles, rows, search};
-use crate::ir::simd::dispatch;
-use crate::ir::{Block, Codec, Quantizer};
 
 pub(super) const LEN: usize = 256;
 pub(super) const GROUP: usize = 32;
 pub(super) const GROUPS: usize = LEN / GROUP;
 pub(super) const BYTES: usize = 2 + 2 + GROUPS / 2 + LEN / 2;
 
-pub(super) static BLOCK: Block = Block {
+packing! {
     name: "iq4_xs",
     ggml_id: 23,
-    len: LEN,
-    bytes: BYTES,
     needs_importance: false,
-    codec: Some(Codec { decode, dot, error_bound }),
-};
-
-pub(super) static QUANTIZER: Quantizer = Quantizer { block: &BLOCK, pack };
-
-dispatch!(
-    fn pack(weights: &[f32], columns: usize, importance: Option<&[f32]>, out: &mut [u8])
-        = rows::pack::<Rows, LEN, BYTES>
-);
-dispatch!(fn decode(bytes: &[u8], weights: &mut [f32]) = rows::decode::<Rows, LEN, BYTES>);
-dispatch!(fn dot(bytes: &[u8], activations: &[f32]) -> f32 = rows::dot::<Rows, LEN, BYTES>);
+    error_bound: error_bound,
+}
 
 /// The blocks of this file, for the loops that all packings share.
 struct Rows;

@@ -14,10 +14,10 @@
 //! The names end in the version of ggjt that had such blocks last. Source: `ggml.c` of llama.cpp
 //! before its pull requests 1405 (order of weights) and 1508 (scales of f16).
 
+use super::packing::block;
 use super::rows::{self, Packing};
 use super::{nibbles, q5_0, q5_1, q8_0};
-use crate::ir::simd::dispatch;
-use crate::ir::{Block, Codec};
+use crate::ir::Block;
 
 /// Every packing that ggml once had and has no more.
 pub static LEGACY: &[&Block] = &[
@@ -42,21 +42,12 @@ macro_rules! packing {
 
             const BYTES: usize = $bytes;
 
-            pub(super) static BLOCK: Block = Block {
+            block! {
                 name: stringify!($name),
                 ggml_id: $id,
-                len: LEN,
-                bytes: BYTES,
                 needs_importance: false,
-                codec: Some(Codec { decode, dot, error_bound: $bound }),
-            };
-
-            dispatch!(
-                fn decode(bytes: &[u8], weights: &mut [f32]) = rows::decode::<Rows, LEN, BYTES>
-            );
-            dispatch!(
-                fn dot(bytes: &[u8], activations: &[f32]) -> f32 = rows::dot::<Rows, LEN, BYTES>
-            );
+                error_bound: $bound,
+            }
 
             struct Rows;
 

@@ -28,6 +28,7 @@ mod nearest;
 mod nibbles;
 mod nvfp4;
 mod order;
+mod packing;
 mod pairs;
 mod plain;
 mod plan;

@@ -12,33 +12,21 @@
 //!
 //! Bit-exact with `quantize_row_nvfp4_ref` of ggml, which importance does not change.
 
+use super::packing::packing;
 use super::rows::Packing;
 use super::{fp4, rows};
-use crate::ir::simd::dispatch;
-use crate::ir::{Block, Codec, Quantizer};
 
 const LEN: usize = 64;
 const GROUP: usize = 16;
 const GROUPS: usize = LEN / GROUP;
 const BYTES: usize = GROUPS + LEN / 2;
 
-pub(super) static BLOCK: Block = Block {
+packing! {
     name: "nvfp4",
     ggml_id: 40,
-    len: LEN,
-    bytes: BYTES,
     needs_importance: false,
-    codec: Some(Codec { decode, dot, error_bound }),
-};
-
-pub(super) static QUANTIZER: Quantizer = Quantizer { block: &BLOCK, pack };
-
-dispatch!(
-    fn pack(weights: &[f32], columns: usize, importance: Option<&[f32]>, out: &mut [u8])
-        = rows::pack::<Rows, LEN, BYTES>
-);
-dispatch!(fn decode(bytes: &[u8], weights: &mut [f32]) = rows::decode::<Rows, LEN, BYTES>);
-dispatch!(fn dot(bytes: &[u8], activations: &[f32]) -> f32 = rows::dot::<Rows, LEN, BYTES>);
+    error_bound: error_bound,
+}
 
 /// The blocks of this file, for the loops that all packings share.
 struct Rows;

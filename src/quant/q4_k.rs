@@ -12,30 +12,18 @@
 //! Bit-exact with `quantize_row_q4_K_ref` of ggml, and by importance with `quantize_row_q4_K_impl`.
 
 use super::groups::{Errors, Tries};
+use super::packing::packing;
 use super::rows::{self, Packing};
 use super::super_block::{self, Chosen, GROUP, LEN};
-use crate::ir::simd::dispatch;
-use crate::ir::{Block, Codec, Quantizer};
 
 pub(super) const BYTES: usize = 16 + LEN / 2;
 
-pub(super) static BLOCK: Block = Block {
+packing! {
     name: "q4_k",
     ggml_id: 12,
-    len: LEN,
-    bytes: BYTES,
     needs_importance: false,
-    codec: Some(Codec { decode, dot, error_bound }),
-};
-
-pub(super) static QUANTIZER: Quantizer = Quantizer { block: &BLOCK, pack };
-
-dispatch!(
-    fn pack(weights: &[f32], columns: usize, importance: Option<&[f32]>, out: &mut [u8])
-        = rows::pack::<Rows, LEN, BYTES>
-);
-dispatch!(fn decode(bytes: &[u8], weights: &mut [f32]) = rows::decode::<Rows, LEN, BYTES>);
-dispatch!(fn dot(bytes: &[u8], activations: &[f32]) -> f32 = rows::dot::<Rows, LEN, BYTES>);
+    error_bound: error_bound,
+}
 
 /// The blocks of this file, for the loops that all packings share.
 struct Rows;

@@ -11,31 +11,19 @@
 //! Bit-exact with `quantize_row_q5_0_ref` of ggml, and by importance with `quantize_row_q5_0_impl`.
 
 use super::groups::{self, side_by_side, symmetric};
+use super::packing::packing;
 use super::rows::Packing;
 use super::{nibbles, rows};
-use crate::ir::simd::dispatch;
-use crate::ir::{Block, Codec, Quantizer};
 
 pub(super) const LEN: usize = 32;
 pub(super) const BYTES: usize = 2 + 4 + LEN / 2;
 
-pub(super) static BLOCK: Block = Block {
+packing! {
     name: "q5_0",
     ggml_id: 6,
-    len: LEN,
-    bytes: BYTES,
     needs_importance: false,
-    codec: Some(Codec { decode, dot, error_bound }),
-};
-
-pub(super) static QUANTIZER: Quantizer = Quantizer { block: &BLOCK, pack };
-
-dispatch!(
-    fn pack(weights: &[f32], columns: usize, importance: Option<&[f32]>, out: &mut [u8])
-        = rows::pack::<Rows, LEN, BYTES>
-);
-dispatch!(fn decode(bytes: &[u8], weights: &mut [f32]) = rows::decode::<Rows, LEN, BYTES>);
-dispatch!(fn dot(bytes: &[u8], activations: &[f32]) -> f32 = rows::dot_directly::<Rows, BYTES>);
+    error_bound: error_bound,
+}
 
 /// The blocks of this file, for the loops that all packings share.
 struct Rows;

@@ -15,10 +15,9 @@
 //! Bit-exact with `quantize_row_q6_K_ref` of ggml, and by importance with `quantize_row_q6_K_impl`.
 
 use super::groups::{peak_of, symmetric, turned};
+use super::packing::packing;
 use super::rows::Packing;
 use super::{rows, search};
-use crate::ir::simd::dispatch;
-use crate::ir::{Block, Codec, Quantizer};
 
 pub(super) const LEN: usize = 256;
 pub(super) const GROUP: usize = 16;
@@ -27,23 +26,12 @@ pub(super) const GROUPS: usize = LEN / GROUP;
 const HALF: f32 = 32.0;
 pub(super) const BYTES: usize = 128 + 64 + GROUPS + 2;
 
-pub(super) static BLOCK: Block = Block {
+packing! {
     name: "q6_k",
     ggml_id: 14,
-    len: LEN,
-    bytes: BYTES,
     needs_importance: false,
-    codec: Some(Codec { decode, dot, error_bound }),
-};
-
-pub(super) static QUANTIZER: Quantizer = Quantizer { block: &BLOCK, pack };
-
-dispatch!(
-    fn pack(weights: &[f32], columns: usize, importance: Option<&[f32]>, out: &mut [u8])
-        = rows::pack::<Rows, LEN, BYTES>
-);
-dispatch!(fn decode(bytes: &[u8], weights: &mut [f32]) = rows::decode::<Rows, LEN, BYTES>);
-dispatch!(fn dot(bytes: &[u8], activations: &[f32]) -> f32 = rows::dot::<Rows, LEN, BYTES>);
+    error_bound: error_bound,
+}
 
 /// The blocks of this file, for the loops that all packings share.
 struct Rows;

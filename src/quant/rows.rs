@@ -134,28 +134,22 @@ pub(super) fn dot<P: Packing<LEN, BYTES>, const LEN: usize, const BYTES: usize>(
 ) -> f32 {
     debug_assert_eq!(bytes.len() / BYTES * LEN, activations.len());
     let mut sums = [0.0; LANES];
+    if LEN == LANES {
+        // Decoding so few weights takes so few steps that a buffer would be most of the work.
+        let mut weights = [0.0; LEN];
+        let blocks = bytes.as_chunks().0.iter().zip(activations.as_chunks::<LEN>().0);
+        for (bytes, activations) in blocks {
+            P::decode(bytes, &mut weights);
+            add_products(&mut sums, &weights, activations);
+        }
+        return total(sums);
+    }
     let mut weights = [0.0; PIECE];
     let pieces = bytes.chunks(PIECE / LEN * BYTES).zip(activations.chunks(PIECE));
     for (bytes, activations) in pieces {
         let weights = &mut weights[..activations.len()];
         decode::<P, LEN, BYTES>(bytes, weights);
         add_products(&mut sums, weights, activations);
-    }
-    total(sums)
-}
-
-/// As [`dot`], where decoding a block takes so few steps that a buffer would be most of the work.
-#[inline(always)]
-pub(super) fn dot_directly<P: Packing<LANES, BYTES>, const BYTES: usize>(
-    bytes: &[u8],
-    activations: &[f32],
-) -> f32 {
-    debug_assert_eq!(bytes.len() / BYTES * LANES, activations.len());
-    let mut sums = [0.0; LANES];
-    let mut weights = [0.0; LANES];
-    for (bytes, activations) in bytes.as_chunks().0.iter().zip(activations.as_chunks::<LANES>().0) {
-        P::decode(bytes, &mut weights);
-        add_products(&mut sums, &weights, activations);
     }
     total(sums)
 }

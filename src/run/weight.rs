@@ -204,7 +204,7 @@ impl Linear {
         layer: Option<u64>,
     ) -> Result<Option<Self>> {
         let Some(named) = parts.get(role, Part::Weight, layer)? else { return Ok(None) };
-        Self::of(parts, role, named, parts.get(role, Part::Bias, layer)?).map(Some)
+        Self::of(named, parts.get(role, Part::Bias, layer)?).map(Some)
     }
 
     /// The linear layer of one expert.
@@ -219,11 +219,10 @@ impl Linear {
     ) -> Result<Option<Self>> {
         let get = |part| parts.piece(role, part, Some(layer), piece);
         let Some(named) = get(Part::Weight)? else { return Ok(None) };
-        Self::of(parts, role, named, get(Part::Bias)?).map(Some)
+        Self::of(named, get(Part::Bias)?).map(Some)
     }
 
-    fn of(parts: &Parts<'_>, role: Role, weight: Named, bias: Option<Named>) -> Result<Self> {
-        let bias = bias.filter(|_| parts.uses_bias(role));
+    fn of(weight: Named, bias: Option<Named>) -> Result<Self> {
         let bias = bias.map(vector).transpose()?;
         Ok(Self { weight: Weight::new(weight)?, bias })
     }
@@ -293,8 +292,7 @@ pub(super) fn find_vector(
     part: Part,
     layer: Option<u64>,
 ) -> Result<Option<Vec<f32>>> {
-    let named = parts.get(role, part, layer)?;
-    named.filter(|_| part == Part::Weight || parts.uses_bias(role)).map(vector).transpose()
+    parts.get(role, part, layer)?.map(vector).transpose()
 }
 
 fn vector(named: Named) -> Result<Vec<f32>> {

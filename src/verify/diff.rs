@@ -7,7 +7,7 @@ use super::alike::{self, Alike};
 use super::gates::hyper;
 use super::pair::{self, Pair};
 use super::scan::{self, Outcome};
-use super::{QuantizerFor, own, scaled};
+use super::{QuantizerFor, own, scaled, whole};
 use crate::arch;
 use crate::ir::{DType, Model, Result, Shape, Tensor};
 
@@ -85,7 +85,10 @@ impl Diff {
 /// # Errors
 /// What is wrong with A's configuration, and what reading either of them meets.
 pub fn diff(a: &Model, b: &Model, quantizer_for: QuantizerFor) -> Result<Diff> {
-    let fields = hyper::compare(a, b)?;
+    let whole = whole::pair(a, b)?;
+    let (a, b) = (&*whole.reference, &*whole.candidate);
+    let mut fields = hyper::compare(a, b)?;
+    fields.notes.extend(whole.note);
     let mut pairs = pair::pair(a, b)?;
     let mut out = Diff {
         a: a.origin.clone(),
@@ -133,7 +136,7 @@ fn named<'m>(model: &'m Model, names: &[String]) -> IndexMap<&'m String, &'m Ten
 }
 
 fn one(pair: &Pair, quantizer_for: QuantizerFor) -> Result<Option<Unlike>> {
-    let outcome = scan::compare(pair, quantizer_for)?;
+    let outcome = scan::compare(pair, quantizer_for, None)?;
     let (a, b) = (pair.reference.dtype(), pair.candidate.dtype());
     let nmse = outcome.error.map(|error| error.nmse);
     let max_abs_diff = outcome.error.map(|error| error.max_abs_diff);
@@ -159,5 +162,6 @@ fn reversed(pair: &Pair, quantizer_for: QuantizerFor) -> Result<Outcome> {
     let (name, reference_name) = (pair.reference_name.clone(), pair.name.clone());
     let (reference, candidate) = (pair.candidate.clone(), pair.reference.clone());
     let rounded = pair.rounded;
-    scan::compare(&Pair { name, reference_name, reference, candidate, rounded }, quantizer_for)
+    let pair = Pair { name, reference_name, reference, candidate, rounded };
+    scan::compare(&pair, quantizer_for, None)
 }

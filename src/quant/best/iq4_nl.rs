@@ -1,20 +1,14 @@
 //! IQ4_NL: a scale for 32 weights, whose levels are uneven.
 
+use super::Choose;
 use super::fit::{self, Levels, Places};
-use super::{Choose, pack as pack_rows};
-use crate::ir::Quantizer;
-use crate::ir::simd::dispatch;
 use crate::quant::groups::side_by_side;
 use crate::quant::iq4_nl as packing;
+use crate::quant::packing::quantizer;
 
 use packing::{BYTES, LEN, LEVELS};
 
-pub(super) static QUANTIZER: Quantizer = Quantizer { block: &packing::BLOCK, pack };
-
-dispatch!(
-    fn pack(weights: &[f32], columns: usize, importance: Option<&[f32]>, out: &mut [u8])
-        = pack_rows::<Best, LEN, BYTES>
-);
+quantizer!(packing::BLOCK, super::pack::<Best, LEN, BYTES>);
 
 /// The levels of IQ4_NL and IQ4_XS. Those above zero reach less far than those below, so that the
 /// weight of the largest magnitude may be better off on either side.

@@ -1,21 +1,15 @@
 //! IQ4_XS: scales for the groups of a block, whose levels are those of IQ4_NL.
 
+use super::Choose;
 use super::iq4_nl::Uneven;
 use super::q6_k::multiples;
-use super::{Choose, pack as pack_rows};
-use crate::ir::Quantizer;
-use crate::ir::simd::dispatch;
 use crate::quant::groups::{each, turned};
+use crate::quant::packing::quantizer;
 use crate::quant::{iq4_xs as packing, rows};
 
 use packing::{BYTES, GROUP, GROUPS, LEN};
 
-pub(super) static QUANTIZER: Quantizer = Quantizer { block: &packing::BLOCK, pack };
-
-dispatch!(
-    fn pack(weights: &[f32], columns: usize, importance: Option<&[f32]>, out: &mut [u8])
-        = pack_rows::<Best, LEN, BYTES>
-);
+quantizer!(packing::BLOCK, super::pack::<Best, LEN, BYTES>);
 
 struct Best;
 

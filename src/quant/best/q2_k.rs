@@ -1,21 +1,15 @@
 //! Q2_K: scales and offsets for the groups of a block.
 
+use super::Choose;
 use super::fit::{self, Spans};
 use super::super_block::{Units, multiples, unit};
-use super::{Choose, pack as pack_rows};
-use crate::ir::Quantizer;
-use crate::ir::simd::dispatch;
 use crate::quant::groups::turned;
+use crate::quant::packing::quantizer;
 use crate::quant::q2_k as packing;
 
 use packing::{BYTES, GROUP, GROUPS, LEN};
 
-pub(super) static QUANTIZER: Quantizer = Quantizer { block: &packing::BLOCK, pack };
-
-dispatch!(
-    fn pack(weights: &[f32], columns: usize, importance: Option<&[f32]>, out: &mut [u8])
-        = pack_rows::<Best, LEN, BYTES>
-);
+quantizer!(packing::BLOCK, super::pack::<Best, LEN, BYTES>);
 
 const SPANS: Spans = Spans {
     top: 3.0,

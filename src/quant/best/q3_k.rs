@@ -1,21 +1,15 @@
 //! Q3_K: scales for the groups of a block.
 
+use super::Choose;
 use super::fit::{Places, Scales};
 use super::q6_k::multiples;
-use super::{Choose, pack as pack_rows};
-use crate::ir::Quantizer;
-use crate::ir::simd::dispatch;
 use crate::quant::groups::turned;
+use crate::quant::packing::quantizer;
 use crate::quant::{q3_k as packing, rows};
 
 use packing::{BYTES, GROUP, GROUPS, LEN};
 
-pub(super) static QUANTIZER: Quantizer = Quantizer { block: &packing::BLOCK, pack };
-
-dispatch!(
-    fn pack(weights: &[f32], columns: usize, importance: Option<&[f32]>, out: &mut [u8])
-        = pack_rows::<Best, LEN, BYTES>
-);
+quantizer!(packing::BLOCK, super::pack::<Best, LEN, BYTES>);
 
 const SCALES: Scales =
     Scales { low: -4.0, high: 3.0, places: Places { first: 2.4, step: 0.2, count: 16 } };

@@ -1,20 +1,14 @@
 //! Q4_K: scales and offsets for the groups of a block.
 
 use super::fit::Spans;
-use super::{Choose, pack as pack_rows, q4_1, super_block};
-use crate::ir::Quantizer;
-use crate::ir::simd::dispatch;
+use super::{Choose, q4_1, super_block};
+use crate::quant::packing::quantizer;
 use crate::quant::q4_k as packing;
 use crate::quant::super_block::{AT_ONCE, LEN};
 
 use packing::BYTES;
 
-pub(super) static QUANTIZER: Quantizer = Quantizer { block: &packing::BLOCK, pack };
-
-dispatch!(
-    fn pack(weights: &[f32], columns: usize, importance: Option<&[f32]>, out: &mut [u8])
-        = pack_rows::<Best, LEN, BYTES>
-);
+quantizer!(packing::BLOCK, super::pack::<Best, LEN, BYTES>);
 
 const SPANS: Spans = Spans { above_zero: false, ..q4_1::SPANS };
 

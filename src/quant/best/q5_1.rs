@@ -1,20 +1,14 @@
 //! Q5_1: a scale and an offset for 32 weights.
 
+use super::Choose;
 use super::fit::{self, Spans};
-use super::{Choose, pack as pack_rows};
-use crate::ir::Quantizer;
-use crate::ir::simd::dispatch;
 use crate::quant::groups::side_by_side;
+use crate::quant::packing::quantizer;
 use crate::quant::{q5_1 as packing, rows};
 
 use packing::{BYTES, LEN};
 
-pub(super) static QUANTIZER: Quantizer = Quantizer { block: &packing::BLOCK, pack };
-
-dispatch!(
-    fn pack(weights: &[f32], columns: usize, importance: Option<&[f32]>, out: &mut [u8])
-        = pack_rows::<Best, LEN, BYTES>
-);
+quantizer!(packing::BLOCK, super::pack::<Best, LEN, BYTES>);
 
 pub(super) const SPANS: Spans = Spans {
     top: 31.0,

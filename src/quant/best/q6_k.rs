@@ -1,20 +1,14 @@
 //! Q6_K: scales for the groups of a block.
 
+use super::Choose;
 use super::fit::{self, Levels, Places, Scales};
-use super::{Choose, pack as pack_rows};
-use crate::ir::Quantizer;
-use crate::ir::simd::dispatch;
 use crate::quant::groups::{Lanes, peak_of, turned};
+use crate::quant::packing::quantizer;
 use crate::quant::{q6_k as packing, rows};
 
 use packing::{BYTES, GROUP, GROUPS, LEN};
 
-pub(super) static QUANTIZER: Quantizer = Quantizer { block: &packing::BLOCK, pack };
-
-dispatch!(
-    fn pack(weights: &[f32], columns: usize, importance: Option<&[f32]>, out: &mut [u8])
-        = pack_rows::<Best, LEN, BYTES>
-);
+quantizer!(packing::BLOCK, super::pack::<Best, LEN, BYTES>);
 
 const SCALES: Scales =
     Scales { low: -32.0, high: 31.0, places: Places { first: 27.0, step: 0.75, count: 10 } };

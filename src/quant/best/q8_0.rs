@@ -1,20 +1,14 @@
 //! Q8_0: a scale for 32 weights.
 
+use super::Choose;
 use super::fit::{self, Levels, Places, Scales};
-use super::{Choose, pack as pack_rows};
-use crate::ir::Quantizer;
-use crate::ir::simd::dispatch;
 use crate::quant::groups::side_by_side;
+use crate::quant::packing::quantizer;
 use crate::quant::{q8_0 as packing, rows};
 
 use packing::{BYTES, LEN};
 
-pub(super) static QUANTIZER: Quantizer = Quantizer { block: &packing::BLOCK, pack };
-
-dispatch!(
-    fn pack(weights: &[f32], columns: usize, importance: Option<&[f32]>, out: &mut [u8])
-        = pack_rows::<Best, LEN, BYTES>
-);
+quantizer!(packing::BLOCK, super::pack::<Best, LEN, BYTES>);
 
 const SCALES: Scales =
     Scales { low: -127.0, high: 127.0, places: Places { first: 113.75, step: 0.65, count: 22 } };

@@ -126,86 +126,43 @@ real!(f32, 0.0, 1.0, (f32::INFINITY, f32::NEG_INFINITY), f64::from, |x| x as f32
 real!(f16, f16::ZERO, f16::ONE, (f16::INFINITY, f16::NEG_INFINITY), f64::from, f16::from_f64);
 real!(bf16, bf16::ZERO, bf16::ONE, (bf16::INFINITY, bf16::NEG_INFINITY), f64::from, bf16::from_f64);
 
-/// Runs code with a name for the Rust type of some elements, which must be numbers.
-macro_rules! with_number {
-    ($dtype:expr, $T:ident => $body:expr) => {{
+/// Runs code with a name for a Rust type, by the type of some elements.
+macro_rules! with_type {
+    ($dtype:expr, $T:ident => $body:expr, else $expected:literal,
+     $($($of:ident)|+ : $as:ty),+ $(,)?) => {{
         use $crate::run::graph::types::Type;
         match $dtype {
-            Type::F64 => {
-                type $T = f64;
+            $($(Type::$of)|+ => {
+                type $T = $as;
                 $body
-            }
-            Type::F32 => {
-                type $T = f32;
-                $body
-            }
-            Type::F16 => {
-                type $T = half::f16;
-                $body
-            }
-            Type::BF16 => {
-                type $T = half::bf16;
-                $body
-            }
-            Type::I64 => {
-                type $T = i64;
-                $body
-            }
-            Type::I32 => {
-                type $T = i32;
-                $body
-            }
-            Type::I16 => {
-                type $T = i16;
-                $body
-            }
-            Type::I8 => {
-                type $T = i8;
-                $body
-            }
-            Type::U64 => {
-                type $T = u64;
-                $body
-            }
-            Type::U32 => {
-                type $T = u32;
-                $body
-            }
-            Type::U16 => {
-                type $T = u16;
-                $body
-            }
-            Type::U8 => {
-                type $T = u8;
-                $body
-            }
+            })+
             found => {
-                let text = format!("found elements of {found}, expected numbers");
+                let text = format!("found elements of {found}, expected {}", $expected);
                 Err($crate::ir::Error::unsupported(text))
             }
         }
     }};
 }
+pub(super) use with_type;
+
+/// Runs code with a name for the Rust type of some elements, which must be numbers.
+macro_rules! with_number {
+    ($dtype:expr, $T:ident => $body:expr) => {
+        $crate::run::graph::number::with_type!(
+            $dtype, $T => $body, else "numbers",
+            F64: f64, F32: f32, F16: half::f16, BF16: half::bf16, I64: i64, I32: i32, I16: i16,
+            I8: i8, U64: u64, U32: u32, U16: u16, U8: u8,
+        )
+    };
+}
 pub(super) use with_number;
 
 /// Runs code with a name for the type that floats are computed in.
 macro_rules! with_real {
-    ($dtype:expr, $R:ident => $body:expr) => {{
-        use $crate::run::graph::types::Type;
-        match $dtype {
-            Type::F64 => {
-                type $R = f64;
-                $body
-            }
-            Type::F32 | Type::F16 | Type::BF16 => {
-                type $R = f32;
-                $body
-            }
-            found => {
-                let text = format!("found elements of {found}, expected floats");
-                Err($crate::ir::Error::unsupported(text))
-            }
-        }
-    }};
+    ($dtype:expr, $R:ident => $body:expr) => {
+        $crate::run::graph::number::with_type!(
+            $dtype, $R => $body, else "floats", F64: f64, F32 | F16 | BF16: f32,
+        )
+    };
 }
 pub(super) use with_real;
