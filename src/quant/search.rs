@@ -282,7 +282,8 @@ impl<W: Wide, const PARTS: usize, const WAYS: usize, const PLACES: usize, const 
         let (mut x, mut counts, mut below) = ([0.0; PAIRS], [0.0; PAIRS], [zero; PARTS]);
         let (mut all_x, mut all, mut above) = (zero, zero, [zero; PARTS]);
         for part in 0..PARTS {
-            let [a, b, c] = [0, 1, 2].map(|level| w.load(&moved[part][level]));
+            let [a, b, c] = &moved[part];
+            let [a, b, c] = [w.load(a), w.load(b), w.load(c)];
             let [aa, bb, cc] = [w.mul(a, a), w.mul(b, b), w.mul(c, c)];
             (below[part], above[part]) = (w.sub(aa, bb), w.sub(bb, cc));
             all_x = w.add(all_x, w.mul(w.splat(sums[part].x[GROUP]), c));
