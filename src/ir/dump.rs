@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use super::error::escape;
 use super::value::List;
-use super::{Model, Op, Tensor, Value};
+use super::{Model, Tensor, Value};
 
 /// Items of a list that are shown; the rest is counted.
 const ITEMS: usize = 8;
@@ -87,14 +87,4 @@ fn list_text(items: &List) -> String {
     let more = items.len() - shown.len();
     let more = if more > 0 { format!(", and {more} more") } else { String::new() };
     format!("[{}{more}]", shown.join(", "))
-}
-
-impl Op {
-    /// The recipe's steps as words, the first first; empty for bytes that are read as they are.
-    pub fn steps(tensor: &Tensor) -> Vec<String> {
-        let Some(op) = tensor.op() else { return Vec::new() };
-        let mut steps = op.inputs().first().map(|input| Self::steps(input)).unwrap_or_default();
-        steps.push(op.to_string());
-        steps
-    }
 }
