@@ -114,7 +114,11 @@ impl Conversion {
         }
         let target = made.layout.opened_at(&self.target);
         let proof = match self.verify {
-            true => Some(verify::after(&self.source, &target, &self.reading, &self.common)?),
+            true => {
+                let importance = job.types.importance.as_deref();
+                let sides = (&*self.source, &*target);
+                Some(verify::after(sides, importance, &self.reading, &self.common)?)
+            }
             false => None,
         };
         let verification = proof.as_ref().map(Report::to_json);

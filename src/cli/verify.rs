@@ -6,7 +6,9 @@ use super::args::{Common, Reading, encode, parse_tokens, text_chunks};
 use super::feed::Feed;
 use super::{Outcome, report};
 use crate::convert::comparable;
-use crate::ir::{Access, Error, Model, Notes, Result};
+use crate::ir::{Access, Blob, Error, Model, Notes, Result};
+use crate::quant::ImportanceMatrix;
+use crate::read::imatrix;
 use crate::run::graph::Session;
 use crate::run::{self, tokens::Encoder};
 use crate::verify::{Asked, GraphOptions, On, Options, Report, compare, compare_graphs, tokens};
@@ -35,6 +37,10 @@ pub(crate) struct Args {
     /// Run only so many chunks of the text.
     #[arg(long, value_name = "N", requires = "text")]
     chunks: Option<usize>,
+    /// The importance matrix that the candidate was quantized with: packed weights are then held
+    /// against what it makes of the reference.
+    #[arg(long, value_name = "FILE")]
+    imatrix: Option<PathBuf>,
     #[command(flatten)]
     feed: Feed,
     /// Compare the values between the nodes of two graphs, and name where they first depart.
@@ -79,7 +85,10 @@ impl Args {
             self.graphs(&reference, &candidate, asked)?
         } else {
             self.feed.refuse()?;
-            models(&reference, &candidate, self.on(&reference)?, asked, &self.common)?
+            let on = self.on(&reference)?;
+            let importance = self.importance()?;
+            let options = Options { asked, importance: importance.as_ref(), ..Options::default() };
+            models(&reference, &candidate, on, options, &self.common)?
         };
         if let Some(path) = &self.json {
             report::file(path, format!("{:#}\n", found.to_json()).as_bytes())?;
@@ -96,8 +105,16 @@ impl Args {
         Ok(outcome(&found))
     }
 
+    fn importance(&self) -> Result<Option<ImportanceMatrix>> {
+        let Some(path) = &self.imatrix else { return Ok(None) };
+        imatrix::read(&Blob::open(path, Access::Read)?, &self.reading.limits()?).map(Some)
+    }
+
     /// Compares graphs, or a graph with a family's runner.
     fn graphs(&self, reference: &Model, candidate: &Model, asked: Asked) -> Result<Report> {
+        if self.imatrix.is_some() {
+            return Err(Error::usage("--imatrix is for packed weights, and a graph has none"));
+        }
         let on = match self.on(reference)? {
             Some(On::Ids(ids)) => Some(ids),
             Some(On::Chunks(_) | On::Drawn) => {
@@ -177,7 +194,7 @@ fn models(
     reference: &Model,
     candidate: &Model,
     on: Option<On>,
-    asked: Asked,
+    options: Options<'_>,
     common: &Common,
 ) -> Result<Report> {
     let on = match (on, &reference.tokenizer) {
@@ -187,7 +204,7 @@ fn models(
         }
         (None, None) => On::Drawn,
     };
-    let options = Options { on, asked, ..Options::default() };
+    let options = Options { on, ..options };
     let pool = run::pool(common.threads()?.get())?;
     pool.install(|| compare(reference, candidate, &options))
 }
@@ -197,8 +214,8 @@ fn models(
 /// # Errors
 /// What reading either of them meets.
 pub(super) fn after(
-    source: &Path,
-    target: &Path,
+    (source, target): (&Path, &Path),
+    importance: Option<&ImportanceMatrix>,
     reading: &Reading,
     common: &Common,
 ) -> Result<Report> {
@@ -207,7 +224,8 @@ pub(super) fn after(
     let anew = Reading { from: None, include: Vec::new(), exclude: Vec::new(), ..reading.clone() };
     let candidate = anew.intact(target, Access::Map, &mut notes)?;
     if reference.graph.is_none() && candidate.graph.is_none() {
-        return models(&reference, &candidate, None, Asked::default(), common);
+        let options = Options { importance, ..Options::default() };
+        return models(&reference, &candidate, None, options, common);
     }
     let feed = Feed::default();
     let how = How { asked: Asked::default(), layers: false, on: None, feed: &feed };

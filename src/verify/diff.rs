@@ -133,7 +133,7 @@ fn named<'m>(model: &'m Model, names: &[String]) -> IndexMap<&'m String, &'m Ten
 }
 
 fn one(pair: &Pair, quantizer_for: QuantizerFor) -> Result<Option<Unlike>> {
-    let outcome = scan::compare(pair, quantizer_for)?;
+    let outcome = scan::compare(pair, quantizer_for, None)?;
     let (a, b) = (pair.reference.dtype(), pair.candidate.dtype());
     let nmse = outcome.error.map(|error| error.nmse);
     let max_abs_diff = outcome.error.map(|error| error.max_abs_diff);
@@ -159,5 +159,6 @@ fn reversed(pair: &Pair, quantizer_for: QuantizerFor) -> Result<Outcome> {
     let (name, reference_name) = (pair.reference_name.clone(), pair.name.clone());
     let (reference, candidate) = (pair.candidate.clone(), pair.reference.clone());
     let rounded = pair.rounded;
-    scan::compare(&Pair { name, reference_name, reference, candidate, rounded }, quantizer_for)
+    let pair = Pair { name, reference_name, reference, candidate, rounded };
+    scan::compare(&pair, quantizer_for, None)
 }

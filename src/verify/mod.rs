@@ -49,6 +49,7 @@ pub use report::{Bound, Finding, Gate, Kind, Report, TensorReport};
 pub use scan::{Apart, apart};
 
 use crate::ir::{Model, Result};
+use crate::quant::ImportanceMatrix;
 use gates::logits::{Plan, Ran};
 use gates::tensors;
 use pair::Pairs;
@@ -67,6 +68,8 @@ pub struct Options<'a> {
     pub quantizer_for: QuantizerFor,
     /// Who else may have encoded it, with less error.
     pub better_for: QuantizerFor,
+    /// How much each column counted when the candidate was made, if that is known.
+    pub importance: Option<&'a ImportanceMatrix>,
 }
 
 /// What models are run on.
@@ -91,6 +94,7 @@ impl Default for Options<'_> {
             open: Some(&machine),
             quantizer_for: crate::quant::quantizer_for,
             better_for: crate::quant::best_quantizer_for,
+            importance: None,
         }
     }
 }
@@ -104,7 +108,7 @@ pub fn compare(reference: &Model, candidate: &Model, options: &Options<'_>) -> R
     let hyper = gates::hyper::compare(reference, candidate)?;
     let pieces = gates::tokenizer::compare(reference, candidate);
     let pairs = pair::pair(reference, candidate)?;
-    let weights = tensors::compare(&pairs.pairs, options.quantizer_for)?;
+    let weights = tensors::compare(&pairs.pairs, options.quantizer_for, options.importance)?;
 
     let mut report = Report {
         pass: false,

@@ -1,5 +1,7 @@
 //! Our own encoding of the reference to the candidate's types: what an honest conversion gives.
 
+use std::sync::Arc;
+
 use indexmap::IndexMap;
 
 use super::pair::{Pair, Pairs};
@@ -16,7 +18,8 @@ pub(super) fn is_weights(dtype: DType) -> bool {
     }
 }
 
-/// The recipe that encodes `reference` as `to`; nothing if this version has no such encoder.
+/// The recipe that encodes `reference` as `to`, a packing by the importance of its columns if that
+/// is known; nothing if this version has no such encoder.
 ///
 /// # Errors
 /// Malformed if rows are not whole blocks.
@@ -24,6 +27,7 @@ pub(super) fn encoding(
     reference: &Tensor,
     to: DType,
     quantizer_for: impl Fn(&Block) -> Option<&'static Quantizer>,
+    importance: Option<Arc<[f32]>>,
 ) -> Result<Option<Tensor>> {
     if reference.dtype() == to {
         return Ok(Some(reference.clone()));
@@ -35,7 +39,7 @@ pub(super) fn encoding(
     let op = match to {
         DType::F64 | DType::F32 | DType::F16 | DType::BF16 => Op::Cast { input, to },
         DType::Packed(block) => match quantizer_for(block) {
-            Some(quantizer) => Op::Pack { input, quantizer, importance: None },
+            Some(quantizer) => Op::Pack { input, quantizer, importance },
             None => return Ok(None),
         },
         _ => return Ok(None),
@@ -86,10 +90,10 @@ fn encoded(
 ) -> Result<Option<Tensor>> {
     let to = pair.candidate.dtype();
     if !to.is_packed() || to == tensor.dtype() || !is_turned(&pair.reference) {
-        return encoding(tensor, to, quantizer_for);
+        return encoding(tensor, to, quantizer_for, None);
     }
     let turned = Tensor::of(Op::Transpose { input: tensor.clone() })?;
-    let Some(packed) = encoding(&turned, to, quantizer_for)? else { return Ok(None) };
+    let Some(packed) = encoding(&turned, to, quantizer_for, None)? else { return Ok(None) };
     let values = Tensor::of(Op::Cast { input: packed, to: DType::F32 })?;
     Tensor::of(Op::Transpose { input: values }).map(Some)
 }

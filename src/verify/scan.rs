@@ -4,6 +4,7 @@
 //! the number of threads.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -61,7 +62,7 @@ pub fn apart(reference: &Tensor, candidate: &Tensor) -> Result<Option<Apart>> {
         candidate: candidate.clone(),
         rounded: false,
     };
-    let error = compare(&pair, |_| None)?.error;
+    let error = compare(&pair, |_| None, None)?.error;
     Ok(error.map(|Error { nmse, max_abs_diff, .. }| Apart { nmse, max_abs_diff }))
 }
 
@@ -89,16 +90,21 @@ struct Sums {
     rows: Vec<Row>,
 }
 
-/// Compares one pair, whose shapes are equal.
+/// Compares one pair, whose shapes are equal; a packing also with our own encoding, by the
+/// importance of its columns if that is known.
 ///
 /// # Errors
 /// From reading the files; Malformed if rows are not whole blocks.
-pub(super) fn compare(pair: &Pair, quantizer_for: QuantizerFor) -> Result<Outcome> {
+pub(super) fn compare(
+    pair: &Pair,
+    quantizer_for: QuantizerFor,
+    importance: Option<Arc<[f32]>>,
+) -> Result<Outcome> {
     let to = pair.candidate.dtype();
     let scan = Scan {
         reference: &pair.reference,
         candidate: &pair.candidate,
-        own: own::encoding(&pair.reference, to, quantizer_for)?,
+        own: own::encoding(&pair.reference, to, quantizer_for, importance)?,
         rule: Rule::of(pair.reference.dtype(), to, pair.rounded),
         row: row_len(&pair.candidate),
     };

@@ -82,6 +82,25 @@ fn quantized_tensors_are_those_of_llama_quantize() {
     assert_eq!(compared, TYPES.len() * 2 * 11);
 }
 
+/// What llama-quantize made by a matrix is held against what we make by it; a matrix of another model
+/// is refused.
+#[test]
+fn a_proof_may_know_the_matrix() {
+    let reference = fixture("model.gguf");
+    for kind in TYPES {
+        let candidate = fixture(&format!("model.{}.gguf", kind.to_lowercase()));
+        let matrix = fixture("model.imatrix.gguf");
+        let (code, said) = refused(&[&"verify", &reference, &candidate, &"--imatrix", &matrix]);
+        assert_eq!(code, 0, "{kind} {said}");
+    }
+    let short = fresh("short-proof.dat");
+    std::fs::write(&short, entry("blk.0.ffn_up_exps.weight", 1, &[1.0; 256])).expect("written");
+    let candidate = fixture("model.q4_0.gguf");
+    let (code, said) = refused(&[&"verify", &reference, &candidate, &"--imatrix", &short]);
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains("blk.0.ffn_up_exps.weight: has 256 values"), "{said}");
+}
+
 #[test]
 fn what_does_not_fit_is_refused() {
     let (source, target) = (fixture("model.gguf"), fresh("refused.gguf"));

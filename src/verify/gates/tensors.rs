@@ -1,6 +1,7 @@
 //! The gates of weights: each element, each tensor and each packed row.
 
 use crate::ir::{Error, Result};
+use crate::quant::ImportanceMatrix;
 use crate::verify::own::QuantizerFor;
 use crate::verify::pair::Pair;
 use crate::verify::report::{Finding, Gate, TensorReport};
@@ -38,12 +39,18 @@ pub(crate) struct Compared {
 /// Compares every pair, one after the other, each with all cores.
 ///
 /// # Errors
-/// From reading the files.
-pub(crate) fn compare(pairs: &[Pair], quantizer_for: QuantizerFor) -> Result<Compared> {
+/// From reading the files; Malformed if the importance is that of another model.
+pub(crate) fn compare(
+    pairs: &[Pair],
+    quantizer_for: QuantizerFor,
+    importance: Option<&ImportanceMatrix>,
+) -> Result<Compared> {
     let mut out = Compared { bit_equal: true, exact: true, ..Compared::default() };
     for pair in pairs {
         let at = |error: Error| error.at(&pair.name);
-        out.add(pair, scan::compare(pair, quantizer_for).map_err(at)?);
+        let of = |matrix: &ImportanceMatrix| matrix.of(&pair.name, pair.candidate.shape());
+        let importance = importance.map_or(Ok(None), of).map_err(at)?;
+        out.add(pair, scan::compare(pair, quantizer_for, importance).map_err(at)?);
     }
     Ok(out)
 }

@@ -78,9 +78,36 @@ fn outliers_may_be_clipped() {
             let (name, reference_name) = ("x".to_owned(), "x".to_owned());
             let reference = weights.clone();
             let pair = Pair { name, reference_name, reference, candidate, rounded: false };
-            let outcome = scan::compare(&pair, quant::quantizer_for).unwrap();
+            let outcome = scan::compare(&pair, quant::quantizer_for, None).unwrap();
             assert_eq!((outcome.wrong, outcome.wrong_rows), (0, 0), "{quantizer:?} {outcome:?}");
         }
+    }
+}
+
+/// Importances over many orders of magnitude move scales further than any bound allows: what made
+/// the candidate is its proof then.
+#[test]
+fn importance_that_is_known_excuses_what_it_made() {
+    let mut random = SplitMix::new(5);
+    let (rows, columns) = (512, 256);
+    let importance: Arc<[f32]> =
+        (0..columns).map(|_| (normal(&mut random) * 8.0).exp() as f32).collect();
+    let mut value = || normal(&mut random).signum() * 0.02 * normal(&mut random).exp();
+    let values: Vec<f32> = (0..rows * columns).map(|_| value() as f32).collect();
+    let reference = super::model::tensor(DType::F32, vec![rows, columns], &values);
+    for block in ["q4_0", "q4_1"].map(|name| quant::block_by_name(name).unwrap()) {
+        let quantizer = quant::quantizer_for(block).unwrap();
+        let (input, by) = (reference.clone(), Some(importance.clone()));
+        let candidate = Tensor::of(Op::Pack { input, quantizer, importance: by }).unwrap();
+        let (name, reference_name) = ("x".to_owned(), "x".to_owned());
+        let reference = reference.clone();
+        let pair = Pair { name, reference_name, reference, candidate, rounded: false };
+        let wrong = |importance| {
+            let outcome = scan::compare(&pair, quant::quantizer_for, importance).unwrap();
+            outcome.wrong + outcome.wrong_rows
+        };
+        assert_ne!(wrong(None), 0, "{}", block.name);
+        assert_eq!(wrong(Some(importance.clone())), 0, "{}", block.name);
     }
 }
 

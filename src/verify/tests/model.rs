@@ -107,7 +107,8 @@ pub(super) fn tensor(dtype: DType, dims: Vec<u64>, values: &[f32]) -> Tensor {
 
 /// The tensor in another type, made and kept in memory, as a file would hold it.
 pub(super) fn encode(tensor: &Tensor, to: DType) -> Tensor {
-    let recipe = own::encoding(tensor, to, quant::quantizer_for).unwrap().expect("an encoder");
+    let recipe =
+        own::encoding(tensor, to, quant::quantizer_for, None).unwrap().expect("an encoder");
     stored(&recipe).unwrap()
 }
 
