@@ -293,7 +293,7 @@ pub(super) fn merge(parts: Vec<Tensor>, axis: usize, groups: u64) -> Result<Tens
     {
         let mut next = 0;
         let in_turn = picks.iter().all(|(input, picked)| {
-            let follows = picked.from == next && input.is_same(first);
+            let follows = picked.from == next && input.shares_data(first);
             next += picked.len;
             follows
         });

@@ -15,9 +15,6 @@ const CONTAINER: Container =
 /// # Errors
 /// Unsupported, naming the tensor, for a dtype that NumPy lacks; Usage for parts.
 pub fn layout(model: &Model, options: &WriteOptions, notes: &mut Notes) -> Result<Layout> {
-    if options.split.max_bytes.is_some() || options.split.max_tensors.is_some() {
-        return Err(Error::usage("an npz is one file; leave out --split-max-size and the like"));
-    }
     let tensors: Vec<(&String, &Tensor)> = model.tensors.iter().collect();
     hub::layout(&CONTAINER, model, &tensors, options, notes)
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::edit::{Gguf, Safetensors, Stored, Tensors};
 use crate::faults::{Bench, FLOATS, transpose};
 use crate::logits::{nmse, npy};
-use crate::program::{Dir, fixture, names, read, remold};
+use crate::program::{Dir, fixture, json, names, read, remold};
 
 /// Right implementations differ by 1e-12 in f32; a wrong epsilon shows at 8e-10.
 const NMSE_MAX: f64 = 1e-10;
@@ -368,5 +368,26 @@ fn options_beyond_ggufs_words_are_notes() {
     ] {
         let ran = remold!("convert", family(name), dir.join(name).with_extension("gguf")).ends(0);
         assert!(ran.stderr.contains(said), "{name}: {}", ran.told());
+    }
+}
+
+/// A bound below 0 bounds nothing, and a rotation needs two dimensions: neither may reach a kernel.
+#[test]
+fn hyper_parameters_that_cannot_be_are_refused() {
+    let dir = Dir::new();
+    let cases = [
+        ("olmo", "clip_qkv", -8.0, "clip_qkv"),
+        ("gpt_oss", "swiglu_limit", -1.0, "found -1.0, expected a number of 0 or more"),
+        ("phi", "partial_rotary_factor", 0.0, "rotary dimensions 0 must be"),
+    ];
+    for (family, key, value, words) in cases {
+        let model = dir.copied(&fixture(&format!("families/{family}")), family);
+        let mut config = json(model.join("config.json"));
+        assert!(config.get(key).is_some(), "{family} has no {key}");
+        config[key] = value.into();
+        fs::write(model.join("config.json"), config.to_string()).expect("writes");
+        let output = dir.join("x.npy");
+        let error = remold!("logits", model, "--tokens", "1,2,3", "-o", output).refuses(3);
+        assert!(error.contains(words), "{error}");
     }
 }
