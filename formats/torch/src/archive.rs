@@ -63,9 +63,10 @@ fn read_deflated(source: &dyn ReadAt, entry: &Entry, options: &Options) -> Resul
     let within = Within::Stream(Stream { place, len: entry.inflated });
     let read = Archive::open(&bytes).and_then(|archive| {
         let checkpoint = read_opened(&bytes, &archive, options, within)?;
-        let inflated = checkpoint.storages.iter();
-        let inflated = inflated.map(|storage| Storage { deflated: None, ..(**storage).clone() });
-        inflated.into_iter().try_for_each(|storage| storage.verify(&bytes))?;
+        // Their places are those in the inflated bytes.
+        for storage in &checkpoint.storages {
+            Storage { deflated: None, ..(**storage).clone() }.verify(&bytes)?;
+        }
         Ok(checkpoint)
     });
     read.map_err(|error| {
