@@ -117,6 +117,8 @@ limits! {
     hdf5_chunks: "hdf5-chunks" = 1 << 24,
     /// Bytes of a deflated part of a file, which is held in memory while it is used.
     inflated: "inflated" = 4 << 30,
+    /// Bytes of a file that is deflated within another one, which is held in memory.
+    inflated_file: "inflated-file" = 128 << 20,
     /// Bytes of a tensor that a file states with fewer: repeated, sparse, or never written.
     expanded: "expanded" = 1 << 30,
     /// Elements of one value of a graph that is run.

@@ -203,7 +203,7 @@ fn archive(
             Ok(Stored::part(Arc::clone(blob), place))
         }
         zip::Method::Deflated => {
-            let bytes = weights.data(&**blob, limits.inflated, "inflated")?;
+            let bytes = weights.data(&**blob, limits.inflated_file, "inflated-file")?;
             Ok(Stored::whole(Arc::new(Blob::memory(blob.name(), bytes))))
         }
     }

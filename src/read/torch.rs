@@ -78,7 +78,7 @@ fn container(limits: &Limits) -> torch::Limits {
     torch::Limits {
         bytes: limits.pickle_bytes,
         inflated: limits.pickle_inflated,
-        deflated: limits.inflated,
+        deflated: limits.inflated_file,
         opcodes: limits.pickle_opcodes,
         stack: limits.pickle_stack,
         values: limits.pickle_values,

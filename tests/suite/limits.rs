@@ -59,10 +59,13 @@ const CASES: &[Case] = &[
     case("hdf5-block",          64, "hdf5/new.h5"),
     case("hdf5-chunk",           1, "hdf5/new.h5"),
     case("hdf5-chunks",          1, "hdf5/new.h5"),
-    case("inflated",            10, "keras/deflated.keras"),
+    case("inflated-file",       10, "keras/deflated.keras"),
     case("expanded",             1, "onnx/sparse.onnx"),
     case("shards",               1, "made/sharded"),
 ];
+
+/// A line for each limit that only reading weights reaches.
+const READS: &[Case] = &[case("inflated", 10, "npz/deflated.npz")];
 
 /// A line for each limit that a run of a graph reaches.
 #[rustfmt::skip]
@@ -84,7 +87,8 @@ fn table() -> BTreeMap<String, u64> {
 fn every_limit_refuses_by_name_and_is_lifted_by_its_flag() {
     let table = table();
     let known: BTreeSet<&str> = table.keys().map(String::as_str).collect();
-    let tried: BTreeSet<&str> = CASES.iter().chain(RUNS).map(|case| case.limit).collect();
+    let tried: BTreeSet<&str> =
+        CASES.iter().chain(READS).chain(RUNS).map(|case| case.limit).collect();
     assert_eq!(tried, known, "each limit has a line in this test");
     let dir = Dir::new();
     make(dir.path());
@@ -94,6 +98,12 @@ fn every_limit_refuses_by_name_and_is_lifted_by_its_flag() {
             None => fixture(case.file),
         };
         holds(case, table[case.limit], &[OsStr::new("inspect"), file.as_ref()]);
+    }
+    for case in READS {
+        let file = fixture(case.file);
+        let arguments =
+            ["inspect".as_ref(), file.as_os_str(), "--tensors".as_ref(), "--stats".as_ref()];
+        holds(case, table[case.limit], &arguments);
     }
     let out = dir.join("logits.npy");
     for case in RUNS {

@@ -277,10 +277,10 @@ fn archives_that_somebody_zipped_anew_arrive_whole() {
         assert_eq!((matching.count(), found.len()), (7, 7), "{name}: {found:?}");
     }
     let deflated = folder.join("exported_deflated.pt2");
-    let bounded = remold(&["inspect", text(&deflated), "--limit", "inflated=2000"]);
+    let bounded = remold(&["inspect", text(&deflated), "--limit", "inflated-file=2000"]);
     let said = String::from_utf8_lossy(&bounded.stderr).into_owned();
     assert_eq!(bounded.status.code(), Some(5), "{said}");
-    assert!(said.contains("2461") && said.contains("--limit inflated"), "{said}");
+    assert!(said.contains("2461") && said.contains("--limit inflated-file"), "{said}");
 }
 
 /// A flipped bit in a tensor: nothing that uses the weights goes on with it.

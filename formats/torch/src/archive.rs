@@ -58,7 +58,7 @@ fn read_deflated(source: &dyn ReadAt, entry: &Entry, options: &Options) -> Resul
     if !is_zip(&entry.head(source, 4)?) {
         return Err(Error::invalid(entry.offset, what, "is no checkpoint: it inflates to no zip"));
     }
-    let bytes = entry.data(source, options.limits.deflated, "inflated")?;
+    let bytes = entry.data(source, options.limits.deflated, "inflated-file")?;
     let place = entry.offset..entry.offset.saturating_add(entry.len);
     let within = Within::Stream(Stream { place, len: entry.inflated });
     let read = Archive::open(&bytes).and_then(|archive| {
