@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::lenient;
-use crate::ir::{Result, Scratch, Tensor, Value};
+use crate::ir::{Fault, Result, Scratch, Tensor, Value};
 
 /// What the elements of a tensor are like.
 pub(super) struct Stats {
@@ -15,8 +15,17 @@ pub(super) struct Stats {
 }
 
 impl Stats {
+    /// What the elements are like; nothing for those that are no weights: integers, booleans, and
+    /// packings that are not decoded.
+    pub(super) fn of(tensor: &Tensor) -> Result<Option<Self>> {
+        match Self::of_weights(tensor) {
+            Err(error) if error.fault == Fault::Unsupported => Ok(None),
+            found => found.map(Some),
+        }
+    }
+
     /// Read in pieces, so that a tensor of any size takes little memory.
-    pub(super) fn of(tensor: &Tensor) -> Result<Self> {
+    fn of_weights(tensor: &Tensor) -> Result<Self> {
         let mut scratch = Scratch::default();
         let count = tensor.shape().count();
         let granule = tensor.granule().max(1);
