@@ -12,6 +12,7 @@ use super::{Outcome, report, verify};
 use crate::arch::Fate;
 use crate::convert::{Job, Made, convert};
 use crate::formats;
+use crate::ir::blob::text;
 use crate::ir::{Access, Blob, Error, Naming, Notes, Result};
 use crate::manifest::fate_json;
 use crate::quant::Types;
@@ -144,6 +145,15 @@ impl Conversion {
             let text = format!("--provenance: {} has no metadata for it; use --manifest", to.name);
             return Err(Error::usage(text));
         }
+        for (given, flag) in [
+            (self.writing.external_data, "--external-data"),
+            (self.writing.keep_io.is_some(), "--keep-io"),
+        ] {
+            if given && !to.graph {
+                let text = format!("{flag} is for ONNX, and the output is {}", to.name);
+                return Err(Error::usage(text));
+            }
+        }
         let name = self.target.file_name().map(|name| name.to_string_lossy().into_owned());
         Ok(Job {
             target: self.target.clone(),
@@ -206,7 +216,7 @@ impl Conversion {
         }
         format!(
             "{}: {mapped} tensors{}, {} in {seconds:.2} s",
-            self.target.display(),
+            text(self.target.as_os_str()),
             others.concat(),
             report::size(written),
         )

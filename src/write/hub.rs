@@ -37,6 +37,11 @@ pub(super) fn layout(
     notes: &mut Notes,
 ) -> Result<Layout> {
     if !options.directory {
+        if options.split.max_bytes.is_some() || options.split.max_tensors.is_some() {
+            let text = "one file is written; name a directory, or leave out --split-max-size and \
+                        the like";
+            return Err(Error::usage(text));
+        }
         tensors_only(container.name, model, options, notes)?;
         let file = (container.file)(options.name.clone(), tensors)?;
         return Ok(Layout { files: vec![file], directory: false });
