@@ -12,7 +12,7 @@ use crate::formats::{self, Format};
 use crate::ir::{Convention, Error, Fault, Model, Naming, Notes, Result, Tally, Tensor};
 use crate::quant::{self, Types};
 use crate::store::{self, FileSink, Recheck, Target};
-use crate::transform::{self, Constants, Retype};
+use crate::transform::{self, Constants, Renamed, Retype};
 use crate::write::{ExecuteOptions, Layout, WriteOptions, execute};
 
 /// What is to be made of a model that has been read.
@@ -152,7 +152,7 @@ pub fn comparable(a: Model, b: Model, notes: &mut Notes) -> Result<(Model, Model
     let alone = a.graph.is_some() != b.graph.is_some();
     let known = [&a, &b].into_iter().any(|model| arch::find(model).is_some());
     match alone || known {
-        true => Ok((weights(a, notes)?, weights(b, notes)?)),
+        true => Ok((weights(a, notes)?.0, weights(b, notes)?.0)),
         false => Ok((a, b)),
     }
     .and_then(|(a, b)| Ok((ordered(a, notes)?, ordered(b, notes)?)))
@@ -164,7 +164,7 @@ fn ordered(model: Model, notes: &mut Notes) -> Result<Model> {
 }
 
 /// The weights of a model that may say what is computed, as if it did not.
-fn weights(model: Model, notes: &mut Notes) -> Result<Model> {
+fn weights(model: Model, notes: &mut Notes) -> Result<(Model, Renamed)> {
     let known = arch::find(&model).is_some();
     let constants = if known { Constants::Drop } else { Constants::Keep };
     transform::weights(model, constants, notes)
@@ -180,14 +180,15 @@ fn rewrite(
     let had_graph = model.graph.is_some();
     let from = formats::by_name(model.format)?.convention;
     let source = model.tensors.clone();
-    let mut model = weights(model, notes)?;
+    let (model, guessed) = weights(model, notes)?;
     // A family's table names what a GGUF has; of any other graph the names may have no room.
-    if had_graph && job.to.naming == Naming::Gguf && arch::find(&model).is_none() {
-        model = transform::weights_for_gguf(model, notes)?;
-    }
-    let between = model.tensors.clone();
+    let lacks_room = had_graph && job.to.naming == Naming::Gguf && arch::find(&model).is_none();
+    let (model, cut) = match lacks_room {
+        true => transform::weights_for_gguf(model, notes)?,
+        false => (model, Renamed::new()),
+    };
     let (model, ledger) = rename(model, job, notes)?;
-    let ledger = account::account(&source, &between, ledger, &model, notes)?;
+    let ledger = account::account(&source, &[guessed, cut], ledger, &model, notes)?;
     let model = transform::convention(model, from, job.to.convention, notes)?;
     let model = quant::apply(model, &job.types, job.to.naming, &mut write.entries, notes)?;
     Ok((model, ledger))

@@ -1,5 +1,8 @@
 //! The formats: what can be read and written, as a table.
 
+mod unknown;
+
+use std::ffi::OsStr;
 use std::path::Path;
 
 use crate::ir::{Convention, Error, Limits, Model, Naming, Notes, Result};
@@ -67,7 +70,7 @@ pub static FORMATS: &[Format] = &[
     Format { name: "npz",         about: "npz: NumPy's archive of arrays",               extensions: &["npz"],         probe: read::npz::probe,         read: Some(read::npz::read),         layout: Some(write::npz::layout),         convention: None, ..WEIGHTS },
     Format { name: "npy",         about: "npy: one array of NumPy's",                    extensions: &["npy"],         probe: read::npy::probe,         read: Some(read::npy::read),         layout: Some(write::npy::layout),         convention: None, ..WEIGHTS },
     Format { name: "tflite",      about: "TensorFlow Lite: its weights",                 extensions: &["tflite"],      probe: read::tflite::probe,      read: Some(read::tflite::read),      convention: Some(Convention::TfLite), ..WEIGHTS },
-    Format { name: "flax",        about: "Flax: trees of arrays in MessagePack",         extensions: &["msgpack"],     probe: read::flax::probe,        read: Some(read::flax::read),        layout: Some(write::flax::layout),        directory: true, convention: Some(Convention::Keras), ..WEIGHTS },
+    Format { name: "flax",        about: "Flax: trees of arrays in MessagePack",         extensions: &["msgpack"],     probe: read::flax::probe,        read: Some(read::flax::read),        layout: Some(write::flax::layout),        directory: true, convention: KERAS, ..WEIGHTS },
 ];
 
 /// The format called `name`.
@@ -92,24 +95,27 @@ pub fn for_target(target: &Path, asked: Option<&str>) -> Result<&'static Format>
         (None, None) => by_name("safetensors")?,
         // A version in a directory's name is no extension: model-v1.5/
         (None, Some(_)) if is_directory(target) => by_name("safetensors")?,
-        (None, Some(extension)) => {
-            let is = |format: &&Format| format.extensions.iter().any(|e| extension == *e);
-            FORMATS.iter().find(is).ok_or_else(|| {
-                let known = FORMATS.iter().filter(|f| f.layout.is_some());
-                let known: Vec<_> = known.map(|f| format!(".{}", f.extensions[0])).collect();
-                let known = known.join(", ");
-                Error::usage(format!(
-                    "{shown}: no format has this extension; name one with --to, or end the name \
+        (None, Some(extension)) => by_extension(extension).ok_or_else(|| {
+            let known = FORMATS.iter().filter(|f| f.layout.is_some());
+            let known: Vec<_> = known.map(|f| format!(".{}", f.extensions[0])).collect();
+            let known = known.join(", ");
+            Error::usage(format!(
+                "{shown}: no format has this extension; name one with --to, or end the name \
                      in {known}, or in / for a directory"
-                ))
-            })?
-        }
+            ))
+        })?,
     };
     if format.layout.is_none() {
         let text = format!("{shown}: {} is read, but not written by this version", format.name);
         return Err(Error::unsupported(text));
     }
     Ok(format)
+}
+
+/// The format whose files end so, in any case.
+fn by_extension(extension: &OsStr) -> Option<&'static Format> {
+    let is_known = |known: &&str| extension.eq_ignore_ascii_case(known);
+    FORMATS.iter().find(|format| format.extensions.iter().any(is_known))
 }
 
 /// Whether a target is meant as a directory: it ends in a slash, exists as one, or has no
@@ -132,5 +138,5 @@ pub fn detect(source: &dyn Source, asked: Option<&str>) -> Result<&'static Forma
             return Ok(format);
         }
     }
-    read::unknown(source)
+    unknown::unknown(source)
 }

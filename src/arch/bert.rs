@@ -246,7 +246,7 @@ fn count_positions(config: &Config, hyper: &mut Hyper) -> Result<()> {
     let padding = match config.entries.get("pad_token_id") {
         None => 1,
         Some(value) => value.as_u64().ok_or_else(|| {
-            Error::malformed(format!("pad_token_id: found {value:?}, expected a token id"))
+            Error::malformed(format!("pad_token_id: found {value}, expected a token id"))
         })?,
     };
     hyper.first_position = Some(padding + 1);

@@ -1,5 +1,7 @@
 //! Whether a model has every tensor that its family needs, in the shape that it must have.
 
+use indexmap::IndexMap;
+
 use super::names::{Found, Place, locate};
 use super::parts::siblings;
 use super::{Arch, Bias, Fix, Form, Home, Need, Part, Parts, Row, is_tied};
@@ -46,27 +48,51 @@ pub(super) fn shapes(arch: &'static Arch, model: &Model, hyper: &Hyper) -> Resul
     Ok(())
 }
 
-/// Whether config.json, or what is in its place, says that a row's bias is used. A GGUF says
-/// nothing: there, a bias that is present counts.
-pub(super) fn has_bias(bias: Bias, config: &Config) -> bool {
-    let said = |key: &str| config.get(key).and_then(Value::as_bool);
+/// A truth value of config.json, or what it is where nothing is said.
+fn flag(config: &Config, key: &str, usual: bool) -> bool {
+    config.get(key).and_then(Value::as_bool).unwrap_or(usual)
+}
+
+/// Whether config.json, or what is in its place, says that a row's tensor is used, if it is there.
+/// A GGUF says nothing: there, what is present counts.
+pub(super) fn is_used(row: &Row, part: Part, config: &Config) -> bool {
     let in_gguf = config.get("general.architecture").is_some();
-    match bias {
+    let weight = match row.need {
+        Need::If(key, usual) => in_gguf || flag(config, key, usual),
+        _ => true,
+    };
+    let bias = match row.bias {
         Bias::Never => false,
         Bias::Always | Bias::Optional => true,
-        Bias::If(key, usual) => in_gguf || said(key).unwrap_or(usual),
-        Bias::Unless(key, usual) => in_gguf || !said(key).unwrap_or(usual),
+        Bias::If(key, usual) => in_gguf || flag(config, key, usual),
+        Bias::Unless(key, usual) => in_gguf || !flag(config, key, usual),
+    };
+    weight && (part == Part::Weight || bias)
+}
+
+/// What a config.json says, or leaves to what is usual, of the tensors that some models of a family
+/// have and others lack.
+pub fn flags(arch: &Arch, config: &Config) -> IndexMap<&'static str, bool> {
+    let mut flags = IndexMap::new();
+    for row in arch.rows() {
+        let need = if let Need::If(key, usual) = row.need { Some((key, usual)) } else { None };
+        let bias = match row.bias {
+            Bias::If(key, usual) | Bias::Unless(key, usual) => Some((key, usual)),
+            _ => None,
+        };
+        let said = |(key, usual)| (key, flag(config, key, usual));
+        flags.extend(need.into_iter().chain(bias).map(said));
     }
+    flags
 }
 
 fn is_needed(arch: &Arch, parts: &Parts<'_>, row: &Row, part: Part, layer: u64) -> bool {
     let (model, hyper) = (parts.model, parts.hyper);
     let by_json = model.naming == Naming::HuggingFace;
-    let said = |key: &str| model.config.get(key).and_then(Value::as_bool);
     let weight = match row.need {
         Need::Always => true,
         Need::UnlessTied(_) => !is_tied(arch, model),
-        Need::If(key, usual) => by_json && said(key).unwrap_or(usual),
+        Need::If(key, usual) => by_json && flag(&model.config, key, usual),
         Need::Dense => !hyper.is_sparse(layer),
         Need::Sparse => hyper.is_sparse(layer),
         Need::AfterFirst => layer > 0,
@@ -80,7 +106,7 @@ fn is_needed(arch: &Arch, parts: &Parts<'_>, row: &Row, part: Part, layer: u64) 
         Part::Weight => weight,
         Part::Bias => {
             let sure = row.bias != Bias::Optional && row.bias != Bias::Never;
-            weight && by_json && sure && has_bias(row.bias, &model.config)
+            weight && by_json && sure && is_used(row, part, &model.config)
         }
     }
 }

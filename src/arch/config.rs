@@ -333,10 +333,13 @@ fn check(hyper: &Hyper) -> Result<()> {
         heads.is_multiple_of(kv),
         format!("head count {heads} is not a multiple of key and value head count {kv}"),
     )?;
-    let (rotary, size) = (hyper.rope_dims.unwrap_or(0), hyper.key_dim.unwrap_or(0));
+    let (rotary, size) = (hyper.rope_dims, hyper.key_dim.unwrap_or(0));
     rule(
-        rotary.is_multiple_of(2) && rotary <= size,
-        format!("rotary dimensions {rotary} must be even and no more than the head size {size}"),
+        rotary.is_none_or(|rotary| rotary.is_multiple_of(2) && (1..=size).contains(&rotary)),
+        format!(
+            "rotary dimensions {} must be even, and from 2 to the head size {size}",
+            rotary.unwrap_or(0)
+        ),
     )?;
     let attends = hyper.heads.is_some();
     rule(size > 0 || !attends, format!("head size {size} must be at least 1"))?;

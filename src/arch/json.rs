@@ -27,7 +27,7 @@ pub(super) fn read(key: &Key, config: &Config, hyper: &Hyper) -> Result<Said> {
             Some(value) if is_fraction(key.field, path) => {
                 let part = value.as_f64().filter(|x| (0.0..=1.0).contains(x));
                 let part = part.ok_or_else(|| {
-                    Error::malformed(format!("{path}: found {value:?}, expected 0 to 1"))
+                    Error::malformed(format!("{path}: found {value}, expected 0 to 1"))
                 })?;
                 let size = hyper.key_dim.unwrap_or(0) as f64;
                 return Ok(Said::Value(Scalar::Count((size * part) as u64)));
@@ -60,7 +60,7 @@ pub(super) fn lookup<'c>(config: &'c Config, path: &str) -> Option<&'c Value> {
 pub(super) fn scalar(key: &Key, name: &str, value: &Value, whose: &str) -> Result<Option<Scalar>> {
     let wrong = |expected: &str| {
         Error::malformed(format!(
-            "{name} ({}): found {value:?}, expected {expected}",
+            "{name} ({}): found {value}, expected {expected}",
             key.field.text()
         ))
     };
@@ -70,15 +70,9 @@ pub(super) fn scalar(key: &Key, name: &str, value: &Value, whose: &str) -> Resul
     }
     match key.field.kind() {
         ScalarKind::Real => {
-            let x = value.as_f64().map(|x| x as f32).filter(|x| x.is_finite());
-            if matches!(
-                key.field,
-                Field::NormEpsilon | Field::LatentEpsilon | Field::RopeTheta | Field::LocalTheta
-            ) {
-                let x = x.filter(|x| *x > 0.0).map(Scalar::Real);
-                return x.map(Some).ok_or_else(|| wrong("a positive number"));
-            }
-            x.map(|x| Some(Scalar::Real(x))).ok_or_else(|| wrong("a number"))
+            let (holds, expected) = range(key.field);
+            let x = value.as_f64().map(|x| x as f32).filter(|x| x.is_finite() && holds(*x));
+            x.map(|x| Some(Scalar::Real(x))).ok_or_else(|| wrong(expected))
         }
         ScalarKind::Count => {
             let zero_is_none = may_be_zero(key.field) && value.as_u64() == Some(0);
@@ -112,7 +106,7 @@ pub(super) fn scalar(key: &Key, name: &str, value: &Value, whose: &str) -> Resul
             };
             let routing = value.as_text().and_then(Routing::named).or(by_number);
             routing.map(|x| Some(Scalar::Routing(x))).ok_or_else(|| {
-                Error::unsupported(format!("{name}: {value:?}; computed: softmax, sigmoid"))
+                Error::unsupported(format!("{name}: {value}; computed: softmax, sigmoid"))
             })
         }
         ScalarKind::Layers => {
@@ -123,6 +117,17 @@ pub(super) fn scalar(key: &Key, name: &str, value: &Value, whose: &str) -> Resul
             let set = LayerSet::of(LayerSet::MAX, |layer| layers.contains(&layer));
             Ok(Some(Scalar::Layers(set)))
         }
+    }
+}
+
+/// Which numbers a field may have, and what messages call them.
+fn range(field: Field) -> (fn(f32) -> bool, &'static str) {
+    use Field::*;
+    match field {
+        NormEpsilon | LatentEpsilon | RopeTheta | LocalTheta => (|x| x > 0.0, "a positive number"),
+        // Magnitudes that others are held within.
+        QkvClip | GateLimit | AttentionCap | LogitCap => (|x| x >= 0.0, "a number of 0 or more"),
+        _ => (|_| true, "a number"),
     }
 }
 
@@ -153,7 +158,7 @@ pub(super) fn expect(arch: &Arch, config: &Config) -> Result<()> {
         };
         if !holds {
             return Err(Error::unsupported(format!(
-                "config.json: {key} is {value:?}; for {} only {expected} is computed",
+                "config.json: {key} is {value}; for {} only {expected} is computed",
                 arch.model_type
             )));
         }

@@ -38,7 +38,7 @@ pub(super) fn windowed(
         None => usual,
         Some(Value::Null) => None,
         Some(value) => Some(value.as_u64().ok_or_else(|| {
-            Error::malformed(format!("config.json: {key}: found {value:?}, expected a count"))
+            Error::malformed(format!("config.json: {key}: found {value}, expected a count"))
         })?),
     };
     hyper.sliding_window = hyper.sliding_window.filter(|window| *window > 0);

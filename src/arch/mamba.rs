@@ -74,7 +74,7 @@ fn sizes(config: &Config, hyper: &mut Hyper) -> Result<()> {
         None => Some(hidden.div_ceil(16)),
         Some(Value::Text(word)) if word == "auto" => Some(hidden.div_ceil(16)),
         Some(value) => Some(value.as_u64().filter(|n| *n > 0).ok_or_else(|| {
-            let text = format!("time_step_rank: found {value:?}, expected \"auto\" or a count");
+            let text = format!("time_step_rank: found {value}, expected \"auto\" or a count");
             Error::malformed(text)
         })?),
     };

@@ -43,7 +43,7 @@ mod stablelm;
 mod t5;
 mod table;
 
-pub use check::check;
+pub use check::{check, flags};
 pub use config::{hyper, untranslated};
 pub use names::{tensor, usual_name};
 pub use parts::{Named, Parts};

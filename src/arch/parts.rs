@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::check::is_used;
 use super::names::Place;
 use super::{Arch, Fix, Form, Groups, Home, Part, Role, Row};
 use crate::ir::op::Picked;
@@ -41,21 +42,21 @@ impl Named {
 }
 
 impl Parts<'_> {
-    /// The tensor of a role, if the model has it.
+    /// The tensor of a role, if the model has it and uses it.
     ///
     /// # Errors
     /// Malformed if it is in pieces of which some are missing, or that do not fit.
     pub fn get(&self, role: Role, part: Part, layer: Option<u64>) -> Result<Option<Named>> {
-        match self.arch.row(role) {
+        match self.used(role, part) {
             Some(row) => self.of_row(row, part, layer),
             None => Ok(None),
         }
     }
 
-    /// Whether the configuration, or a GGUF's tensors, say that a role's tensor has a bias.
-    pub fn uses_bias(&self, role: Role) -> bool {
-        let row = self.arch.row(role);
-        row.is_some_and(|row| super::check::has_bias(row.bias, &self.model.config))
+    /// The row of a role, unless the configuration says that its tensor is not used.
+    fn used(&self, role: Role, part: Part) -> Option<&'static Row> {
+        let row = self.arch.row(role)?;
+        is_used(row, part, &self.model.config).then_some(row)
     }
 
     /// One matrix or vector of a stack, if the model has it: that of expert `piece`.
@@ -69,7 +70,7 @@ impl Parts<'_> {
         layer: Option<u64>,
         piece: u64,
     ) -> Result<Option<Named>> {
-        let Some(row) = self.arch.row(role) else { return Ok(None) };
+        let Some(row) = self.used(role, part) else { return Ok(None) };
         for home in row.homes(self.model.naming) {
             let place = Place { layer, piece: Some(piece) };
             if let (Form::Each(_), Some((name, tensor))) =
@@ -292,7 +293,7 @@ pub(super) fn merge(parts: Vec<Tensor>, axis: usize, groups: u64) -> Result<Tens
     {
         let mut next = 0;
         let in_turn = picks.iter().all(|(input, picked)| {
-            let follows = picked.from == next && input.is_same(first);
+            let follows = picked.from == next && input.shares_data(first);
             next += picked.len;
             follows
         });

@@ -88,7 +88,7 @@ fn from_gguf(model: &Model) -> Result<Option<Pooling>> {
     }
     let known = POOLS.iter().find(|(_, number, _)| Some(*number) == value.as_u64());
     let pool = known.map(|(_, _, pool)| *pool).ok_or_else(|| {
-        Error::unsupported(format!("{key} = {value:?}: only mean, first and last are computed"))
+        Error::unsupported(format!("{key} = {value}: only mean, first and last are computed"))
     })?;
     let normalised = model.config.get(NORMALISED).and_then(Value::as_bool).unwrap_or(true);
     let max_tokens = model.config.get(MAX_TOKENS).and_then(Value::as_u64);

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::check::{self, has_bias};
+use super::check::{self, is_used};
 use super::names::{Found, Place, dropped, forgotten, locate};
 use super::parts::{self, Named, Parts, siblings, unpacked};
 use super::{Arch, Fix, Form, Need, Part, Role, Row, config, hyper, is_tied, tensor};
 use crate::ir::op::{Order, Picked};
+use crate::ir::tensor::pieces;
 use crate::ir::{
     Blob, Config, DType, Error, Field, Model, Naming, Notes, Op, Result, Shape, Tensor,
 };
@@ -151,8 +152,13 @@ impl Renaming<'_> {
                 return beyond(field.text(), count);
             }
         }
-        if found.part == Part::Bias && !has_bias(found.row.bias, &model.config) {
-            let text = "the configuration says that there is no such bias, so it is not used";
+        if !is_used(found.row, found.part, &model.config) {
+            let text = match found.part {
+                Part::Bias => {
+                    "the configuration says that there is no such bias, so it is not used"
+                }
+                Part::Weight => "the configuration says that there is none, so it is not used",
+            };
             notes.lost(name, text);
             return Ok(Fate::Dropped(text.into()));
         }
@@ -279,7 +285,7 @@ impl Renaming<'_> {
                 continue;
             }
             for part in Part::BOTH {
-                if part == Part::Bias && !has_bias(row.bias, &self.source.model.config) {
+                if !is_used(row, part, &self.source.model.config) {
                     continue;
                 }
                 if let Some(named) = self.source.of_row(row, part, layer)? {
@@ -393,16 +399,16 @@ impl Renaming<'_> {
     }
 }
 
+/// Elements that are compared at a time.
+const PIECE: u64 = 1 << 20;
+
 fn same_bytes(a: &Tensor, b: &Tensor) -> Result<bool> {
     if a.dtype() != b.dtype() || a.shape() != b.shape() {
         return Ok(false);
     }
     let mut scratch = crate::ir::Scratch::default();
-    let count = a.shape().count();
-    let step = (1 << 20) / a.dtype().block_len() * a.dtype().block_len();
     let (mut x, mut y) = (Vec::new(), Vec::new());
-    for start in (0..count).step_by(step as usize) {
-        let elements = start..count.min(start + step);
+    for elements in pieces(a.shape().count(), [a.granule(), b.granule()], PIECE) {
         let len = a.byte_offset(elements.end - elements.start) as usize;
         x.resize(len, 0);
         y.resize(len, 0);
@@ -419,4 +425,29 @@ fn floats(name: &str, values: &[f32]) -> Result<Tensor> {
     let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
     let shape = Shape::new(vec![values.len() as u64])?;
     Tensor::span(DType::F32, shape, Arc::new(Blob::memory(name, bytes)), 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matrix(rows: u64, columns: u64, value: impl Fn(u64, u64) -> u8) -> Tensor {
+        let all = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
+        let bytes = all.map(|(row, column)| value(row, column)).collect();
+        let shape = Shape::new(vec![rows, columns]).unwrap();
+        Tensor::span(DType::U8, shape, Arc::new(Blob::memory("test", bytes)), 0).unwrap()
+    }
+
+    /// A head that an exporter has transposed can only be made whole, however large it is.
+    #[test]
+    fn a_transposed_copy_is_known_as_one() {
+        let (rows, columns) = (1100, 1000);
+        assert!(rows * columns > PIECE);
+        let value = |row: u64, column: u64| (row * 7 + column * 3) as u8;
+        let turned = matrix(columns, rows, |row, column| value(column, row));
+        let head = Tensor::of(Op::Transpose { input: turned }).unwrap();
+        assert!(same_bytes(&head, &matrix(rows, columns, value)).unwrap());
+        let other = |row, column| value(row, column) + u8::from((row, column) == (1099, 999));
+        assert!(!same_bytes(&head, &matrix(rows, columns, other)).unwrap());
+    }
 }

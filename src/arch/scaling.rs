@@ -20,66 +20,90 @@ pub(super) fn from_json(arch: &Arch, config: &Config, hyper: &Hyper) -> Result<S
         return Err(Error::malformed("config.json: rope scaling is no JSON object"));
     }
     let kind = rope.get("rope_type").or_else(|| rope.get("type")).and_then(Value::as_text);
-    let real = |key: &str| rope.get(key).and_then(Value::as_f64).map(|x| x as f32);
-    let need = |key: &str| {
-        real(key).filter(|x| x.is_finite() && *x > 0.0).ok_or_else(|| {
-            Error::malformed(format!("config.json: rope scaling needs a positive {key}"))
-        })
-    };
+    let rope = Stated(rope);
     let is_partial = |key: &super::Key| key.field == Field::RopeDims && !key.json.is_empty();
-    if !arch.keys().any(is_partial) && real("partial_rotary_factor").is_some_and(|part| part != 1.0)
+    if !arch.keys().any(is_partial)
+        && rope.real("partial_rotary_factor").is_some_and(|part| part != 1.0)
     {
         return Err(Error::unsupported("config.json: partial_rotary_factor for this family"));
     }
     let outside = config.get("original_max_position_embeddings");
-    let original = outside.or_else(|| rope.get("original_max_position_embeddings"));
-    let original = original.and_then(Value::as_u64).or(hyper.context).unwrap_or(1);
+    let original = outside.or_else(|| rope.0.get("original_max_position_embeddings"));
+    let context = hyper.context.unwrap_or(1);
+    let original = original.and_then(Value::as_u64).unwrap_or(context);
     match kind.unwrap_or("default") {
         // Of text alone, the three positions of `mrope` are one.
         "default" | "mrope" => Ok(Scaling::None),
-        "dynamic" => Ok(Scaling::Dynamic { factor: need("factor")? }),
-        "longrope" | "su" => {
-            let ratio = hyper.context.unwrap_or(1) as f64 / original as f64;
-            let factor = rope.get("factor").and_then(Value::as_f64).unwrap_or(ratio);
-            Ok(Scaling::Long {
-                original,
-                attention_factor: real("attention_factor")
-                    .unwrap_or_else(|| long_attention(factor, original)),
-                short: numbers(rope, "short_factor")?,
-                long: numbers(rope, "long_factor")?,
-            })
-        }
-        "linear" => Ok(Scaling::Linear { factor: need("factor")? }),
+        "dynamic" => Ok(Scaling::Dynamic { factor: rope.need("factor")? }),
+        "longrope" | "su" => rope.long(original, context),
+        "linear" => Ok(Scaling::Linear { factor: rope.need("factor")? }),
         "llama3" => Ok(Scaling::Llama3 {
-            factor: need("factor")?,
-            low_freq_factor: need("low_freq_factor")?,
-            high_freq_factor: need("high_freq_factor")?,
+            factor: rope.need("factor")?,
+            low_freq_factor: rope.need("low_freq_factor")?,
+            high_freq_factor: rope.need("high_freq_factor")?,
             original,
         }),
-        "yarn" => {
-            let factor = match rope.get("factor") {
-                Some(value) if *value != Value::Null => need("factor")?,
-                _ => hyper.context.unwrap_or(1) as f32 / original as f32,
-            };
-            let pair = real("mscale").zip(real("mscale_all_dim"));
-            let pair = pair.filter(|(a, b)| *a != 0.0 && *b != 0.0);
-            let inferred = match pair {
-                Some((a, b)) => yarn_attention(factor, a) / yarn_attention(factor, b),
-                None => yarn_attention(factor, 1.0),
-            };
-            Ok(Scaling::Yarn {
-                factor,
-                original,
-                beta_fast: real("beta_fast").filter(|x| *x != 0.0).unwrap_or(32.0),
-                beta_slow: real("beta_slow").filter(|x| *x != 0.0).unwrap_or(1.0),
-                attention_factor: real("attention_factor").unwrap_or(inferred),
-                truncate: rope.get("truncate").and_then(Value::as_bool).unwrap_or(true),
-            })
-        }
+        "yarn" => rope.yarn(original, context),
         other => Err(Error::unsupported(format!(
             "config.json: rope scaling {other:?}; computed: default, linear, dynamic, llama3, \
              longrope, yarn"
         ))),
+    }
+}
+
+/// The object that states a scaling.
+struct Stated<'v>(&'v Value);
+
+impl Stated<'_> {
+    fn real(&self, key: &str) -> Option<f32> {
+        self.0.get(key).and_then(Value::as_f64).map(|x| x as f32)
+    }
+
+    fn need(&self, key: &str) -> Result<f32> {
+        self.real(key).filter(|x| x.is_finite() && *x > 0.0).ok_or_else(|| {
+            Error::malformed(format!("config.json: rope scaling needs a positive {key}"))
+        })
+    }
+
+    fn numbers(&self, key: &str) -> Result<Vec<f32>> {
+        let wrong = || Error::malformed(format!("config.json: rope scaling needs a list {key}"));
+        let Some(Value::List(list)) = self.0.get(key) else { return Err(wrong()) };
+        let items = (0..list.len()).map(|i| list.get(i).and_then(|item| item.as_f64()));
+        let items = items.map(|item| item.map(|x| x as f32));
+        items.collect::<Option<Vec<f32>>>().ok_or_else(wrong)
+    }
+
+    fn long(&self, original: u64, context: u64) -> Result<Scaling> {
+        let ratio = context as f64 / original as f64;
+        let factor = self.0.get("factor").and_then(Value::as_f64).unwrap_or(ratio);
+        let usual = || long_attention(factor, original);
+        Ok(Scaling::Long {
+            original,
+            attention_factor: self.real("attention_factor").unwrap_or_else(usual),
+            short: self.numbers("short_factor")?,
+            long: self.numbers("long_factor")?,
+        })
+    }
+
+    fn yarn(&self, original: u64, context: u64) -> Result<Scaling> {
+        let factor = match self.0.get("factor") {
+            Some(_) => self.need("factor")?,
+            None => context as f32 / original as f32,
+        };
+        let pair = self.real("mscale").zip(self.real("mscale_all_dim"));
+        let inferred = match pair.filter(|(a, b)| *a != 0.0 && *b != 0.0) {
+            Some((a, b)) => yarn_attention(factor, a) / yarn_attention(factor, b),
+            None => yarn_attention(factor, 1.0),
+        };
+        let other_than_0 = |key: &str| self.real(key).filter(|x| *x != 0.0);
+        Ok(Scaling::Yarn {
+            factor,
+            original,
+            beta_fast: other_than_0("beta_fast").unwrap_or(32.0),
+            beta_slow: other_than_0("beta_slow").unwrap_or(1.0),
+            attention_factor: self.real("attention_factor").unwrap_or(inferred),
+            truncate: self.0.get("truncate").and_then(Value::as_bool).unwrap_or(true),
+        })
     }
 }
 
@@ -97,13 +121,6 @@ pub(super) fn long_attention(factor: f64, original: u64) -> f32 {
         return 1.0;
     }
     (1.0 + libm::log(factor) / libm::log(original as f64)).sqrt() as f32
-}
-
-fn numbers(rope: &Value, key: &str) -> Result<Vec<f32>> {
-    let wrong = || Error::malformed(format!("config.json: rope scaling needs a list {key}"));
-    let Some(Value::List(list)) = rope.get(key) else { return Err(wrong()) };
-    let items = (0..list.len()).map(|i| list.get(i).and_then(|item| item.as_f64()));
-    items.map(|item| item.map(|x| x as f32)).collect::<Option<Vec<f32>>>().ok_or_else(wrong)
 }
 
 pub(super) fn from_gguf(arch: &Arch, model: &Model) -> Result<Scaling> {

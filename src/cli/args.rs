@@ -175,7 +175,7 @@ impl Reading {
         let names: Vec<String> =
             model.tensors.keys().chain(model.refused.keys()).cloned().collect();
         let selection = Selection { include: self.include.clone(), exclude: self.exclude.clone() };
-        let model = transform::select(model, &selection, notes);
+        let model = transform::select(model, &selection, notes)?;
         let is_there =
             |name: &String| model.tensors.contains_key(name) || model.refused.contains_key(name);
         let left_out = names.into_iter().filter(|name| !is_there(name)).collect();

@@ -11,7 +11,7 @@ use super::manifest::Origin;
 use super::{Outcome, report, verify};
 use crate::arch::Fate;
 use crate::convert::{Job, Made, convert};
-use crate::formats;
+use crate::formats::{self, Format};
 use crate::ir::blob::text;
 use crate::ir::{Access, Blob, Error, Naming, Notes, Result};
 use crate::manifest::fate_json;
@@ -141,19 +141,7 @@ impl Conversion {
             return Err(Error::usage(text));
         }
         let to = formats::for_target(&self.target, self.writing.to.as_deref())?;
-        if self.writing.provenance && to.naming != Naming::Gguf {
-            let text = format!("--provenance: {} has no metadata for it; use --manifest", to.name);
-            return Err(Error::usage(text));
-        }
-        for (given, flag) in [
-            (self.writing.external_data, "--external-data"),
-            (self.writing.keep_io.is_some(), "--keep-io"),
-        ] {
-            if given && !to.graph {
-                let text = format!("{flag} is for ONNX, and the output is {}", to.name);
-                return Err(Error::usage(text));
-            }
-        }
+        self.refuse_idle(to)?;
         let name = self.target.file_name().map(|name| name.to_string_lossy().into_owned());
         Ok(Job {
             target: self.target.clone(),
@@ -183,6 +171,24 @@ impl Conversion {
             plan_only: self.writing.dry_run,
             strict: self.common.strict,
         })
+    }
+
+    /// Refuses flags that would change nothing in this format: whoever gave one expects more.
+    fn refuse_idle(&self, to: &Format) -> Result<()> {
+        let (is_gguf, flags) = (to.naming == Naming::Gguf, &self.writing);
+        let idle = [
+            ("--provenance", flags.provenance && !is_gguf, "; use --manifest"),
+            ("--pre", flags.pre.is_some() && !is_gguf, ""),
+            ("--external-data", flags.external_data && !to.graph, ""),
+            ("--keep-io", flags.keep_io.is_some() && !to.graph, ""),
+        ];
+        match idle.into_iter().find(|(_, is_idle, _)| *is_idle) {
+            None => Ok(()),
+            Some((flag, _, instead)) => {
+                let text = format!("{flag}: {} has no place for it{instead}", to.name);
+                Err(Error::usage(text))
+            }
+        }
     }
 
     /// The options that the bytes follow from and a plan does not show.

@@ -5,18 +5,19 @@ use indexmap::IndexMap;
 
 use crate::arch::{Fate, Ledger};
 use crate::ir::{Error, Model, Notes, Result, Tensor};
+use crate::transform::Renamed;
 
 /// The tensors of a model, by name.
 type Tensors = IndexMap<String, Tensor>;
 
-/// What became of every tensor of `source`, in its order: `ledger` says it of those `between`,
-/// which some were renamed to when a graph was taken from around them.
+/// What became of every tensor of `source`, in its order: `ledger` says it of the names that they
+/// had once they were `renamed`, step by step, when a graph was taken from around them.
 ///
 /// # Errors
 /// Loss for a tensor of which nothing is known, and for one that should be in `made` and is not.
 pub(super) fn account(
     source: &Tensors,
-    between: &Tensors,
+    renamed: &[Renamed],
     ledger: Ledger,
     made: &Model,
     notes: &Notes,
@@ -27,15 +28,10 @@ pub(super) fn account(
     for note in notes.iter() {
         reasons.entry(&note.subject).or_insert(&note.text);
     }
-    let renamed: Vec<(&String, &Tensor)> =
-        between.iter().filter(|(name, _)| !source.contains_key(*name)).collect();
-    let fate = |(name, tensor): (&String, &Tensor)| {
-        let known = fates.get(name).cloned();
+    let fate = |name: &String| {
+        let now = renamed.iter().fold(name, |name, step| step.get(name).unwrap_or(name));
+        let known = fates.get(now).cloned();
         let fate = known
-            .or_else(|| {
-                let to = renamed.iter().find(|(_, recipe)| is_made_of(recipe, tensor))?;
-                fates.get(to.0).cloned()
-            })
             .or_else(|| {
                 let reason = reasons.get(name.as_str())?;
                 Some(Fate::Dropped((*reason).to_owned()))
@@ -51,12 +47,7 @@ pub(super) fn account(
             _ => Ok((name.clone(), fate)),
         }
     };
-    source.iter().map(fate).collect()
-}
-
-fn is_made_of(recipe: &Tensor, tensor: &Tensor) -> bool {
-    let inputs = || recipe.op().map(|op| op.inputs()).unwrap_or_default();
-    recipe.is_same(tensor) || inputs().into_iter().any(|input| is_made_of(input, tensor))
+    source.keys().map(fate).collect()
 }
 
 #[cfg(test)]
@@ -64,7 +55,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::ir::{Blob, DType, Fault, Naming, Op, Shape};
+    use crate::ir::{Blob, DType, Fault, Naming, Shape};
 
     fn tensors(names: &[&str]) -> Tensors {
         let blob = Arc::new(Blob::memory("in", vec![0; 64]));
@@ -86,14 +77,13 @@ mod tests {
     #[test]
     fn a_tensor_that_got_another_name_is_followed() {
         let source = tensors(&["a", "val_1", "shape"]);
-        let turned = Op::Transpose { input: source["val_1"].clone() };
-        let mut between = tensors(&["a"]);
-        between.insert("b".into(), Tensor::of(turned).unwrap());
+        let step = |from: &str, to: &str| Renamed::from([(from.to_owned(), to.to_owned())]);
+        let renamed = [step("val_1", "long"), step("long", "b")];
         let mut notes = Notes::default();
         notes.lost("shape", "a constant");
         let ledger = vec![mapped("a", "A"), mapped("b", "B")];
         let made = model(&tensors(&["A", "B"]));
-        let found = account(&source, &between, ledger, &made, &notes).unwrap();
+        let found = account(&source, &renamed, ledger, &made, &notes).unwrap();
         let dropped = ("shape".into(), Fate::Dropped("a constant".into()));
         assert_eq!(found, [mapped("a", "A"), mapped("val_1", "B"), dropped]);
     }
@@ -103,7 +93,7 @@ mod tests {
         let source = tensors(&["a", "b"]);
         let refused = |ledger: Ledger, made: &[&str], words: &str| {
             let made = model(&tensors(made));
-            let error = account(&source, &source, ledger, &made, &Notes::default()).unwrap_err();
+            let error = account(&source, &[], ledger, &made, &Notes::default()).unwrap_err();
             assert_eq!(error.fault, Fault::Loss);
             assert!(error.to_string().contains(words), "{error}");
         };

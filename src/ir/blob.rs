@@ -71,7 +71,7 @@ impl Blob {
             .open(path)
             .map_err(failed)?;
         if !file.metadata().map_err(failed)?.is_file() {
-            let found = "not a regular file, which is all that is read";
+            let found = "not a regular file: pipes, devices and directories are not read";
             return Err(Error::malformed(found).at(&name));
         }
         let stamp = Stamp::of(&file).map_err(failed)?;

@@ -2,11 +2,11 @@
 //!
 //! One line a fact, in the model's own order, with nothing that depends on where a file lies.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use super::error::escape;
 use super::value::List;
-use super::{Model, Op, Tensor, Value};
+use super::{Model, Tensor, Value};
 
 /// Items of a list that are shown; the rest is counted.
 const ITEMS: usize = 8;
@@ -18,7 +18,7 @@ pub fn dump(model: &Model) -> String {
     let _ = writeln!(out, "format {}{version}", model.format);
     let _ = writeln!(out, "naming {:?}", model.naming);
     for (key, value) in &model.config.entries {
-        let _ = writeln!(out, "config {} = {}", escape(key), value_text(value));
+        let _ = writeln!(out, "config {} = {value}", escape(key));
     }
     if let Some(tokenizer) = &model.tokenizer {
         let _ = writeln!(
@@ -60,41 +60,35 @@ pub fn recipe(tensor: &Tensor) -> String {
 }
 
 /// A value on one line; long lists are cut.
-pub fn value_text(value: &Value) -> String {
-    match value {
-        Value::Null => "null".into(),
-        Value::Bool(b) => b.to_string(),
-        Value::Text(text) => format!("\"{}\"", escape(text)),
-        Value::F32(x) => format!("{x:?}"),
-        Value::F64(x) => format!("{x:?}"),
-        Value::Map(map) => {
-            let items =
-                map.iter().map(|(key, value)| format!("{}: {}", escape(key), value_text(value)));
-            format!("{{{}}}", items.collect::<Vec<_>>().join(", "))
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("null"),
+            Self::Bool(yes) => write!(f, "{yes}"),
+            Self::Text(text) => write!(f, "\"{}\"", escape(text)),
+            Self::F32(x) => write!(f, "{x:?}"),
+            Self::F64(x) => write!(f, "{x:?}"),
+            Self::Map(map) => {
+                let items = map.iter().map(|(key, value)| format!("{}: {value}", escape(key)));
+                write!(f, "{{{}}}", items.collect::<Vec<_>>().join(", "))
+            }
+            Self::List(items) => f.write_str(&list_text(items)),
+            Self::U8(n) => write!(f, "{n}"),
+            Self::I8(n) => write!(f, "{n}"),
+            Self::U16(n) => write!(f, "{n}"),
+            Self::I16(n) => write!(f, "{n}"),
+            Self::U32(n) => write!(f, "{n}"),
+            Self::I32(n) => write!(f, "{n}"),
+            Self::U64(n) => write!(f, "{n}"),
+            Self::I64(n) => write!(f, "{n}"),
         }
-        Value::List(items) => list_text(items),
-        whole => whole
-            .as_u64()
-            .map(|n| n.to_string())
-            .or_else(|| whole.as_f64().map(|x| x.to_string()))
-            .unwrap_or_default(),
     }
 }
 
 fn list_text(items: &List) -> String {
     let shown: Vec<String> =
-        (0..items.len().min(ITEMS)).filter_map(|i| items.get(i)).map(|v| value_text(&v)).collect();
+        (0..items.len().min(ITEMS)).filter_map(|i| items.get(i)).map(|v| v.to_string()).collect();
     let more = items.len() - shown.len();
     let more = if more > 0 { format!(", and {more} more") } else { String::new() };
     format!("[{}{more}]", shown.join(", "))
-}
-
-impl Op {
-    /// The recipe's steps as words, the first first; empty for bytes that are read as they are.
-    pub fn steps(tensor: &Tensor) -> Vec<String> {
-        let Some(op) = tensor.op() else { return Vec::new() };
-        let mut steps = op.inputs().first().map(|input| Self::steps(input)).unwrap_or_default();
-        steps.push(op.to_string());
-        steps
-    }
 }

@@ -269,6 +269,8 @@ mod avx2 {
     }
 
     impl Wide for Avx2 {
+        const NARROW: bool = false;
+
         type Floats = Floats;
         type Ints = Ints;
 
@@ -293,6 +295,24 @@ mod avx2 {
             for (x, to) in x.into_iter().zip(to.as_chunks_mut::<8>().0) {
                 instructions!(_mm256_storeu_ps(to.as_mut_ptr(), x));
             }
+        }
+        #[inline(always)]
+        fn spread<const TIMES: usize>(self, from: &[f32; HALF]) -> Floats {
+            const { assert!(TIMES == 2 || TIMES == 4) };
+            instructions!({
+                let from = _mm256_loadu_ps(from.as_ptr());
+                let [low, high] = match TIMES {
+                    2 => [
+                        _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3),
+                        _mm256_setr_epi32(4, 4, 5, 5, 6, 6, 7, 7),
+                    ],
+                    _ => [
+                        _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1),
+                        _mm256_setr_epi32(2, 2, 2, 2, 3, 3, 3, 3),
+                    ],
+                };
+                [_mm256_permutevar8x32_ps(from, low), _mm256_permutevar8x32_ps(from, high)]
+            })
         }
 
         #[inline(always)]
@@ -319,6 +339,21 @@ mod avx2 {
         #[inline(always)]
         fn least_of_half(self, of: Floats) -> Floats {
             [least_of_eight(of[0]), least_of_eight(of[1])]
+        }
+        #[inline(always)]
+        fn least(self, of: Floats) -> f32 {
+            let eight = instructions!(_mm256_min_ps(of[0], of[1]));
+            instructions!(_mm256_cvtss_f32(least_of_eight(eight)))
+        }
+        #[inline(always)]
+        fn greatest(self, of: Floats) -> f32 {
+            // The greatest is the least but for its sign.
+            let minus = self.splat(-0.0);
+            -self.least(both!(_mm256_xor_ps(of, minus)))
+        }
+        #[inline(always)]
+        fn about_quotient(self, a: Floats, b: Floats) -> Floats {
+            self.mul(a, both!(_mm256_rcp_ps(b)))
         }
 
         #[inline(always)]
@@ -464,6 +499,8 @@ mod avx512 {
     }
 
     impl Wide for Avx512 {
+        const NARROW: bool = false;
+
         type Floats = __m512;
         type Ints = __m512i;
 
@@ -482,6 +519,18 @@ mod avx512 {
         #[inline(always)]
         fn store(self, x: __m512, to: &mut [f32; LANES]) {
             instructions!(_mm512_storeu_ps(to.as_mut_ptr(), x));
+        }
+        #[inline(always)]
+        fn spread<const TIMES: usize>(self, from: &[f32; HALF]) -> __m512 {
+            const { assert!(TIMES == 2 || TIMES == 4) };
+            instructions!({
+                let from = _mm512_castps256_ps512(_mm256_loadu_ps(from.as_ptr()));
+                let lanes = match TIMES {
+                    2 => _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7),
+                    _ => _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3),
+                };
+                _mm512_permutexvar_ps(lanes, from)
+            })
         }
 
         #[inline(always)]
@@ -512,6 +561,18 @@ mod avx512 {
                 let two = _mm512_min_ps(four, _mm512_permute_ps::<0b01_00_11_10>(four));
                 _mm512_min_ps(two, _mm512_permute_ps::<0b10_11_00_01>(two))
             })
+        }
+        #[inline(always)]
+        fn least(self, of: __m512) -> f32 {
+            instructions!(_mm512_reduce_min_ps(of))
+        }
+        #[inline(always)]
+        fn greatest(self, of: __m512) -> f32 {
+            instructions!(_mm512_reduce_max_ps(of))
+        }
+        #[inline(always)]
+        fn about_quotient(self, a: __m512, b: __m512) -> __m512 {
+            instructions!(_mm512_mul_ps(a, _mm512_rcp14_ps(b)))
         }
 
         #[inline(always)]

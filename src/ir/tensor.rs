@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::op::lcm;
 use super::{Blob, DType, Error, Op, Result, Shape, Tally};
 
 /// A tensor as a recipe. Cheap to clone; holds no weights.
@@ -11,6 +12,8 @@ pub struct Tensor {
     dtype: DType,
     shape: Shape,
     data: Data,
+    /// Known once: recipes are deep, and read piece by piece.
+    granule: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -82,6 +85,18 @@ fn sized<T: Copy + Default>(mut buffer: Vec<T>, len: usize) -> Result<Vec<T>> {
     Ok(buffer)
 }
 
+/// Ranges of `count` elements, each of at most `most` and a multiple of all `granules`, or of one
+/// such multiple where that is more.
+pub fn pieces(
+    count: u64,
+    granules: impl IntoIterator<Item = u64>,
+    most: u64,
+) -> impl Iterator<Item = Range<u64>> {
+    let unit = granules.into_iter().fold(1, lcm);
+    let step = unit.saturating_mul((most / unit).max(1));
+    (0..count.div_ceil(step)).map(move |no| no * step..count.min((no + 1).saturating_mul(step)))
+}
+
 impl Tensor {
     /// The elements that lie in `blob` from `start` on, row-major, little-endian.
     ///
@@ -96,7 +111,7 @@ impl Tensor {
                 blob.name()
             )));
         }
-        Ok(Self { dtype, shape, data: Data::Span(blob, start) })
+        Ok(Self { dtype, shape, data: Data::Span(blob, start), granule: dtype.block_len() })
     }
 
     /// Elements that are gathered from a blob.
@@ -105,7 +120,7 @@ impl Tensor {
     /// Malformed if rows are not whole blocks.
     pub fn view(dtype: DType, shape: Shape, view: Arc<dyn View>) -> Result<Self> {
         shape.bytes(dtype)?;
-        Ok(Self { dtype, shape, data: Data::View(view) })
+        Ok(Self { dtype, shape, data: Data::View(view), granule: dtype.block_len() })
     }
 
     /// The result of a step.
@@ -115,11 +130,14 @@ impl Tensor {
     pub fn of(op: Op) -> Result<Self> {
         let (dtype, shape) = op.result()?;
         shape.bytes(dtype)?;
-        let data = match op.place() {
-            Some((blob, start)) => Data::Span(blob, start),
-            None => Data::Op(Arc::new(op)),
+        let (data, granule) = match op.place() {
+            Some((blob, start)) => (Data::Span(blob, start), dtype.block_len()),
+            None => {
+                let granule = op.granule().max(1);
+                (Data::Op(Arc::new(op)), granule)
+            }
         };
-        Ok(Self { dtype, shape, data })
+        Ok(Self { dtype, shape, data, granule })
     }
 
     /// The type of the elements.
@@ -140,13 +158,7 @@ impl Tensor {
 
     /// Whether this is the same recipe, of the same bytes, and not only an equal one.
     pub fn is(&self, other: &Self) -> bool {
-        let same = match (&self.data, &other.data) {
-            (Data::Span(a, at), Data::Span(b, place)) => Arc::ptr_eq(a, b) && at == place,
-            (Data::View(a), Data::View(b)) => Arc::ptr_eq(a, b),
-            (Data::Op(a), Data::Op(b)) => Arc::ptr_eq(a, b),
-            _ => false,
-        };
-        same && self.dtype == other.dtype && self.shape == other.shape
+        self.shares_data(other) && self.dtype == other.dtype && self.shape == other.shape
     }
 
     /// The blob and the offset in it, if the elements lie in a file as they are.
@@ -157,8 +169,9 @@ impl Tensor {
         }
     }
 
-    /// Whether this is the same recipe over the same bytes, as far as that is known at once.
-    pub fn is_same(&self, other: &Self) -> bool {
+    /// Whether both begin with the same bytes or are made by the same step, whatever type and
+    /// shape they give them.
+    pub fn shares_data(&self, other: &Self) -> bool {
         match (&self.data, &other.data) {
             (Data::Span(a, x), Data::Span(b, y)) => Arc::ptr_eq(a, b) && x == y,
             (Data::View(a), Data::View(b)) => Arc::ptr_eq(a, b),
@@ -177,7 +190,7 @@ impl Tensor {
 
     /// The bytes of whole pieces `elements`, if they lie in memory as they are.
     pub fn mapped(&self, elements: Range<u64>) -> Option<&[u8]> {
-        let (blob, start) = self.place()?;
+        let (blob, start) = self.place().filter(|_| self.is_whole(&elements))?;
         let (from, to) = (self.byte_offset(elements.start), self.byte_offset(elements.end));
         blob.slice(start + from, to - from)
     }
@@ -185,17 +198,37 @@ impl Tensor {
     /// Ranges of elements that begin and end at multiples of this (or at the tensor's end) are
     /// made without making more than they ask for.
     pub fn granule(&self) -> u64 {
-        match &self.data {
-            Data::Span(..) | Data::View(_) => self.dtype.block_len(),
-            Data::Op(op) => op.granule(),
+        self.granule
+    }
+
+    /// Whether the recipe can make this range alone. One that cannot leaves out what crosses the
+    /// ends, without a word.
+    fn is_whole(&self, elements: &Range<u64>) -> bool {
+        let count = self.shape.count();
+        let is_edge = |at: u64| at == count || at.is_multiple_of(self.granule);
+        let is_inside = elements.start <= elements.end && elements.end <= count;
+        is_inside && is_edge(elements.start) && is_edge(elements.end)
+    }
+
+    /// The number of bytes of a range that is whole.
+    fn range_bytes(&self, elements: &Range<u64>) -> Result<u64> {
+        if self.is_whole(elements) {
+            return Ok(self.byte_offset(elements.end) - self.byte_offset(elements.start));
         }
+        let (shape, granule) = (&self.shape, self.granule);
+        let text = format!("elements {elements:?} of {shape}, made by {granule}, were asked for");
+        Err(Error::bug(text))
     }
 
     /// Makes the bytes of a range of elements that respects [`Self::granule`].
     ///
     /// # Errors
-    /// Io from reading, Unsupported from decoding, Limit from memory.
+    /// Io from reading, Unsupported from decoding, Limit from memory; Bug for another range.
     pub fn read(&self, elements: Range<u64>, out: &mut [u8], scratch: &mut Scratch) -> Result<()> {
+        let (len, room) = (self.range_bytes(&elements)?, out.len() as u64);
+        if len != room {
+            return Err(Error::bug(format!("room for {room} bytes of elements that have {len}")));
+        }
         match &self.data {
             Data::Span(blob, start) => blob.read(start + self.byte_offset(elements.start), out),
             Data::View(view) => view.read(elements, out),
@@ -216,8 +249,7 @@ impl Tensor {
         if let Some(bytes) = self.mapped(elements.clone()) {
             return super::float::decode(self.dtype, bytes, out);
         }
-        let len = self.byte_offset(elements.end - elements.start);
-        let mut bytes = scratch.take(len as usize)?;
+        let mut bytes = scratch.take(self.range_bytes(&elements)? as usize)?;
         let made = self
             .read(elements, &mut bytes, scratch)
             .and_then(|()| super::float::decode(self.dtype, &bytes, out));
@@ -248,5 +280,45 @@ impl Tensor {
             Data::View(view) => vec![view.blob()],
             Data::Op(op) => op.inputs().into_iter().flat_map(Tensor::blobs).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::Fault;
+
+    fn transposed() -> Tensor {
+        let blob = Arc::new(Blob::memory("in", (0..24).collect()));
+        let shape = Shape::new(vec![2, 3, 4]).unwrap();
+        let input = Tensor::span(DType::U8, shape, blob, 0).unwrap();
+        Tensor::of(Op::Transpose { input }).unwrap()
+    }
+
+    #[test]
+    fn a_range_that_cannot_be_made_alone_is_an_error() {
+        let (tensor, scratch) = (transposed(), &mut Scratch::default());
+        assert_eq!(tensor.granule(), 12);
+        for (range, room) in [(0..6, 6), (6..24, 18), (12..36, 24), (0..12, 11)] {
+            let error = tensor.read(range, &mut vec![0; room], scratch).unwrap_err();
+            assert_eq!(error.fault, Fault::Bug, "{error}");
+        }
+        let error = tensor.read_floats(0..6, &mut [0.0; 6], scratch).unwrap_err();
+        assert_eq!(error.fault, Fault::Bug, "{error}");
+        let mut last = [0; 12];
+        tensor.read(12..24, &mut last, scratch).unwrap();
+        assert_eq!(last, [12, 16, 20, 13, 17, 21, 14, 18, 22, 15, 19, 23]);
+    }
+
+    #[test]
+    fn pieces_are_whole_and_cover_all() {
+        let cut = |count, granules: &[u64], most| -> Vec<_> {
+            pieces(count, granules.iter().copied(), most).collect()
+        };
+        assert_eq!(cut(10, &[2], 5), [0..4, 4..8, 8..10]);
+        assert_eq!(cut(30, &[4, 6], 5), [0..12, 12..24, 24..30]);
+        let all = cut(7, &[1 << 40, (1 << 40) - 1], 5);
+        assert_eq!((all.len(), all.first()), (1, Some(&(0..7))));
+        assert!(cut(0, &[3], 5).is_empty());
     }
 }

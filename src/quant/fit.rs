@@ -4,8 +4,8 @@
 //! the grid has them, else the best of the codes around. The scale whose points err least is kept
 //! and fitted by least squares. The tries are the lanes: each sum has ggml's order.
 
-use super::lattice::{self, Lattice, Place, bits_of};
-use super::nearest::{Nearest, Point, next, same_between};
+use super::lattice::{Lattice, Place, bits_of};
+use super::nearest::{Parabolas, Point, next};
 use super::plan::{Again, Plan};
 use super::rows::{self, LAST_PLACE_1};
 use crate::ir::simd::widest;
@@ -214,78 +214,60 @@ impl<const N: usize, const G: usize> Fit<'_, N, G> {
                 changes |= w.differ(these, others) << (lot * LANES);
             }
         }
+        let parabolas = point.parabolas(w, self.values());
+        let plain = parabolas.are_plain(scales[0]);
         let end = 1u32 << (self.count() - 1);
         let (mut first, mut ends) = (0, changes & (end - 1) | end);
         while ends != 0 {
             let last = ends.trailing_zeros() as usize;
             let place = self.lattice.place(wanted[first]);
+            let (scales, levels) = (&scales[first..=last], &mut levels[first..=last]);
             if place.on_grid {
-                set::<LOTS>(levels, first, wanted[first]);
-            } else {
-                self.run::<W, LOTS>(w, point, scales, place, (first, last), levels);
+                levels.fill(wanted[first]);
+            } else if !(plain && self.about(w, &parabolas, place, scales, levels)) {
+                self.exactly(w, point, place, scales, levels);
             }
             first = last + 1;
             ends &= ends - 1;
         }
     }
 
-    /// The levels of codes around a place, for some tries after each other.
+    /// The levels of codes around a place, for some tries after each other, if what they are about is
+    /// enough to tell.
     #[inline(always)]
-    fn run<W: Wide, const LOTS: usize>(
+    fn about<W: Wide>(
         &self,
         w: W,
-        point: &Point<'_, N>,
+        parabolas: &Parabolas<W, N>,
+        place: Place,
         scales: &[f32],
-        place: Place,
-        (first, last): (usize, usize),
-        levels: &mut Tries,
-    ) {
-        let [from, to] = self.nearest(w, point, place, [scales[first], scales[last]]);
-        set::<LOTS>(levels, first, from.levels);
-        if first == last || same_between(from, to) {
-            return;
+        levels: &mut [u16],
+    ) -> bool {
+        const MANY: usize = 8;
+        match place.pairs() {
+            1 => parabolas.nearest::<1>(w, self.lattice, place, scales, levels),
+            2..=MANY => parabolas.nearest::<MANY>(w, self.lattice, place, scales, levels),
+            _ => false,
         }
-        // Most often, two codes share the tries.
-        let low = self.before(point, from.levels, to.levels, scales).clamp(first, last - 1);
-        let [below, above] = self.nearest(w, point, place, [scales[low], scales[low + 1]]);
-        if same_between(from, below) && same_between(above, to) {
-            set::<LOTS>(levels, low + 1, to.levels);
-            return;
-        }
-        for t in (first + 1..last).step_by(2) {
-            let [one, other] = self.nearest(w, point, place, [scales[t], scales[t + 1]]);
-            set::<LOTS>(levels, t, one.levels);
-            set::<LOTS>(levels, t + 1, other.levels);
-        }
-        set::<LOTS>(levels, last, to.levels);
     }
 
-    /// What is nearest under two scales. Not a closure: its instructions would stay calls.
+    /// The same by the errors as ggml computes them.
     #[inline(always)]
-    fn nearest<W: Wide>(
+    fn exactly<W: Wide>(
         &self,
         w: W,
         point: &Point<'_, N>,
         place: Place,
-        scales: [f32; 2],
-    ) -> [Nearest; 2] {
-        point.errors(w, scales, self.values()).nearest(w, self.lattice, place)
-    }
-
-    /// The last try before that from which on a point errs less with other levels, about.
-    #[inline(always)]
-    fn before(&self, point: &Point<'_, N>, from: u16, to: u16, scales: &[f32]) -> usize {
-        let (from, to) = (lattice::levels::<N>(from), lattice::levels::<N>(to));
-        let (mut ahead, mut beyond) = (0.0, 0.0);
-        for i in 0..N {
-            let (a, b) = (f32::from(2 * from[i] + 1), f32::from(2 * to[i] + 1));
-            ahead += point.counts[i] * point.x[i] * (a - b);
-            beyond += point.counts[i] * (a * a - b * b);
+        scales: &[f32],
+        levels: &mut [u16],
+    ) {
+        for (scales, levels) in scales.chunks(2).zip(levels.chunks_mut(2)) {
+            let errors = point.errors(w, [scales[0], scales[scales.len() - 1]], self.values());
+            let nearest = errors.nearest(w, self.lattice, place);
+            for (levels, nearest) in levels.iter_mut().zip(nearest) {
+                *levels = nearest.levels;
+            }
         }
-        // Both err the same under this scale.
-        let scale = 2.0 * ahead / beyond;
-        let (one, other) = (1.0 / scales[0], 1.0 / scales[1]);
-        ((1.0 / scale - one) / (other - one)) as usize
     }
 
     /// The try with the least error, and its scale fitted by least squares.
@@ -359,13 +341,5 @@ impl<const N: usize, const G: usize> Fit<'_, N, G> {
             l2 += of_l2[i];
         }
         if l2 > 0.0 { Some(xl / l2) } else { None }
-    }
-}
-
-/// Sets the levels of all tries from one on, until others are set.
-#[inline(always)]
-fn set<const LOTS: usize>(levels: &mut Tries, first: usize, to: u16) {
-    for place in levels[first..].as_chunks_mut::<LANES>().0.iter_mut().take(LOTS) {
-        *place = [to; LANES];
     }
 }

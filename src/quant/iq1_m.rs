@@ -10,14 +10,18 @@
 //!
 //! Bit-exact with `quantize_iq1_m` of ggml, with importance and without.
 
+use super::lattice::IQ1;
 use super::packing::packing;
 use super::rows::Packing;
+use super::search::Sums;
 use super::ternary::{LANES, MINUS, PLUS, Shift, Split, by_ends, lanes, shifted};
 use super::{grids, iq1_s, plan, rows, search, ternary};
 
 const LEN: usize = 256;
 const GROUP: usize = 16;
 const GROUPS: usize = LEN / GROUP;
+/// Where a level may begin or end, and some more, for whole registers.
+const PLACES: usize = GROUP + 8;
 const BYTES: usize = 32 + 16 + 8;
 
 packing! {
@@ -80,9 +84,10 @@ fn encode_counted(
     out: &mut [u8; BYTES],
 ) {
     let x = weights.as_chunks::<GROUP>().0;
-    let mut groups = [Group::ZERO; GROUPS];
-    for (i, (x, group)) in x.iter().zip(&mut groups).enumerate() {
-        *group = choose(x, &counts(i, x)).unwrap_or(Group::ZERO);
+    let (mut groups, mut of_groups) = ([Group::ZERO; GROUPS], [[0.0; GROUP]; GROUPS]);
+    for i in 0..GROUPS {
+        of_groups[i] = counts(i, &x[i]);
+        groups[i] = choose(&x[i], &of_groups[i]).unwrap_or(Group::ZERO);
     }
     let peak = groups.iter().fold(0.0f32, |peak, g| if peak > g.scale { peak } else { g.scale });
     let (mut d, mut s) = (0.0, [0; GROUPS]);
@@ -90,13 +95,15 @@ fn encode_counted(
         d = peak / 15.0;
         s = plan::nearest_steps(groups.map(|group| group.scale), d, 15.0);
         let (mut xl, mut l2) = (0.0, 0.0);
-        for (i, (x, group)) in x.iter().zip(&groups).enumerate() {
+        for i in 0..GROUPS {
             let times = f32::from(2 * s[i] + 1);
-            let (of_group, counts) = (ternary::levels(&group.codes, &group.shifts), counts(i, x));
-            for (j, level) in of_group.enumerate() {
-                let level = level * times;
-                xl += counts[j] * level * x[j];
-                l2 += counts[j] * level * level;
+            for half in 0..2 {
+                let (levels, shift) = (IQ1.point(groups[i].codes[half]), groups[i].shifts[half]);
+                for (k, level) in levels.iter().enumerate() {
+                    let (j, level) = (8 * half + k, shift[usize::from(*level)] * times);
+                    xl += of_groups[i][j] * level * x[i][j];
+                    l2 += of_groups[i][j] * level * level;
+                }
             }
         }
         d = if l2 > 0.0 { xl / l2 } else { d };
@@ -112,65 +119,65 @@ fn choose(x: &[f32; GROUP], counts: &[f32; GROUP]) -> Option<Group> {
         return None;
     }
     let order = ternary::order(x);
-    let halves = [0, 1].map(|half| Half::new(half, &order, x, counts));
+    let halves = [0, 1].map(|half| sums_of_half(half, &order, x, counts));
     let best = split(&halves);
     let chosen = best.onto_grid::<GROUP, 2>(x, counts, &order)?;
     Some(Group { scale: chosen.scale, codes: chosen.codes, shifts: chosen.shifts })
 }
 
-/// Half a group: the sums of its counted weights, and of its counts, over the first weights in order.
-struct Half {
-    x: [f32; GROUP + 1],
-    counts: [f32; GROUP + 1],
-}
-
-impl Half {
-    #[inline(always)]
-    fn new(half: usize, order: &[usize; GROUP], x: &[f32; GROUP], counts: &[f32; GROUP]) -> Self {
-        let mut sums = Self { x: [0.0; GROUP + 1], counts: [0.0; GROUP + 1] };
-        for (j, i) in order.iter().enumerate() {
-            let (product, count) =
-                if i / 8 == half { (counts[*i] * x[*i], counts[*i]) } else { (0.0, 0.0) };
-            sums.x[j + 1] = sums.x[j] + product;
-            sums.counts[j + 1] = sums.counts[j] + count;
-        }
-        sums
+/// The sums of one half of a group.
+#[inline(always)]
+fn sums_of_half(
+    half: usize,
+    order: &[usize; GROUP],
+    x: &[f32; GROUP],
+    counts: &[f32; GROUP],
+) -> Sums<PLACES> {
+    let (mut of_x, mut of_counts) = ([0.0; GROUP], [0.0; GROUP]);
+    for i in GROUP / 2 * half..GROUP / 2 * (half + 1) {
+        (of_x[i], of_counts[i]) = (counts[i] * x[i], counts[i]);
     }
+    let mut sums = Sums { x: [0.0; PLACES], counts: [f32::INFINITY; PLACES] };
+    sums.counts[0] = 0.0;
+    for (j, i) in order.iter().enumerate() {
+        sums.x[j + 1] = sums.x[j] + of_x[i % GROUP];
+        sums.counts[j + 1] = sums.counts[j] + of_counts[i % GROUP];
+    }
+    sums
 }
 
 /// The split with the least error, of all with all shifts of both halves.
 #[inline(always)]
-fn split(halves: &[Half; 2]) -> Split {
+fn split(halves: &[Sums<PLACES>; 2]) -> Split {
     const WAYS: [[Shift; 2]; 4] = [[PLUS, PLUS], [PLUS, MINUS], [MINUS, PLUS], [MINUS, MINUS]];
     const LEVELS: [[[f32; LANES]; 3]; 2] = [shifted(&WAYS, 0), shifted(&WAYS, 1)];
-    const ROOM: usize = (4 * (GROUP + 1)).next_multiple_of(LANES) + LANES;
+    const ROOM: usize = 4 * PLACES + LANES;
     let (mut x, mut counts) = ([[0.0; ROOM]; 2], [[0.0; ROOM]; 2]);
     for half in 0..2 {
         x[half] = by_ends(&halves[half].x, WAYS.len());
         counts[half] = by_ends(&halves[half].counts, WAYS.len());
     }
     let mut best = Split::NONE;
-    for low in 0..=GROUP {
-        for first in (WAYS.len() * low..WAYS.len() * (GROUP + 1)).step_by(LANES) {
-            let (mut xl, mut l2) = ([[0.0; LANES]; 2], [[0.0; LANES]; 2]);
-            for (half, sums) in halves.iter().enumerate() {
-                let (x, counts) = (lanes(&x[half], first), lanes(&counts[half], first));
-                for i in 0..LANES {
-                    // The levels lie 1 apart, so that the first is what the last would give, less
-                    // what lies before each step.
-                    let [a, b, c] = [LEVELS[half][0][i], LEVELS[half][1][i], LEVELS[half][2][i]];
-                    xl[half][i] = sums.x[GROUP] * c - (x[i] + sums.x[low]);
-                    let last = sums.counts[GROUP] * c * c;
-                    let below = (a * a - b * b) * sums.counts[low] + last;
-                    l2[half][i] = (b * b - c * c) * counts[i] + below;
-                }
-            }
+    for lot in search::near_best::<2, 4, PLACES, GROUP>(halves, &LEVELS).iter() {
+        let (low, first) = (usize::from(lot.low), usize::from(lot.first));
+        let (mut xl, mut l2) = ([[0.0; LANES]; 2], [[0.0; LANES]; 2]);
+        for (half, sums) in halves.iter().enumerate() {
+            let (x, counts) = (lanes(&x[half], first), lanes(&counts[half], first));
             for i in 0..LANES {
-                xl[0][i] += xl[1][i];
-                l2[0][i] += l2[1][i];
+                // The levels lie 1 apart, so that the first is what the last would give, less
+                // what lies before each step.
+                let [a, b, c] = [LEVELS[half][0][i], LEVELS[half][1][i], LEVELS[half][2][i]];
+                xl[half][i] = sums.x[GROUP] * c - (x[i] + sums.x[low]);
+                let last = sums.counts[GROUP] * c * c;
+                let below = (a * a - b * b) * sums.counts[low] + last;
+                l2[half][i] = (b * b - c * c) * counts[i] + below;
             }
-            best.consider((&xl[0], &l2[0]), low, first, &WAYS);
         }
+        for i in 0..LANES {
+            xl[0][i] += xl[1][i];
+            l2[0][i] += l2[1][i];
+        }
+        best.consider((&xl[0], &l2[0]), low, first, &WAYS);
     }
     best
 }

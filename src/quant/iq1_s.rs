@@ -12,12 +12,15 @@
 
 use super::packing::packing;
 use super::rows::Packing;
+use super::search::Sums;
 use super::ternary::{LANES, MINUS, PLUS, Shift, Split, by_ends, lanes, shifted};
 use super::{grids, plan, rows, search, ternary};
 
 const LEN: usize = 256;
 const GROUP: usize = 32;
 const GROUPS: usize = LEN / GROUP;
+/// Where a level may begin or end, and some more, for whole registers.
+const PLACES: usize = GROUP + 8;
 const BYTES: usize = 2 + 32 + 16;
 
 packing! {
@@ -88,41 +91,41 @@ fn choose(x: &[f32; GROUP], counts: &[f32; GROUP]) -> Option<Group> {
         return None;
     }
     let order = ternary::order(x);
-    let (mut sum_x, mut sum) = ([0.0f32; GROUP + 1], [0.0f32; GROUP + 1]);
+    let mut sums = Sums { x: [0.0; PLACES], counts: [f32::INFINITY; PLACES] };
+    sums.counts[0] = 0.0;
     for (j, i) in order.iter().enumerate() {
-        sum_x[j + 1] = sum_x[j] + counts[*i] * x[*i];
-        sum[j + 1] = sum[j] + counts[*i];
+        sums.x[j + 1] = sums.x[j] + counts[*i] * x[*i];
+        sums.counts[j + 1] = sums.counts[j] + counts[*i];
     }
-    let best = split(&sum_x, &sum);
+    let best = split(&[sums]);
     let chosen = best.onto_grid::<GROUP, 4>(x, counts, &order)?;
     let down = chosen.shifts[0] == MINUS;
     Some(Group { scale: chosen.scale, codes: chosen.codes, down })
 }
 
-/// The split with the least error, by the sums of the counted weights, and of the counts, over the
-/// first weights in order.
+/// The split with the least error.
 #[inline(always)]
-fn split(sum_x: &[f32; GROUP + 1], sum: &[f32; GROUP + 1]) -> Split {
+fn split(sums: &[Sums<PLACES>; 1]) -> Split {
     const WAYS: [[Shift; 2]; 2] = [[PLUS; 2], [MINUS; 2]];
-    const LEVELS: [[f32; LANES]; 3] = shifted(&WAYS, 0);
-    const ROOM: usize = (2 * (GROUP + 1)).next_multiple_of(LANES) + LANES;
+    const LEVELS: [[[f32; LANES]; 3]; 1] = [shifted(&WAYS, 0)];
+    const ROOM: usize = 2 * PLACES + LANES;
+    let [Sums { x: sum_x, counts: sum }] = sums;
     let x_to_high: [f32; ROOM] = by_ends(sum_x, WAYS.len());
     let to_high: [f32; ROOM] = by_ends(sum, WAYS.len());
     let mut best = Split::NONE;
-    for low in 0..=GROUP {
-        for first in (WAYS.len() * low..WAYS.len() * (GROUP + 1)).step_by(LANES) {
-            let (x_high, high) = (lanes(&x_to_high, first), lanes(&to_high, first));
-            let (mut xl, mut l2) = ([0.0; LANES], [0.0; LANES]);
-            let (x_below, below) = (sum_x[low] - sum_x[0], sum[low] - sum[0]);
-            for i in 0..LANES {
-                let (p, q, r) = (LEVELS[0][i], LEVELS[1][i], LEVELS[2][i]);
-                let (b, c) = (x_high[i] - sum_x[low], sum_x[GROUP] - x_high[i]);
-                xl[i] = x_below * p + b * q + c * r;
-                let (b, c) = (high[i] - sum[low], sum[GROUP] - high[i]);
-                l2[i] = below * p * p + b * q * q + c * r * r;
-            }
-            best.consider((&xl, &l2), low, first, &WAYS);
+    for lot in search::near_best::<1, 2, PLACES, GROUP>(sums, &LEVELS).iter() {
+        let (low, first) = (usize::from(lot.low), usize::from(lot.first));
+        let (x_high, high) = (lanes(&x_to_high, first), lanes(&to_high, first));
+        let (mut xl, mut l2) = ([0.0; LANES], [0.0; LANES]);
+        let (x_below, below) = (sum_x[low] - sum_x[0], sum[low] - sum[0]);
+        for i in 0..LANES {
+            let (p, q, r) = (LEVELS[0][0][i], LEVELS[0][1][i], LEVELS[0][2][i]);
+            let (b, c) = (x_high[i] - sum_x[low], sum_x[GROUP] - x_high[i]);
+            xl[i] = x_below * p + b * q + c * r;
+            let (b, c) = (high[i] - sum[low], sum[GROUP] - high[i]);
+            l2[i] = below * p * p + b * q * q + c * r * r;
         }
+        best.consider((&xl, &l2), low, first, &WAYS);
     }
     best
 }

@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use super::grids::{self, tables};
-use crate::ir::wide::HALF;
+use crate::ir::wide::{HALF, LANES, Mask};
 
 pub(super) static IQ1: LazyLock<Lattice<8>> = LazyLock::new(|| Lattice::new(&tables::IQ1_S, 3, 3));
 pub(super) static IQ2_XXS: LazyLock<Lattice<8>> =
@@ -38,6 +38,25 @@ pub(super) struct Place {
     pub(super) lots: u8,
     pub(super) last: u8,
     pub(super) on_grid: bool,
+}
+
+impl Place {
+    /// Its lots two by two.
+    #[inline(always)]
+    pub(super) fn pairs(self) -> usize {
+        usize::from(self.lots).div_ceil(2)
+    }
+
+    /// A bit for each code of two lots.
+    #[inline(always)]
+    pub(super) fn mask(self, pair: usize) -> Mask {
+        let last = Mask::from(self.last);
+        match usize::from(self.lots) - 2 * pair {
+            1 => last,
+            2 => last << HALF | 0xff,
+            _ => 0xffff,
+        }
+    }
 }
 
 /// How many bits a level takes of sixteen.
@@ -74,8 +93,8 @@ impl<const N: usize> Lattice<N> {
             let (start, lots) = (start as u32, lots as u8);
             *place = Place { start, lots, last, on_grid: code.is_some() };
         }
-        // The codes of a place are measured in whole lots.
-        around.resize(around.len() + HALF, 0);
+        // The codes of a place are measured in whole lots, and in pairs of them.
+        around.resize(around.len() + LANES, 0);
         let levels_around = around.iter().map(|code| points[usize::from(*code)]).collect();
         Self { points, places, around, levels_around, top: top.into() }
     }
@@ -111,13 +130,24 @@ impl<const N: usize> Lattice<N> {
         let rest = &self.levels_around[place.start as usize + lot * HALF..];
         rest.first_chunk().expect("a lot behind the last list")
     }
+
+    /// As [`lot`](Self::lot), of two lots at once.
+    #[inline(always)]
+    pub(super) fn two_lots(&self, place: Place, pair: usize) -> &[u16; LANES] {
+        let rest = &self.levels_around[place.start as usize + pair * LANES..];
+        rest.first_chunk().expect("two lots behind the last list")
+    }
 }
 
 /// The levels from their bits.
 #[inline(always)]
 pub(super) fn levels<const N: usize>(bits: u16) -> [u8; N] {
-    let width = bits_of(N);
-    std::array::from_fn(|i| (bits >> (width * i) & ((1 << width) - 1)) as u8)
+    // Not `from_fn`, which is compiled for what every processor has.
+    let (width, mut levels) = (bits_of(N), [0; N]);
+    for (i, level) in levels.iter_mut().enumerate() {
+        *level = (bits >> (width * i) & ((1 << width) - 1)) as u8;
+    }
+    levels
 }
 
 /// The codes at the `wanted` least distances, by distance, then by number.

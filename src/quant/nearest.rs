@@ -19,8 +19,8 @@ pub(super) struct Point<'a, const N: usize> {
 /// What each level of each weight adds to an error under two scales.
 pub(super) struct Errors<W: Wide, const N: usize> {
     tables: [W::Floats; N],
-    /// Differences of errors up to this may be of rounding.
-    noise: W::Floats,
+    /// Whether both scales are the same.
+    one: bool,
 }
 
 /// The code with the least error.
@@ -28,8 +28,17 @@ pub(super) struct Errors<W: Wide, const N: usize> {
 pub(super) struct Nearest {
     /// As bits.
     pub(super) levels: u16,
-    /// Whether all others err more than rounding can do.
-    clear: bool,
+}
+
+/// What the errors of a point under any scale are made of, about: under scale s, a code errs by
+/// a + s · (s · c − b).
+pub(super) struct Parabolas<W: Wide, const N: usize> {
+    a: f32,
+    /// What each level of each weight adds to b and to c.
+    b: [W::Floats; N],
+    c: [W::Floats; N],
+    /// The most that c may be.
+    most: f32,
 }
 
 impl<const N: usize> Point<'_, N> {
@@ -42,20 +51,32 @@ impl<const N: usize> Point<'_, N> {
         scales: [f32; 2],
         values: &[f32; LANES],
     ) -> Errors<W, N> {
+        let one = scales[0] == scales[1];
         let scales = w.halves(scales);
         let of_levels = w.mul(scales, w.load(values));
         let mut tables = [of_levels; N];
-        let mut sum = 0.0;
         for (table, (x, count)) in tables.iter_mut().zip(self.x.iter().zip(self.counts)) {
             let off = w.sub(of_levels, w.splat(*x));
             *table = w.mul(w.mul(w.splat(*count), off), off);
-            sum += count;
         }
-        // Of a level that errs by a hundredth of the greatest, rounding changes the error by some
-        // hundred-thousandths.
+        Errors { tables, one }
+    }
+
+    /// What the same errors are about under any scale.
+    #[inline(always)]
+    pub(super) fn parabolas<W: Wide>(&self, w: W, values: &[f32; LANES]) -> Parabolas<W, N> {
         let greatest = values[2 * LANES / N - 1];
-        let noise = w.mul(w.mul(scales, scales), w.splat(1e-4 * greatest * greatest * sum));
-        Errors { tables, noise }
+        let values = w.load(values);
+        let squares = w.mul(values, values);
+        let (mut b, mut c, mut a, mut most) = ([values; N], [values; N], 0.0, 0.0);
+        for i in 0..N {
+            let (x, count) = (self.x[i], self.counts[i]);
+            b[i] = w.mul(w.splat(2.0 * count * x), values);
+            c[i] = w.mul(w.splat(count), squares);
+            a += count * x * x;
+            most += count * greatest * greatest;
+        }
+        Parabolas { a, b, c, most }
     }
 }
 
@@ -69,84 +90,181 @@ pub(super) fn next<W: Wide, const N: usize>(w: W, levels: W::Ints) -> W::Ints {
 }
 
 impl<W: Wide, const N: usize> Errors<W, N> {
-    /// The errors of a lot of codes; what is infinite, no number or beyond the last code is the
-    /// greatest float.
+    /// The errors of codes by their levels; what is infinite or no number is the greatest float.
     #[inline(always)]
-    fn of_lot(&self, w: W, lattice: &Lattice<N>, place: Place, lot: usize) -> W::Floats {
-        let mut levels = w.twice::<N>(lattice.lot(place, lot));
-        let mut sum = w.pick::<N>(self.tables[0], levels);
-        for table in &self.tables[1..] {
-            levels = next::<W, N>(w, levels);
-            sum = w.add(sum, w.pick::<N>(*table, levels));
-        }
-        let nothing = w.splat(f32::MAX);
-        let errors = w.lower(sum, nothing);
-        if lot + 1 == usize::from(place.lots) {
-            w.choose(Mask::from(place.last) * 0x101, errors, nothing)
-        } else {
-            errors
-        }
+    fn of_codes(&self, w: W, levels: W::Ints) -> W::Floats {
+        w.lower(sum::<W, N>(w, &self.tables, levels), w.splat(f32::MAX))
     }
 
     /// The first code around a place with the least error under each scale; the first of all if none
     /// has a finite one.
     #[inline(always)]
     pub(super) fn nearest(&self, w: W, lattice: &Lattice<N>, place: Place) -> [Nearest; 2] {
-        if place.lots == 1 {
-            let errors = self.of_lot(w, lattice, place, 0);
-            let (at_least, near) = self.near(w, errors);
-            let levels = lattice.lot(place, 0);
-            return [(at_least, near), (at_least >> HALF, near >> HALF)].map(|(at_least, near)| {
-                let levels = levels[at_least.trailing_zeros() as usize % HALF];
-                Nearest { levels, clear: (near as u8).is_power_of_two() }
-            });
+        if self.one {
+            return [Nearest { levels: self.nearest_of_one(w, lattice, place) }; 2];
         }
-        self.nearest_of_many(w, lattice, place)
-    }
-
-    /// The lanes with the least error of their half, and those whose errors are not clearly greater.
-    #[inline(always)]
-    fn near(&self, w: W, errors: W::Floats) -> (Mask, Mask) {
-        let least = w.least_of_half(errors);
-        let near = w.higher(w.mul(least, w.splat(1.0002)), self.noise);
-        (w.at_most(errors, least), w.at_most(errors, near))
-    }
-
-    #[inline(always)]
-    fn nearest_of_many(&self, w: W, lattice: &Lattice<N>, place: Place) -> [Nearest; 2] {
-        // The least of each lane with its lot, and what is least but for that.
-        let mut least = self.of_lot(w, lattice, place, 0);
-        let (mut of_lot, mut second) = (w.splat(0.0), w.splat(f32::MAX));
-        for lot in 1..usize::from(place.lots) {
-            let errors = self.of_lot(w, lattice, place, lot);
-            second = w.lower(second, w.higher(errors, least));
+        let lots = usize::from(place.lots);
+        let (mut least, mut of_lot) = (w.splat(f32::MAX), w.splat(0.0));
+        for lot in 0..lots {
+            let mask = if lot + 1 == lots { Mask::from(place.last) * 0x101 } else { 0xffff };
+            let errors = self.of_codes(w, w.twice::<N>(lattice.lot(place, lot)));
+            let errors = w.choose(mask, errors, w.splat(f32::MAX));
             of_lot = w.choose(w.less(errors, least), w.splat(lot as f32), of_lot);
             least = w.lower(errors, least);
         }
-        let (at_least, near) = self.near(w, least);
-        let bound = w.higher(w.mul(w.least_of_half(least), w.splat(1.0002)), self.noise);
-        let also = w.at_most(second, bound);
-        let mut lots = [0.0; LANES];
-        w.store(of_lot, &mut lots);
-        [0, HALF].map(|half| {
-            let (mut at_least, mut index) = (at_least >> half & 0xff, usize::MAX);
-            while at_least != 0 {
-                let lane = at_least.trailing_zeros() as usize;
-                index = index.min(lots[half + lane] as usize * HALF + lane);
-                at_least &= at_least - 1;
-            }
-            let levels = lattice.lot(place, index / HALF)[index % HALF];
-            let clear = ((near >> half) as u8).is_power_of_two() & ((also >> half) as u8 == 0);
-            Nearest { levels, clear }
-        })
+        let at_least = w.at_most(least, w.least_of_half(least));
+        // Not a closure: its instructions would stay calls.
+        let low = first::<W, HALF>(w, of_lot, at_least & 0xff);
+        let high = first::<W, HALF>(w, of_lot, at_least & !0xff);
+        let levels = |index| lattice.lot(place, index / HALF)[index % HALF];
+        [Nearest { levels: levels(low) }, Nearest { levels: levels(high) }]
+    }
+
+    /// The levels of that code if both scales are the same: the lanes are twice as many codes.
+    #[inline(always)]
+    fn nearest_of_one(&self, w: W, lattice: &Lattice<N>, place: Place) -> u16 {
+        let (mut least, mut of_pair) = (w.splat(f32::MAX), w.splat(0.0));
+        for pair in 0..place.pairs() {
+            let errors = self.of_codes(w, w.widen(lattice.two_lots(place, pair)));
+            let errors = w.choose(place.mask(pair), errors, w.splat(f32::MAX));
+            of_pair = w.choose(w.less(errors, least), w.splat(pair as f32), of_pair);
+            least = w.lower(errors, least);
+        }
+        let index = first::<W, LANES>(w, of_pair, w.at_most(least, w.splat(w.least(least))));
+        lattice.two_lots(place, index / LANES)[index % LANES]
     }
 }
 
-/// Whether what is nearest under two scales is nearest under all between, even as rounded.
-///
-/// The errors of two points differ by s · (a · s + b): if one is less at both ends, it is less
-/// between. Rounding changes errors by some millionths, if they are not themselves so small.
+/// What some codes add up to, by their levels.
 #[inline(always)]
-pub(super) fn same_between(a: Nearest, b: Nearest) -> bool {
-    (a.levels == b.levels) & a.clear & b.clear
+fn sum<W: Wide, const N: usize>(w: W, tables: &[W::Floats; N], mut levels: W::Ints) -> W::Floats {
+    let mut sum = w.pick::<N>(tables[0], levels);
+    for table in &tables[1..] {
+        levels = next::<W, N>(w, levels);
+        sum = w.add(sum, w.pick::<N>(*table, levels));
+    }
+    sum
+}
+
+/// The first of the codes in some lanes, of `LEN` in each lot, by the lot of each lane.
+#[inline(always)]
+fn first<W: Wide, const LEN: usize>(w: W, of_lot: W::Floats, mut mask: Mask) -> usize {
+    let (mut lots, mut index) = ([0.0; LANES], usize::MAX);
+    w.store(of_lot, &mut lots);
+    while mask != 0 {
+        let lane = mask.trailing_zeros() as usize;
+        index = index.min(lots[lane] as usize * LEN + lane % LEN);
+        mask &= mask - 1;
+    }
+    index
+}
+
+/// Errors may differ by this part of all that is added to and taken from them, and be equal.
+const NOISE: f32 = 1.0 / 131_072.0;
+
+impl<W: Wide, const N: usize> Parabolas<W, N> {
+    /// Whether no float is too small or too large, under scales up to one, for what is about right
+    /// to be near what ggml computes.
+    #[inline(always)]
+    pub(super) fn are_plain(&self, scale: f32) -> bool {
+        (1e-25..1e30).contains(&self.a) && self.most * scale * scale < 1e30
+    }
+
+    /// The levels of the code around a place that errs least under each of some scales, of which the
+    /// last is the least; whether all others err more than rounding can do, for all of them.
+    #[inline(always)]
+    pub(super) fn nearest<const PAIRS: usize>(
+        &self,
+        w: W,
+        lattice: &Lattice<N>,
+        place: Place,
+        scales: &[f32],
+        levels: &mut [u16],
+    ) -> bool {
+        let noise = 5.0 * NOISE * self.a / scales[scales.len() - 1];
+        let around = self.around::<PAIRS>(w, lattice, place, noise);
+        let (mut clear, mut left) = (true, 0..scales.len());
+        // What errs least under two scales does so under all between: the errors of two codes differ
+        // by s · (s · c − b). Nothing foretells whether it does.
+        if W::NARROW && scales.len() > 2 {
+            let last = scales.len() - 1;
+            let (from, sure) = around.nearest(w, scales[0]);
+            let (to, also_sure) = around.nearest(w, scales[last]);
+            clear = sure & also_sure;
+            if clear & (from == to) {
+                levels.fill(around.levels(lattice, from));
+                return true;
+            }
+            (levels[0], levels[last]) = (around.levels(lattice, from), around.levels(lattice, to));
+            left = 1..last;
+        }
+        for t in left {
+            let (code, sure) = around.nearest(w, scales[t]);
+            levels[t] = around.levels(lattice, code);
+            clear &= sure;
+        }
+        clear
+    }
+
+    /// The parabolas of all codes around a place.
+    #[inline(always)]
+    fn around<const PAIRS: usize>(
+        &self,
+        w: W,
+        lattice: &Lattice<N>,
+        place: Place,
+        noise: f32,
+    ) -> Around<W, PAIRS> {
+        let (b, c) = ([w.splat(0.0); PAIRS], [w.splat(0.0); PAIRS]);
+        let mut around = Around { place, pairs: place.pairs().min(PAIRS), b, c, noise };
+        for pair in 0..around.pairs {
+            let codes = w.widen(lattice.two_lots(place, pair));
+            around.c[pair] = sum::<W, N>(w, &self.c, codes);
+            let b = sum::<W, N>(w, &self.b, codes);
+            around.b[pair] = w.choose(place.mask(pair), b, w.splat(-f32::MAX));
+        }
+        around
+    }
+}
+
+/// The b and c of codes around a place, see [`Parabolas`].
+struct Around<W: Wide, const PAIRS: usize> {
+    place: Place,
+    pairs: usize,
+    b: [W::Floats; PAIRS],
+    c: [W::Floats; PAIRS],
+    /// What all s · c − b may err.
+    noise: f32,
+}
+
+impl<W: Wide, const PAIRS: usize> Around<W, PAIRS> {
+    /// The code with the least error under a scale, and whether all others err clearly more.
+    ///
+    /// All that ggml adds up for an error are squares, and what rounding changes in a difference of
+    /// a weight and what stands for it is a part of either. The squares of what stands for weights
+    /// add up to at most 2 a + 2 (a + s · (s · c − b)).
+    #[inline(always)]
+    fn nearest(&self, w: W, scale: f32) -> (usize, bool) {
+        let scale = w.splat(scale);
+        let mut least = w.sub(w.mul(scale, self.c[0]), self.b[0]);
+        let (mut of_pair, mut second) = (w.splat(0.0), w.splat(f32::MAX));
+        for pair in 1..self.pairs {
+            let errors = w.sub(w.mul(scale, self.c[pair]), self.b[pair]);
+            second = w.lower(second, w.higher(errors, least));
+            of_pair = w.choose(w.less(errors, least), w.splat(pair as f32), of_pair);
+            least = w.lower(errors, least);
+        }
+        let bound = w.splat(w.least(least) * (1.0 + 2.0 * NOISE) + self.noise);
+        let near = w.at_most(least, bound);
+        if PAIRS == 1 {
+            return (near.trailing_zeros() as usize % LANES, near.is_power_of_two());
+        }
+        let clear = near.is_power_of_two() & (w.at_most(second, bound) == 0);
+        (first::<W, LANES>(w, of_pair, near & near.wrapping_neg()), clear)
+    }
+
+    #[inline(always)]
+    fn levels<const N: usize>(&self, lattice: &Lattice<N>, code: usize) -> u16 {
+        lattice.two_lots(self.place, (code / LANES).min(self.pairs - 1))[code % LANES]
+    }
 }

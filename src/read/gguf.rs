@@ -139,10 +139,16 @@ fn siblings(source: &dyn Source, name: &str, count: u64, limits: &Limits) -> Res
                 .map_err(|error| error.at(format!("part {} of {count}", no + 1)))?;
             match (part.number(gguf::SPLIT_NO), part.number(gguf::SPLIT_COUNT)) {
                 (Some(found), Some(of)) if (found, of) == (no.into(), count) => Ok(part),
-                (found, of) => Err(Error::malformed(format!(
-                    "says it is part {found:?} of {of:?}, expected {no} of {count}"
-                ))
-                .at(part.blob.name())),
+                (found, of) => {
+                    let said = |n: Option<u64>| n.map_or("nothing".to_owned(), |n| n.to_string());
+                    let (found, of) = (said(found), said(of));
+                    let text = format!(
+                        "found {} {found} and {} {of}, expected {no} and {count}",
+                        gguf::SPLIT_NO,
+                        gguf::SPLIT_COUNT
+                    );
+                    Err(Error::malformed(text).at(part.blob.name()))
+                }
             }
         })
         .collect()

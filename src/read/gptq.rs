@@ -6,11 +6,13 @@
 //!   qweight  i32 [in · bits / 32, out]           i32 [in, out / 8]
 //!   qzeros   i32 [in / group, out · bits / 32]   i32 [in / group, out / 8]
 //!   scales       [in / group, out]                   [in / group, out]
+//!   g_idx    i32 [in]: the group of each row
 //! ```
 //!
 //! Words are filled from the lowest bit up: of GPTQ down each column of `qweight`, and across words
 //! where a number ends in the next; of AWQ along rows, eight columns to a word in the order
-//! 0 2 4 6 1 3 5 7. A weight is (q − zero) · scale. GPTQ's first layout keeps each zero point less 1.
+//! 0 2 4 6 1 3 5 7. A weight is (q − zero) · scale, of its row's group: GPTQ may have formed the groups
+//! in the order of importance (`desc_act`). Its first layout keeps each zero point less 1.
 //!
 //! Source: `QuantLinear.pack` of AutoGPTQ 0.7 (`qlinear_cuda_old.py`) and GPTQModel's
 //! `gptq_v2` format; `WQLinear_GEMM.from_linear` of AutoAWQ 0.2.
@@ -20,9 +22,15 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use crate::ir::op::{Affine, Offset};
-use crate::ir::{Blob, DType, Error, Model, Notes, Op, Result, Scratch, Shape, Tensor, Value};
+use crate::ir::{
+    Blob, DType, Error, Limits, Model, Notes, Op, Result, Scratch, Shape, Tensor, Value,
+};
+use crate::store::Source;
 
 const KEY: &str = "quantization_config";
+
+/// AutoGPTQ's own file, which says the same; all that there was before config.json had it.
+const BESIDE: &str = "quantize_config.json";
 
 /// The suffixes of the tensors that one matrix consists of.
 const PARTS: &[&str] = &[".qweight", ".qzeros", ".scales", ".g_idx"];
@@ -49,10 +57,15 @@ struct Packing {
 ///
 /// # Errors
 /// Malformed if parts do not fit each other; Unsupported for layouts that are not known.
-pub(super) fn unpack(mut model: Model, notes: &mut Notes) -> Result<Model> {
-    let Some(stated) = model.config.get(KEY) else { return Ok(model) };
-    let of = |error: Error| error.at(format!("config.json: {KEY}")).at(&model.origin);
-    let Some(packing) = packing(stated).map_err(of)? else { return Ok(model) };
+pub(super) fn unpack(
+    mut model: Model,
+    source: &dyn Source,
+    limits: &Limits,
+    notes: &mut Notes,
+) -> Result<Model> {
+    let Some((stated, place)) = stated(&model, source, limits)? else { return Ok(model) };
+    let of = |error: Error| error.at(place).at(&model.origin);
+    let Some(packing) = packing(&stated).map_err(of)? else { return Ok(model) };
     let tensors = std::mem::take(&mut model.tensors);
     let mut count = 0;
     for (name, tensor) in &tensors {
@@ -67,14 +80,8 @@ pub(super) fn unpack(mut model: Model, notes: &mut Notes) -> Result<Model> {
         }
         let named = |error: Error| error.at(format!("tensor '{name}'")).at(&model.origin);
         let weight = format!("{path}.weight");
-        if is_in_order(path, packing, &tensors).map_err(named)? {
-            let made = weights(path, packing, &tensors).map_err(named)?;
-            model.tensors.insert(weight, made);
-            count += 1;
-        } else {
-            let what = "quantized by GPTQ with its columns in the order of importance (desc_act)";
-            model.refused.insert(weight, what.to_owned());
-        }
+        model.tensors.insert(weight, weights(path, packing, &tensors).map_err(named)?);
+        count += 1;
     }
     let text = format!(
         "{count} matrices are quantized ({}, {} bits): read as the f32 they stand for",
@@ -84,6 +91,28 @@ pub(super) fn unpack(mut model: Model, notes: &mut Notes) -> Result<Model> {
     notes.chosen(&model.origin, text);
     model.config.entries.shift_remove(KEY);
     Ok(model)
+}
+
+/// What says how matrices are packed, and where that stands.
+fn stated(
+    model: &Model,
+    source: &dyn Source,
+    limits: &Limits,
+) -> Result<Option<(Value, &'static str)>> {
+    if let Some(stated) = model.config.get(KEY) {
+        return Ok(Some((stated.clone(), "config.json: quantization_config")));
+    }
+    let is_packed = model.tensors.keys().any(|name| name.ends_with(PARTS[0]));
+    let Some(blob) = is_packed.then(|| source.find(BESIDE)).transpose()?.flatten() else {
+        return Ok(None);
+    };
+    let stated = Value::parse(&blob.read_all(limits.side_file)?);
+    let Value::Map(mut entries) = stated.map_err(|error| error.at(blob.name()))? else {
+        return Err(Error::malformed("expected a JSON object").at(blob.name()));
+    };
+    // Its first versions knew no other method, and do not say so.
+    entries.entry("quant_method".to_owned()).or_insert_with(|| Value::Text("gptq".to_owned()));
+    Ok(Some((Value::Map(entries), BESIDE)))
 }
 
 /// What the configuration says; nothing if another method's name stands there.
@@ -113,19 +142,25 @@ fn part<'t>(path: &str, name: &str, tensors: &'t IndexMap<String, Tensor>) -> Re
     tensors.get(&format!("{path}.{name}")).ok_or_else(missing)
 }
 
-/// Whether rows share scales in the order in which they lie.
-fn is_in_order(path: &str, packing: Packing, tensors: &IndexMap<String, Tensor>) -> Result<bool> {
-    let Some(groups) = tensors.get(&format!("{path}.g_idx")) else { return Ok(true) };
-    let count = groups.shape().count();
-    if groups.dtype() != DType::I32 || count > 1 << 24 {
-        let text = format!("g_idx of {} {}, expected i32", groups.dtype(), groups.shape());
+/// The group of each of so many rows, unless they lie group by group.
+fn groups(
+    path: &str,
+    rows: u64,
+    group: u64,
+    tensors: &IndexMap<String, Tensor>,
+) -> Result<Option<Arc<[u32]>>> {
+    let Some(groups) = tensors.get(&format!("{path}.g_idx")) else { return Ok(None) };
+    if groups.dtype() != DType::I32 || groups.shape().dims() != [rows] {
+        let text = format!("g_idx is {} {}, expected i32 [{rows}]", groups.dtype(), groups.shape());
         return Err(Error::malformed(text));
     }
     let mut bytes = vec![0; groups.bytes() as usize];
-    groups.read(0..count, &mut bytes, &mut Scratch::default())?;
-    let group = packing.group.unwrap_or(count).max(1);
-    let found = bytes.as_chunks::<4>().0.iter().map(|bytes| i32::from_le_bytes(*bytes));
-    Ok((0..count).zip(found).all(|(row, found)| u64::try_from(found) == Ok(row / group)))
+    groups.read(0..rows, &mut bytes, &mut Scratch::default())?;
+    // A negative number is of no group, as one beyond them.
+    let found = bytes.as_chunks::<4>().0.iter().map(|bytes| u32::from_le_bytes(*bytes));
+    let found: Arc<[u32]> = found.collect();
+    let is_in_order = (0..rows).zip(&*found).all(|(row, found)| u64::from(*found) == row / group);
+    Ok((!is_in_order).then_some(found))
 }
 
 /// The weights of a module: out, in.
@@ -165,7 +200,8 @@ fn weights(path: &str, packing: Packing, tensors: &IndexMap<String, Tensor>) -> 
         Method::Awq => unshuffled(&zeros)?,
     };
     let (scales, offset) = (transposed(scales)?, Offset::Zeros(transposed(&zeros)?));
-    let affine = Affine { weights, scales, offset, block: vec![1, group] };
+    let (block, groups) = (vec![1, group], self::groups(path, inputs, group, tensors)?);
+    let affine = Affine { weights, scales, offset, block, groups };
     Tensor::of(Op::Affine(Box::new(affine)))
 }
 
@@ -195,5 +231,5 @@ fn raised(weights: Tensor, by: f32) -> Result<Tensor> {
     };
     let block = weights.shape().dims().to_vec();
     let (scales, offset) = (one(1.0)?, Offset::Biases(one(by)?));
-    Tensor::of(Op::Affine(Box::new(Affine { weights, scales, offset, block })))
+    Tensor::of(Op::Affine(Box::new(Affine { weights, scales, offset, block, groups: None })))
 }

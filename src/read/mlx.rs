@@ -161,7 +161,7 @@ fn weights(path: &str, packing: Packing, tensors: &IndexMap<String, Tensor>) -> 
         Some(_) => Offset::None,
         None => Offset::Biases(part("biases")?.clone()),
     };
-    Tensor::of(Op::Affine(Box::new(Affine { weights, scales, offset, block })))
+    Tensor::of(Op::Affine(Box::new(Affine { weights, scales, offset, block, groups: None })))
 }
 
 /// The numbers in words: in place where their bits are a type's.

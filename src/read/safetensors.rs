@@ -40,7 +40,7 @@ pub fn read(source: &dyn Source, limits: &Limits, notes: &mut Notes) -> Result<M
         None => file(&source.open(&single(source)?)?, limits)?,
     };
     let model = hub::model("safetensors", weights, source, limits, notes)?;
-    super::gptq::unpack(super::mlx::unpack(model, notes)?, notes)
+    super::gptq::unpack(super::mlx::unpack(model, notes)?, source, limits, notes)
 }
 
 /// The only safetensors file of a directory without an index.

@@ -6,11 +6,13 @@
 
 mod checkpoint;
 mod constant;
+mod exported;
 mod graph;
 mod join;
 mod kernels;
 mod saved;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::hub::{self, Weights};
@@ -47,10 +49,17 @@ pub fn probe(source: &dyn Source) -> Result<bool> {
 /// What the containers say; Malformed if index and files of weights contradict each other.
 pub fn read(source: &dyn Source, limits: &Limits, notes: &mut Notes) -> Result<Model> {
     // Who names the format is told what is wrong with the file as a checkpoint.
-    let claimed = || source.entry().map(|name| Found::Checkpoint(name.to_owned()));
+    let is_message = |name: &&str| Path::new(name).extension().is_some_and(|end| end == "pb");
+    let claimed = source.entry().filter(|name| !is_message(name));
+    let claimed = || claimed.map(|name| Found::Checkpoint(name.to_owned()));
     let nothing = || {
-        let expected = format!("expected {SAVED_MODEL}, {STATE} or one *.index");
-        Error::malformed(format!("no model of TensorFlow here: {expected}")).at(source.label())
+        let text = match source.entry() {
+            Some(_) => "neither a SavedModel, a graph nor a checkpoint of TensorFlow".to_owned(),
+            None => format!(
+                "no model of TensorFlow here: expected {SAVED_MODEL}, {STATE} or one *.index"
+            ),
+        };
+        Error::malformed(text).at(source.label())
     };
     match found(source)?.or_else(claimed).ok_or_else(nothing)? {
         Found::Checkpoint(name) => checkpoint(source, &name, limits, notes),

@@ -83,7 +83,7 @@ fn tensor(blob: &Arc<Blob>, constant: &tflite::Tensor) -> Result<Tensor> {
     };
     let scales = span(DType::F32, vec![count], scales)?;
     let block = block.collect();
-    Tensor::of(Op::Affine(Box::new(Affine { weights, scales, offset, block })))
+    Tensor::of(Op::Affine(Box::new(Affine { weights, scales, offset, block, groups: None })))
 }
 
 /// The order of dimensions that the operator wants of its kernel.

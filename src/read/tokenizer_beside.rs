@@ -144,7 +144,7 @@ fn number_roles(
         }
         match value.as_u64().filter(|id| *id < tokenizer.tokens.len() as u64) {
             Some(id) => drop(tokenizer.special.insert(*role, id as u32)),
-            None => notes.odd(key, format!("{value:?} is no token's id: left out")),
+            None => notes.odd(key, format!("{value} is no token's id: left out")),
         }
     }
 }

@@ -146,7 +146,7 @@ impl Slots {
 
     /// The slot of an id, which must be near the number of tokens.
     fn at(&mut self, id: &Value, text: &str) -> Result<(u32, &mut Option<Token>)> {
-        let found = || format!("token '{text}' has id {id:?}, expected below {}", self.bound);
+        let found = || format!("token '{text}' has id {id}, expected below {}", self.bound);
         let index = id.as_u64().and_then(|id| usize::try_from(id).ok());
         let index = index.filter(|index| *index < self.bound);
         let index = index.ok_or_else(|| Error::malformed(found()))?;

@@ -232,7 +232,7 @@ pub(super) fn add_tokens(tokenizer: &mut Tokenizer, list: &Value, notes: &mut No
         };
         let id = id.filter(|id| *id < bound as u64);
         let (Some(id), Some(text)) = (id, text) else {
-            let found = format!("'{key}': {value:?}, expected a text and an id below {bound}");
+            let found = format!("'{key}': {value}, expected a text and an id below {bound}");
             return Err(Error::malformed(found));
         };
         add_token(tokenizer, id as u32, text, value, notes);

@@ -78,6 +78,7 @@ fn container(limits: &Limits) -> torch::Limits {
     torch::Limits {
         bytes: limits.pickle_bytes,
         inflated: limits.pickle_inflated,
+        deflated: limits.inflated,
         opcodes: limits.pickle_opcodes,
         stack: limits.pickle_stack,
         values: limits.pickle_values,
@@ -117,9 +118,9 @@ impl View for Strided {
         let (blob, storage) = (&**self.file.blob(), &self.info.storage);
         let read = match &storage.deflated {
             None => self.info.read(blob, elements.start, out),
-            Some(place) => {
+            Some(stream) => {
                 let inflate = |blob: &Blob, max, lift| storage.inflate(blob, max, lift);
-                let bytes = self.file.bytes(place.start, storage.len, inflate);
+                let bytes = self.file.bytes(stream.place.start, stream.len, inflate);
                 bytes.and_then(|bytes| self.info.read(&*bytes, elements.start, out))
             }
         };

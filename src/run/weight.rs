@@ -10,6 +10,7 @@ use super::batch::{Batch, zeros};
 use super::inputs::{Inputs, Watch};
 use super::kernels::{self, LANES, Matrix};
 use crate::arch::{Named, Part, Parts, Role};
+use crate::ir::op::lcm;
 use crate::ir::{Blob, Error, Op, Result, Scratch, Tensor, float, simd};
 use crate::quant::{self, Dot};
 
@@ -44,7 +45,8 @@ impl Weight {
         check_readable(&tensor).map_err(|error| error.at(&name))?;
         let tensor = if is_transposed(&tensor) { made(&name, &tensor)? } else { tensor };
         let (rows, columns) = (tensor.shape().rows() as usize, tensor.shape().columns() as usize);
-        let step = rows_of(tensor.granule(), tensor.shape().columns()).min(rows.max(1) as u64);
+        let step = lcm(tensor.granule(), columns as u64) / columns.max(1) as u64;
+        let step = step.min(rows.max(1) as u64);
         let dot = quant::dot(tensor.dtype());
         Ok(Self { name, tensor, rows, columns, step: step as usize, dot, watch: None })
     }
@@ -204,7 +206,7 @@ impl Linear {
         layer: Option<u64>,
     ) -> Result<Option<Self>> {
         let Some(named) = parts.get(role, Part::Weight, layer)? else { return Ok(None) };
-        Self::of(parts, role, named, parts.get(role, Part::Bias, layer)?).map(Some)
+        Self::of(named, parts.get(role, Part::Bias, layer)?).map(Some)
     }
 
     /// The linear layer of one expert.
@@ -219,11 +221,10 @@ impl Linear {
     ) -> Result<Option<Self>> {
         let get = |part| parts.piece(role, part, Some(layer), piece);
         let Some(named) = get(Part::Weight)? else { return Ok(None) };
-        Self::of(parts, role, named, get(Part::Bias)?).map(Some)
+        Self::of(named, get(Part::Bias)?).map(Some)
     }
 
-    fn of(parts: &Parts<'_>, role: Role, weight: Named, bias: Option<Named>) -> Result<Self> {
-        let bias = bias.filter(|_| parts.uses_bias(role));
+    fn of(weight: Named, bias: Option<Named>) -> Result<Self> {
         let bias = bias.map(vector).transpose()?;
         Ok(Self { weight: Weight::new(weight)?, bias })
     }
@@ -293,8 +294,7 @@ pub(super) fn find_vector(
     part: Part,
     layer: Option<u64>,
 ) -> Result<Option<Vec<f32>>> {
-    let named = parts.get(role, part, layer)?;
-    named.filter(|_| part == Part::Weight || parts.uses_bias(role)).map(vector).transpose()
+    parts.get(role, part, layer)?.map(vector).transpose()
 }
 
 fn vector(named: Named) -> Result<Vec<f32>> {
@@ -338,15 +338,6 @@ fn check_readable(tensor: &Tensor) -> Result<()> {
     }
     let inputs = tensor.op().map(|op| op.inputs()).unwrap_or_default();
     inputs.into_iter().try_for_each(check_readable)
-}
-
-/// The least number of rows that is a whole number of granules.
-fn rows_of(granule: u64, columns: u64) -> u64 {
-    let (mut x, mut y) = (granule.max(1), columns.max(1));
-    while y != 0 {
-        (x, y) = (y, x % y);
-    }
-    granule.max(1) / x
 }
 
 thread_local! {

@@ -83,7 +83,7 @@ pub(super) fn resolve(root: &Path, relative: &Path) -> Result<Option<PathBuf>> {
     }
     let meta = fs::symlink_metadata(&walk.at).map_err(|e| failed(walk.named.display(), e))?;
     if !meta.is_file() {
-        let found = "not a regular file, which is what weights must be";
+        let found = "not a regular file: pipes, devices and directories are not read";
         return Err(Error::malformed(found).at(walk.named.display()));
     }
     Ok(Some(walk.at))

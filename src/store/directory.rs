@@ -1,7 +1,9 @@
 //! A directory as an output: built under a temporary name beside its own, renamed as a whole.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustix::io::Errno;
@@ -49,7 +51,10 @@ impl Directory {
             Existing::Empty(mode) | Existing::Model(mode, _) => Some(*mode),
         };
         let handle = match old {
-            Some(handle) => handle,
+            Some(handle) => {
+                remove_unplanned(temp.path(), &handle, set, ops)?;
+                handle
+            }
             None => ops
                 .create_dir(&parent.handle, &name, mode)
                 .map_err(|error| failed(target.path.display(), error))?,
@@ -129,15 +134,13 @@ impl Directory {
         let old = old.into_iter().map(|name| Temp::new(self.temp.path().join(name)));
         let old = old.collect::<Result<Vec<Temp>>>()?;
         let name = self.temp.path().file_name().unwrap_or_default();
-        ops.exchange(&self.parent.handle, name, &self.parent.name).map_err(|error| {
-            let cannot = [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP];
-            let is_missing = cannot.iter().any(|e| error.raw_os_error() == Some(e.raw_os_error()));
-            if !is_missing {
-                return failed(target.path.display(), error);
+        if let Err(error) = ops.exchange(&self.parent.handle, name, &self.parent.name) {
+            if self.journal.is_some() {
+                // These are still the new files, from which another run goes on.
+                old.into_iter().for_each(Temp::keep);
             }
-            let found = "this file system cannot exchange two directories at once";
-            Error::io(format!("{found}; remove the old output first")).at(target.path.display())
-        })?;
+            return Err(not_exchanged(target, error));
+        }
         let Self { pending, temp, parent, journal, .. } = self;
         journal.into_iter().for_each(|journal| journal.remove(&parent));
         let synced = sync_directory(&parent.handle, target, ops);
@@ -152,4 +155,27 @@ impl Directory {
         }
         Ok(())
     }
+}
+
+fn not_exchanged(target: &Target, error: io::Error) -> Error {
+    let cannot = [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP];
+    let is_missing = cannot.iter().any(|e| error.raw_os_error() == Some(e.raw_os_error()));
+    if !is_missing {
+        return failed(target.path.display(), error);
+    }
+    let found = "this file system cannot exchange two directories at once";
+    Error::io(format!("{found}; remove the old output first")).at(target.path.display())
+}
+
+/// Removes from a directory that another run has left what this one will not write: a run that was
+/// killed right after the exchange has left the old output.
+fn remove_unplanned(path: &Path, handle: &File, set: &FileSet<'_>, ops: &Ops) -> Result<()> {
+    let fail = |error: io::Error| failed(path.display(), error);
+    for entry in fs::read_dir(path).map_err(fail)? {
+        let name = entry.map_err(fail)?.file_name();
+        if set.files.iter().all(|(planned, _)| name != **planned) {
+            ops.remove(handle, &name).map_err(fail)?;
+        }
+    }
+    Ok(())
 }

@@ -431,15 +431,17 @@ impl Files {
             }
             files.push(last);
         }
-        let mut appeared = Appeared { directory: &parent.path, names: Vec::new() };
+        let lasts = journal.is_some();
+        let mut appeared = Appeared { lasts, moves: Vec::new() };
         for (pending, name) in files {
-            let was_free = std::fs::symlink_metadata(parent.path.join(&name)).is_err();
+            let (from, to) = (pending.temp.path().to_owned(), parent.path.join(&name));
+            let was_free = std::fs::symlink_metadata(&to).is_err();
             appear(&parent, pending, &name, target, ops)?;
-            if was_free {
-                appeared.names.push(name);
+            if was_free || lasts {
+                appeared.moves.push((from, to));
             }
         }
-        appeared.names.clear();
+        appeared.moves.clear();
         journal.into_iter().for_each(|journal| journal.remove(&parent));
         sync_directory(&parent.handle, target, ops)
     }
@@ -487,17 +489,21 @@ pub(super) fn sync_directory(handle: &File, target: &Target, ops: &Ops) -> Resul
     })
 }
 
-/// Files of a set that have their names already, none of which existed before; removed again if
-/// the set does not become whole.
-struct Appeared<'a> {
-    directory: &'a Path,
-    names: Vec<OsString>,
+/// Files of a set that have their names already, with what they were called before. If the set does
+/// not become whole, those are removed again that took nobody's place; all go back to their
+/// temporary names where another run may go on.
+struct Appeared {
+    lasts: bool,
+    moves: Vec<(PathBuf, PathBuf)>,
 }
 
-impl Drop for Appeared<'_> {
+impl Drop for Appeared {
     fn drop(&mut self) {
-        for name in &self.names {
-            let _ = std::fs::remove_file(self.directory.join(name));
+        for (from, to) in &self.moves {
+            let _ = match self.lasts {
+                true => std::fs::rename(to, from),
+                false => std::fs::remove_file(to),
+            };
         }
     }
 }

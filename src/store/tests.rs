@@ -373,3 +373,38 @@ fn a_limit_on_the_size_of_files_reads_as_no_space() {
     let error = failed("out", Errno::FBIG.into());
     assert!(error.to_string().starts_with("out: no space left: "), "{error}");
 }
+
+/// With `--resume`, a directory that could not be exchanged is kept, and whatever a killed run has
+/// left in it beside the plan does not appear.
+#[test]
+fn an_exchange_that_fails_or_is_cut_short_is_gone_on_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    fs::create_dir(&out).unwrap();
+    fs::write(out.join("old.safetensors"), "old").unwrap();
+    let target = Target { directory: true, ..over(&out) };
+    let resumed = || FileSink::new(target.clone()).resumed(Digest::of([&b"same"[..]]));
+    let new = [("config.json", "c"), ("model.safetensors", "m")];
+    let count = {
+        let other = tempfile::tempdir().unwrap();
+        let path = other.path().join("out");
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("old.safetensors"), "old").unwrap();
+        let (sink, calls) = FileSink::new(Target { path, ..target.clone() })
+            .resumed(Digest::of([&b"same"[..]]))
+            .failing(u64::MAX);
+        put(sink, &new).unwrap();
+        calls.count()
+    };
+    // Behind the exchange come the end of the journal and the sync of the directory.
+    let (sink, _) = resumed().failing(count - 3);
+    assert_eq!(put(sink, &new).unwrap_err().fault, Fault::Io);
+    let left = tree(dir.path());
+    let partial = left.keys().find(|name| name.ends_with(".partial")).unwrap().clone();
+    assert_eq!(left[&format!("{partial}/model.safetensors")], "m", "{left:?}");
+    assert_eq!(left["out/old.safetensors"], "old");
+    fs::write(dir.path().join(&partial).join("stray.safetensors"), "stray").unwrap();
+    put(resumed(), &new).unwrap();
+    let want = tree_of(&[("out", ""), ("out/config.json", "c"), ("out/model.safetensors", "m")]);
+    assert_eq!(tree(dir.path()), want);
+}

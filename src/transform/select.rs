@@ -2,7 +2,7 @@
 
 use regex::Regex;
 
-use crate::ir::{Model, Notes};
+use crate::ir::{Error, Model, Notes, Result};
 
 /// Which tensors are kept.
 #[derive(Debug, Default)]
@@ -14,8 +14,11 @@ pub struct Selection {
 }
 
 /// The model with the tensors that are selected; each one left out is a Note.
-#[must_use]
-pub fn select(mut model: Model, selection: &Selection, notes: &mut Notes) -> Model {
+///
+/// # Errors
+/// Usage if none of its tensors is left.
+pub fn select(mut model: Model, selection: &Selection, notes: &mut Notes) -> Result<Model> {
+    let count = model.tensors.len() + model.refused.len();
     let any = |patterns: &[Regex], name: &str| patterns.iter().any(|p| p.is_match(name));
     let mut keep = |name: &str| {
         let included = selection.include.is_empty() || any(&selection.include, name);
@@ -27,5 +30,9 @@ pub fn select(mut model: Model, selection: &Selection, notes: &mut Notes) -> Mod
     };
     model.tensors.retain(|name, _| keep(name));
     model.refused.retain(|name, _| keep(name));
-    model
+    if count > 0 && model.tensors.is_empty() && model.refused.is_empty() {
+        let text = format!("--include and --exclude leave none of {count} tensors");
+        return Err(Error::usage(text).at(&model.origin));
+    }
+    Ok(model)
 }

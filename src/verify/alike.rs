@@ -10,6 +10,7 @@ use indexmap::IndexMap;
 use rayon::prelude::*;
 
 use super::own;
+use crate::ir::tensor::pieces;
 use crate::ir::{Result, Scratch, Tensor};
 use crate::run::random::SplitMix;
 
@@ -125,8 +126,6 @@ fn permutations(rank: usize) -> Vec<Vec<usize>> {
 /// need not be made, for what counts is where each element would lie.
 fn digest(tensor: &Tensor, axes: Option<&[usize]>) -> Result<Digest> {
     let walk = axes.map(|axes| Walk::of(tensor.shape().dims(), axes));
-    let (count, unit) = (tensor.shape().count(), tensor.granule().max(1));
-    let step = unit.saturating_mul((PIECE / unit).max(1)).max(1);
     let is_weights = own::is_weights(tensor.dtype());
     let all = tensor.shape().dims();
     let dims = match axes {
@@ -136,12 +135,11 @@ fn digest(tensor: &Tensor, axes: Option<&[usize]>) -> Result<Digest> {
     let dims = dims.into_iter().filter(|dim| *dim != 1).collect();
     let mut digest = Digest { is_weights, dims, values: 0, places: 0 };
     let mut scratch = Scratch::default();
-    let mut start = 0;
-    while start < count {
-        let end = start.saturating_add(step).min(count);
+    for range in pieces(tensor.shape().count(), [tensor.granule()], PIECE) {
+        let start = range.start;
         let elements = match is_weights {
-            true => weights(tensor, start..end, &mut scratch)?,
-            false => others(tensor, start..end, &mut scratch)?,
+            true => weights(tensor, range, &mut scratch)?,
+            false => others(tensor, range, &mut scratch)?,
         };
         for (place, element) in (start..).zip(elements) {
             let value = mixed(element);
@@ -149,7 +147,6 @@ fn digest(tensor: &Tensor, axes: Option<&[usize]>) -> Result<Digest> {
             digest.values = digest.values.wrapping_add(value);
             digest.places = digest.places.wrapping_add(mixed(value ^ mixed(place)));
         }
-        start = end;
     }
     Ok(digest)
 }

@@ -7,7 +7,7 @@ use super::alike::{self, Alike};
 use super::gates::hyper;
 use super::pair::{self, Pair};
 use super::scan::{self, Outcome};
-use super::{QuantizerFor, own, scaled};
+use super::{QuantizerFor, own, scaled, whole};
 use crate::arch;
 use crate::ir::{DType, Model, Result, Shape, Tensor};
 
@@ -85,7 +85,10 @@ impl Diff {
 /// # Errors
 /// What is wrong with A's configuration, and what reading either of them meets.
 pub fn diff(a: &Model, b: &Model, quantizer_for: QuantizerFor) -> Result<Diff> {
-    let fields = hyper::compare(a, b)?;
+    let whole = whole::pair(a, b)?;
+    let (a, b) = (&*whole.reference, &*whole.candidate);
+    let mut fields = hyper::compare(a, b)?;
+    fields.notes.extend(whole.note);
     let mut pairs = pair::pair(a, b)?;
     let mut out = Diff {
         a: a.origin.clone(),

@@ -33,6 +33,7 @@ mod scan;
 pub mod statistics;
 mod text;
 pub mod tokens;
+mod whole;
 
 #[cfg(test)]
 mod tests;
@@ -105,7 +106,10 @@ impl Default for Options<'_> {
 /// What is wrong with the reference, and what reading either of them meets. What is wrong with
 /// the candidate is in the report.
 pub fn compare(reference: &Model, candidate: &Model, options: &Options<'_>) -> Result<Report> {
-    let hyper = gates::hyper::compare(reference, candidate)?;
+    let whole = whole::pair(reference, candidate)?;
+    let (reference, candidate) = (&*whole.reference, &*whole.candidate);
+    let mut hyper = gates::hyper::compare(reference, candidate)?;
+    hyper.notes.extend(whole.note);
     let pieces = gates::tokenizer::compare(reference, candidate);
     let pairs = pair::pair(reference, candidate)?;
     let weights = tensors::compare(&pairs.pairs, options.quantizer_for, options.importance)?;
@@ -128,10 +132,11 @@ pub fn compare(reference: &Model, candidate: &Model, options: &Options<'_>) -> R
 
     let same = report.gates.iter().all(|gate| gate.pass)
         && weights.bit_equal
-        && reference.naming == candidate.naming;
+        && reference.naming == candidate.naming
+        && gates::hyper::is_same(reference, candidate);
     if same && matches!(options.on, On::Drawn) && !options.asked.needs_logits() {
-        let text = "every tensor has the same name, type and bytes, and every hyper-parameter is \
-                    equal: the models were not run, because they cannot differ";
+        let text = "every tensor has the same name, type and bytes, and every entry of the \
+                    configurations is equal: the models were not run, because they cannot differ";
         report.notes.push(text.into());
     } else {
         let sides = Sides { reference, candidate, hyper: hyper.reference.as_ref() };

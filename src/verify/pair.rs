@@ -7,7 +7,7 @@ use indexmap::{IndexMap, IndexSet};
 
 use super::report::{Finding, Gate};
 use crate::arch::{self, Arch, Fate, Fix, Ledger, Need};
-use crate::ir::{Model, Naming, Notes, Result, Shape, Tensor};
+use crate::ir::{DType, Model, Naming, Notes, Result, Shape, Tensor};
 
 /// What the gate is called.
 pub(super) const NAME: &str = "conservation";
@@ -66,6 +66,8 @@ struct Entry {
     tensor: Tensor,
     /// Whether the way to the other side rounds.
     rounded: bool,
+    /// The tensor as its file has it, where the recipe is another.
+    plain: Option<Tensor>,
 }
 
 /// Pairs the tensors of two models.
@@ -114,7 +116,8 @@ impl Side {
         let own = || {
             let entry = |(name, tensor): (&String, &Tensor)| {
                 let rounded = has(family, name, |row| !row.fix.is_exact());
-                let entry = Entry { own: name.clone(), tensor: tensor.clone(), rounded };
+                let entry =
+                    Entry { own: name.clone(), tensor: tensor.clone(), rounded, plain: None };
                 (name.clone(), entry)
             };
             model.tensors.iter().map(entry).collect()
@@ -138,7 +141,7 @@ impl Side {
         let tensors = renamed.tensors.into_iter().map(|(name, tensor)| {
             let own = origin.get(name.as_str()).map_or_else(|| name.clone(), |&own| own.to_owned());
             let rounded = has(arch, &name, |row| !row.fix.is_exact());
-            (name, Entry { own, tensor, rounded })
+            (name, Entry { own, tensor, rounded, plain: None })
         });
         let becomes = ledger.iter().filter_map(fused).collect();
         Ok(Self { tensors: tensors.collect(), becomes, ..Self::default() })
@@ -154,9 +157,10 @@ impl Side {
             let is_rounded = |name: &&str| has(Some(arch), name, |row| !row.fix.is_exact());
             let fixed = target.filter(is_rounded).and_then(|name| renamed.tensors.get(name));
             let rounded = fixed.is_some();
+            let plain = rounded.then(|| tensor.clone());
             let tensor = fixed.unwrap_or(tensor).clone();
             let name = arch::usual_name(arch, model, own).unwrap_or_else(|| own.clone());
-            (name, Entry { own: own.clone(), tensor, rounded })
+            (name, Entry { own: own.clone(), tensor, rounded, plain })
         };
         let tensors = model.tensors.iter().map(entry).collect();
         Self { tensors, spare: spare(ledger), ..Self::default() }
@@ -186,20 +190,37 @@ fn spare(ledger: &Ledger) -> IndexMap<String, String> {
     ledger.iter().filter_map(reason).collect()
 }
 
+impl Entry {
+    /// The pair of this one of the reference and one of the candidate.
+    fn beside(self, ours: Self) -> Pair {
+        let rounded = self.rounded || ours.rounded;
+        let (name, reference_name) = (ours.own, self.own);
+        match (self.plain, ours.plain) {
+            // What was narrowed is the nearest to what it was, before any other step.
+            (Some(reference), Some(candidate))
+                if reference.dtype() != candidate.dtype()
+                    && matches!(candidate.dtype(), DType::F16 | DType::BF16) =>
+            {
+                Pair { name, reference_name, reference, candidate, rounded: false }
+            }
+            _ => {
+                let (reference, candidate) = (self.tensor, ours.tensor);
+                Pair { name, reference_name, reference, candidate, rounded }
+            }
+        }
+    }
+}
+
 impl Pairs {
     fn join(&mut self, family: Option<&'static Arch>, mut theirs: Side, ours: Side) {
         let prefix = family.map_or("", |arch| arch.optional_prefix);
         self.becomes = std::mem::take(&mut theirs.becomes);
         let known: IndexSet<String> = theirs.tensors.keys().cloned().collect();
-        for (name, Entry { own, tensor: candidate, rounded }) in ours.tensors {
+        for (name, entry) in ours.tensors {
             let found = spellings(&name, prefix).into_iter().find(|name| known.contains(name));
             match found.and_then(|name| theirs.tensors.shift_remove(&name)) {
-                Some(Entry { own: reference_name, tensor: reference, rounded: also }) => {
-                    let rounded = rounded || also;
-                    let pair = Pair { name: own, reference_name, reference, candidate, rounded };
-                    self.one(family, pair);
-                }
-                None => self.lonely(family, own, &name, &ours.spare, Only::Candidate),
+                Some(theirs) => self.one(family, theirs.beside(entry)),
+                None => self.lonely(family, entry.own, &name, &ours.spare, Only::Candidate),
             }
         }
         for (name, Entry { own, .. }) in theirs.tensors {

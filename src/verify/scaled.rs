@@ -71,7 +71,7 @@ fn channel(tensor: &Tensor) -> u64 {
 
 /// The first values, and no more than must be made for them.
 fn first(tensor: &Tensor, len: u64) -> Result<Vec<f32>> {
-    let made = len.next_multiple_of(tensor.granule().max(1)).min(tensor.shape().count());
+    let made = len.next_multiple_of(tensor.granule()).min(tensor.shape().count());
     let mut values = vec![0.0; made as usize];
     tensor.read_floats(0..made, &mut values, &mut Scratch::default())?;
     values.truncate(len as usize);

@@ -13,6 +13,7 @@ use super::own::{self, QuantizerFor};
 use super::pair::Pair;
 use super::rows::{self, Row};
 use super::rule::{Rule, Values};
+use crate::ir::tensor::pieces;
 use crate::ir::{DType, Result, Scratch, Tensor};
 
 /// Elements of a piece, unless one row or one head is longer.
@@ -137,10 +138,7 @@ impl Scan<'_> {
         let own = self.own.as_ref().map_or(1, Tensor::granule);
         let row = if self.judges_rows() { self.row } else { 1 };
         let granules = [self.reference.granule(), self.candidate.granule(), own, row];
-        let unit = granules.into_iter().fold(1, lcm);
-        let step = unit.saturating_mul((PIECE / unit).max(1)).max(1);
-        let starts = (0..count).step_by(usize::try_from(step).unwrap_or(usize::MAX));
-        starts.map(|start| start..start.saturating_add(step).min(count)).collect()
+        pieces(count, granules, PIECE).collect()
     }
 
     /// Rows are judged where a single element is allowed to be far off.
@@ -289,13 +287,4 @@ fn decode(dtype: DType, bytes: &[u8], len: usize) -> Result<Vec<f32>> {
 
 fn first_byte(a: &[u8], b: &[u8]) -> Option<usize> {
     a.iter().zip(b).position(|(a, b)| a != b)
-}
-
-fn lcm(a: u64, b: u64) -> u64 {
-    let (mut x, mut y) = (a.max(1), b.max(1));
-    let product = x.saturating_mul(y);
-    while y != 0 {
-        (x, y) = (y, x % y);
-    }
-    product / x
 }

@@ -185,7 +185,7 @@ impl<'a> Work<'a> {
     }
 
     fn make(tensor: &'a Tensor, chunk_bytes: u64) -> Self {
-        let granule = tensor.granule().max(1);
+        let granule = tensor.granule();
         let wanted = chunk_bytes.saturating_mul(8) / largest_bits(tensor).max(1);
         let per_chunk = (wanted / granule * granule).max(granule);
         let elements = per_chunk.min(tensor.shape().count());

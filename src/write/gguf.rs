@@ -34,7 +34,7 @@ pub fn layout(model: &Model, options: &WriteOptions, notes: &mut Notes) -> Resul
     let alignment = alignment.unwrap_or(gguf::ALIGNMENT_DEFAULT);
     let tensors: Vec<(&String, &Tensor)> =
         if options.vocab_only { Vec::new() } else { model.tensors.iter().collect() };
-    let groups = options.split.groups(&tensors)?;
+    let groups = options.split.groups(&tensors);
     let count = u16::try_from(groups.len())
         .map_err(|_| Error::usage(format!("{} parts; GGUF counts to 65535", groups.len())))?;
     let files = groups.into_iter().zip(0u16..).map(|(group, no)| {

@@ -39,10 +39,7 @@ impl<'m> Arrays<'m> {
         options: &WriteOptions,
         notes: &mut Notes,
     ) -> Result<Self> {
-        if options.split.max_bytes.is_some() || options.split.max_tensors.is_some() {
-            let text = format!("{kind} is one file; leave out --split-max-size and the like");
-            return Err(Error::usage(text));
-        }
+        options.split.refuse(&format!("{kind} is one file"))?;
         if options.directory {
             return Err(Error::usage(format!("{kind} is one file, not a directory")));
         }

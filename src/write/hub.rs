@@ -37,11 +37,11 @@ pub(super) fn layout(
     notes: &mut Notes,
 ) -> Result<Layout> {
     if !options.directory {
-        if options.split.max_bytes.is_some() || options.split.max_tensors.is_some() {
-            let text = "one file is written; name a directory, or leave out --split-max-size and \
-                        the like";
-            return Err(Error::usage(text));
-        }
+        let whole = match container.index {
+            "" => format!("one {} file is not cut into parts", container.name),
+            _ => format!("only a directory of {} is cut into parts: name one", container.name),
+        };
+        options.split.refuse(&whole)?;
         tensors_only(container.name, model, options, notes)?;
         let file = (container.file)(options.name.clone(), tensors)?;
         return Ok(Layout { files: vec![file], directory: false });
@@ -57,7 +57,7 @@ pub(super) fn layout(
 /// Says what is lost where no directory is written; `name` is what holds tensors only.
 ///
 /// # Errors
-/// Usage for edits of a configuration that is not written.
+/// Usage for edits of a configuration that is not written, and where only that is asked for.
 pub(super) fn tensors_only(
     name: &str,
     model: &Model,
@@ -66,6 +66,10 @@ pub(super) fn tensors_only(
 ) -> Result<()> {
     if !options.edits.is_empty() {
         let text = "--set and --unset change config.json; name a directory, which has one";
+        return Err(Error::usage(text));
+    }
+    if options.vocab_only {
+        let text = format!("--vocab-only: one {name} file holds tensors only; name a directory");
         return Err(Error::usage(text));
     }
     if model.tokenizer.is_some() || !model.side_files.is_empty() {
@@ -80,7 +84,7 @@ fn shards(
     tensors: &[(&String, &Tensor)],
     options: &WriteOptions,
 ) -> Result<Vec<FilePlan>> {
-    let groups = options.split.groups(tensors)?;
+    let groups = options.split.groups(tensors);
     let count = groups.len() as u64;
     let mut map = BTreeMap::new();
     let mut files = Vec::new();

@@ -65,11 +65,7 @@ fn refuse(options: &WriteOptions) -> Result<()> {
     if options.vocab_only {
         return Err(Error::usage("--vocab-only is not for ONNX: it holds no vocabulary"));
     }
-    if options.split.max_bytes.is_some() || options.split.max_tensors.is_some() {
-        let text = "an ONNX is not cut into parts; --external-data writes its weights beside it";
-        return Err(Error::usage(text));
-    }
-    Ok(())
+    options.split.refuse("an ONNX is not cut into parts (--external-data puts weights beside it)")
 }
 
 fn files(plan: rewrite::Plan, program: &Program, options: &WriteOptions) -> Result<Layout> {

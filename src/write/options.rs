@@ -44,28 +44,37 @@ pub struct Split {
 }
 
 impl Split {
-    /// The tensors in groups that stay below the limits; a tensor above them stands alone.
+    /// For a target that is one file; `what` says which.
     ///
     /// # Errors
-    /// Never, but for a mistake of ours.
+    /// Usage if parts are asked for.
+    pub(super) fn refuse(&self, what: &str) -> Result<()> {
+        if self.max_bytes.is_none() && self.max_tensors.is_none() {
+            return Ok(());
+        }
+        let text = format!("{what}; leave out --split-max-size and --split-max-tensors");
+        Err(Error::usage(text))
+    }
+
+    /// The tensors in groups that stay below the limits; a tensor above them stands alone. There
+    /// is one group at least.
     pub(super) fn groups<'t>(
         &self,
         tensors: &[(&'t String, &'t Tensor)],
-    ) -> Result<Vec<Vec<(&'t String, &'t Tensor)>>> {
-        let mut groups = vec![Vec::new()];
-        let mut bytes = 0u64;
+    ) -> Vec<Vec<(&'t String, &'t Tensor)>> {
+        let (mut groups, mut group, mut bytes) = (Vec::new(), Vec::new(), 0u64);
         for &(name, tensor) in tensors {
-            let last = groups.last_mut().ok_or_else(|| Error::bug("no group"))?;
-            let over = self.max_bytes.is_some_and(|max| bytes + tensor.bytes() > max)
-                || self.max_tensors.is_some_and(|max| last.len() as u64 >= max);
-            if over && !last.is_empty() {
-                groups.push(vec![(name, tensor)]);
-                bytes = tensor.bytes();
-            } else {
-                last.push((name, tensor));
-                bytes += tensor.bytes();
+            let with = bytes.saturating_add(tensor.bytes());
+            let is_full = self.max_bytes.is_some_and(|max| with > max)
+                || self.max_tensors.is_some_and(|max| group.len() as u64 >= max);
+            if is_full && !group.is_empty() {
+                groups.push(std::mem::take(&mut group));
+                bytes = 0;
             }
+            group.push((name, tensor));
+            bytes = bytes.saturating_add(tensor.bytes());
         }
-        Ok(groups)
+        groups.push(group);
+        groups
     }
 }

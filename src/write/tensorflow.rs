@@ -63,7 +63,7 @@ fn checkpoint(
     tensors: &[(&String, &Tensor)],
     options: &WriteOptions,
 ) -> Result<Vec<FilePlan>> {
-    let groups = options.split.groups(tensors)?;
+    let groups = options.split.groups(tensors);
     let count = groups.len();
     let count = u32::try_from(count).ok().filter(|count| *count < 100_000).ok_or_else(|| {
         Error::usage(format!("{count} files of weights; five digits number them: split less"))

@@ -9,7 +9,7 @@ use remold::ir::{Access, Limits, Model, Notes, Scratch, Tensor};
 use remold::store::Files;
 use torch::Crc32;
 
-use crate::program::{Dir, fixture, remold};
+use crate::program::{Dir, fixture, read, remold};
 
 /// A model, its format seen by content.
 pub(crate) fn model(path: &Path) -> Model {
@@ -319,7 +319,35 @@ fn matrices_of_gptq_and_awq_are_what_they_stand_for() {
         seen += agrees(&fixture(&format!("gptq/{name}")), &golden);
     }
     assert_eq!(seen, 21);
-    let (order, dir) = (fixture("gptq/gptq_order"), Dir::new());
-    let error = remold!("convert", order, dir.join("a.npz")).refuses(4);
-    assert!(error.contains("'layer.weight' is quantized by GPTQ") && error.contains("desc_act"));
+    // AutoGPTQ packed these in the order of importance, and says what they stand for.
+    for name in ["gptq_order", "gptq_order3"] {
+        let golden = fixture(&format!("gptq/{name}.golden"));
+        assert_eq!(agrees(&fixture(&format!("gptq/{name}")), &golden), 2, "{name}");
+    }
+}
+
+/// A group that is not there, and a list of groups of another type.
+#[test]
+fn groups_of_gptq_are_held_to_what_there_is() {
+    let dir = Dir::new();
+    let model = dir.copied(&fixture("gptq/gptq_order"), "model");
+    let path = model.join("model.safetensors");
+    let good = read(&path);
+    let (header, data) =
+        good.split_at(8 + u64::from_le_bytes(good[..8].try_into().unwrap()) as usize);
+    let entries: serde_json::Value = serde_json::from_slice(&header[8..]).expect("a header");
+    let at = entries["layer.g_idx"]["data_offsets"][0].as_u64().expect("a place") as usize;
+    for (group, words) in [(3, "group 3, and there are 3"), (-1, "group 4294967295, and there")] {
+        let mut data = data.to_vec();
+        data[at + 20..at + 24].copy_from_slice(&i32::to_le_bytes(group));
+        std::fs::write(&path, [header, &data].concat()).expect("written");
+        let error = remold!("convert", model, dir.join("a.npz")).refuses(3);
+        assert!(error.contains("layer.qweight") && error.contains("column 5"), "{error}");
+        assert!(error.contains(words), "{error}");
+    }
+    let text = String::from_utf8(header[8..].to_vec()).expect("text");
+    let other = text.replace(r#"g_idx":{"dtype":"I32"#, r#"g_idx":{"dtype":"F32"#);
+    std::fs::write(&path, [&header[..8], other.as_bytes(), data].concat()).expect("written");
+    let error = remold!("convert", model, dir.join("a.npz")).refuses(3);
+    assert!(error.contains("g_idx is f32 [96], expected i32 [96]"), "{error}");
 }

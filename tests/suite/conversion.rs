@@ -343,3 +343,39 @@ fn there_and_back_by_other_ways() {
     }
     assert!(shards > 6 * 15, "{shards}");
 }
+
+/// What would be without effect, or leave nothing, is not what was meant.
+#[test]
+fn flags_that_would_change_nothing_are_refused() {
+    let dir = Dir::new();
+    let refused = |target: &str, flags: &[&str], words: &str| {
+        let target = dir.join(target);
+        let mut command = Command::new(BINARY);
+        command.arg("convert").arg(tiny()).arg(&target).args(flags);
+        let error = finish(&mut command).refuses(2);
+        assert!(error.contains(words), "{error}");
+        assert!(!target.exists());
+    };
+    refused("x.safetensors", &["--split-max-tensors", "5"], "a directory of safetensors");
+    refused("x.pt", &["--split-max-size", "1M"], "a directory of PyTorch");
+    refused("x.npz", &["--split-max-size", "1M", "--type", "f32"], "npz file is not cut");
+    refused("x.h5", &["--split-max-size", "1M"], "is one file");
+    refused("x.safetensors", &["--vocab-only"], "--vocab-only");
+    refused("x.npz", &["--vocab-only", "--type", "f32"], "--vocab-only");
+    refused("x.safetensors", &["--pre", "llama-bpe"], "--pre: safetensors");
+    refused("x.gguf", &["--external-data"], "--external-data: gguf");
+    refused("x.gguf", &["--keep-io", "f32"], "--keep-io: gguf");
+    refused("dir/", &["--provenance"], "--manifest");
+    refused("x.gguf", &["--include", "zzz"], "leave none of 30 tensors");
+    refused("x.gguf", &["--exclude", "."], "leave none of 30 tensors");
+}
+
+/// Whoever writes MODEL.GGUF means a GGUF.
+#[test]
+fn an_extension_may_be_in_any_case() {
+    let dir = Dir::new();
+    let (upper, lower) = (dir.join("M.GGUF"), dir.join("m.gguf"));
+    remold!("convert", tiny(), upper, "--quiet").ends(0);
+    remold!("convert", tiny(), lower, "--quiet").ends(0);
+    assert!(read(&upper) == read(&lower));
+}

@@ -11,7 +11,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("quant", &["ir"]),
     ("transform", &["ir"]),
     ("store", &["ir", "write"]),
-    ("read", &["ir", "store", "quant", "formats", "types"]),
+    ("read", &["ir", "store", "quant", "types"]),
     ("write", &["ir", "store", "types"]),
     ("run", &["ir", "arch", "quant"]),
     ("verify", &["ir", "arch", "quant", "run"]),

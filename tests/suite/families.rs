@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::edit::{Gguf, Safetensors, Stored, Tensors};
 use crate::faults::{Bench, FLOATS, transpose};
 use crate::logits::{nmse, npy};
-use crate::program::{Dir, fixture, names, read, remold};
+use crate::program::{Dir, fixture, json, names, read, remold};
 
 /// Right implementations differ by 1e-12 in f32; a wrong epsilon shows at 8e-10.
 const NMSE_MAX: f64 = 1e-10;
@@ -52,6 +52,105 @@ fn agrees(dir: &Dir, model: &Path) {
 fn logits_are_those_of_transformers() {
     let dir = Dir::new();
     families().iter().for_each(|model| agrees(&dir, model));
+}
+
+/// A copy of a family's directory, with another value of a key of its config.json.
+fn with(dir: &Dir, model: &Path, key: &str, value: bool) -> PathBuf {
+    let copy = dir.join(format!("{key}-{value}"));
+    fs::create_dir_all(&copy).unwrap();
+    for name in names(model) {
+        fs::copy(model.join(&name), copy.join(&name)).unwrap();
+    }
+    let mut config: serde_json::Value =
+        serde_json::from_slice(&read(copy.join("config.json"))).unwrap();
+    assert_eq!(config[key].as_bool(), Some(!value), "{} {key}", model.display());
+    config[key] = value.into();
+    fs::write(copy.join("config.json"), config.to_string()).unwrap();
+    copy
+}
+
+/// Norms that are there, and of which config.json says that they are not, are not used.
+#[test]
+fn norms_that_the_configuration_denies_are_not_used() {
+    for (name, key) in
+        [("cohere", "use_qk_norm"), ("phi", "qk_layernorm"), ("stablelm", "qk_layernorm")]
+    {
+        let dir = Dir::new();
+        let model = with(&dir, &family(name), key, false);
+        let expected = npy(&fixture("flags").join(format!("{name}.npy"))).1;
+        let file = dir.join("f32.gguf");
+        remold!("convert", model, file, "--type", "f32", "--quiet").ends(0);
+        for path in [&model, &file] {
+            let nmse = nmse(&expected, &logits(&dir, path, &tokens(&model), "--quiet"));
+            assert!(nmse <= NMSE_MAX, "{}: {nmse:e}", path.display());
+        }
+    }
+}
+
+/// Tensors that are in both files, and used by one model: the flag that says so is named.
+#[test]
+fn flags_of_tensors_are_compared() {
+    let flags = [
+        ("families/glm4", "attention_bias"),
+        ("families/qwen3", "attention_bias"),
+        ("families/nemotron", "attention_bias"),
+        ("families/gpt_neox", "attention_bias"),
+        ("families/gpt_oss", "attention_bias"),
+        ("families/qwen2_moe", "qkv_bias"),
+        ("families/starcoder2", "use_bias"),
+        ("families/falcon", "bias"),
+        ("families/opt-post", "enable_bias"),
+        ("families/cohere", "use_qk_norm"),
+        ("families/phi", "qk_layernorm"),
+        ("families/stablelm", "qk_layernorm"),
+        ("encoders/mamba-auto", "use_bias"),
+        ("encoders/mamba-untied", "use_conv_bias"),
+        ("encoders/modernbert-model", "attention_bias"),
+        ("encoders/modernbert-model", "norm_bias"),
+    ];
+    for (model, key) in flags {
+        let (dir, model) = (Dir::new(), fixture(model));
+        let other = with(&dir, &model, key, false);
+        let ran = remold!("verify", model, other).ends(1);
+        assert!(ran.stdout.contains(key), "{key}: {}", ran.told());
+        let ran = remold!("diff", model, other).ends(1);
+        assert!(ran.stdout.contains(key), "{key}: {}", ran.told());
+    }
+}
+
+/// Keys of a GGUF that no field of ours has, and the factors of short texts.
+#[test]
+fn every_key_that_both_say_is_compared() {
+    let keys = [
+        ("encoders/bert-model", "bert.attention.causal", gguf::Value::Bool(true)),
+        ("encoders/embedder", "bert.pooling_type", gguf::Value::U32(2)),
+        ("families/deepseek_v3", "deepseek2.attention.key_length", gguf::Value::U32(32)),
+        ("families/deepseek_v3", "deepseek2.attention.head_count_kv", gguf::Value::U32(2)),
+        ("encoders/mamba-auto", "mamba.ssm.dt_b_c_rms", gguf::Value::Bool(true)),
+    ];
+    let dir = Dir::new();
+    let (good, bad) = (dir.join("good.gguf"), dir.join("bad.gguf"));
+    let differ = |name: &str| {
+        for command in ["verify", "diff"] {
+            let ran = remold!(command, good, bad).ends(1);
+            assert!(ran.stdout.contains(name), "{name}: {}", ran.told());
+        }
+    };
+    for (model, key, value) in keys {
+        remold!("convert", fixture(model), good, "--overwrite", "--quiet").ends(0);
+        let mut file = Gguf::read(&good);
+        let entry = file.metadata.0.iter_mut().find(|(known, _)| known == key);
+        entry.expect("a key that is there").1 = value;
+        file.write(&bad);
+        differ(key.split_once('.').expect("an architecture").1);
+    }
+    remold!("convert", family("phi3-long"), good, "--type", "f32", "--overwrite", "--quiet")
+        .ends(0);
+    let mut file = Gguf::read(&good);
+    let factors = file.at("rope_factors_short.weight");
+    (0..factors.shape[0] as usize).for_each(|i| factors.scale_row(i, 3.0));
+    file.write(&bad);
+    differ("rotary frequency");
 }
 
 /// A larger corpus of the same kind, where there is one.
@@ -269,5 +368,26 @@ fn options_beyond_ggufs_words_are_notes() {
     ] {
         let ran = remold!("convert", family(name), dir.join(name).with_extension("gguf")).ends(0);
         assert!(ran.stderr.contains(said), "{name}: {}", ran.told());
+    }
+}
+
+/// A bound below 0 bounds nothing, and a rotation needs two dimensions: neither may reach a kernel.
+#[test]
+fn hyper_parameters_that_cannot_be_are_refused() {
+    let dir = Dir::new();
+    let cases = [
+        ("olmo", "clip_qkv", -8.0, "clip_qkv"),
+        ("gpt_oss", "swiglu_limit", -1.0, "found -1.0, expected a number of 0 or more"),
+        ("phi", "partial_rotary_factor", 0.0, "rotary dimensions 0 must be"),
+    ];
+    for (family, key, value, words) in cases {
+        let model = dir.copied(&fixture(&format!("families/{family}")), family);
+        let mut config = json(model.join("config.json"));
+        assert!(config.get(key).is_some(), "{family} has no {key}");
+        config[key] = value.into();
+        fs::write(model.join("config.json"), config.to_string()).expect("writes");
+        let output = dir.join("x.npy");
+        let error = remold!("logits", model, "--tokens", "1,2,3", "-o", output).refuses(3);
+        assert!(error.contains(words), "{error}");
     }
 }

@@ -1,7 +1,8 @@
 //! Honest conversions: of every fixture, to every type and back to a directory, none is refused.
 
 use crate::conversion::TYPES;
-use crate::program::{Dir, architectures, remold, tiny};
+use crate::edit::{Safetensors, Tensors};
+use crate::program::{Dir, architectures, fixture, names, remold, tiny};
 
 #[test]
 fn of_the_trained_model() {
@@ -45,4 +46,45 @@ fn of_kept_values() {
             remold!("verify", model, target, "--max-nmse", "1e-10").ends(0);
         }
     }
+}
+
+/// Files of bare tensors have no configuration of their own; they are proven by the source's.
+#[test]
+fn of_bare_tensors() {
+    let dir = Dir::new();
+    let (file, bare) = (dir.join("x.gguf"), dir.join("x.safetensors"));
+    let mut proven = 0;
+    for corpus in ["families", "encoders"] {
+        for name in names(&fixture(corpus)) {
+            let model = fixture(corpus).join(name);
+            if !model.join("config.json").exists() {
+                continue;
+            }
+            remold!("convert", model, file, "--overwrite", "--quiet").ends(0);
+            for source in [&model, &file] {
+                remold!("convert", source, bare, "--overwrite", "--quiet", "--verify").ends(0);
+            }
+            remold!("convert", model, bare, "--type", "f16", "--overwrite", "--quiet", "--verify")
+                .ends(0);
+            proven += 1;
+        }
+    }
+    assert!(proven > 40, "only {proven} models: the test would prove less");
+}
+
+/// What was damaged in bare tensors is found, as in a whole model.
+#[test]
+fn but_no_damage_to_bare_tensors() {
+    let dir = Dir::new();
+    let (good, bad) = (dir.join("good.safetensors"), dir.join("bad.safetensors"));
+    let model = fixture("families/gemma");
+    remold!("convert", model, good, "--type", "f32", "--quiet").ends(0);
+    let norm = "model.layers.1.input_layernorm.weight";
+    let mut file = Safetensors::read(&good);
+    for bytes in file.at(norm).bytes.as_chunks_mut().0 {
+        *bytes = (f32::from_le_bytes(*bytes) + 1.0).to_le_bytes();
+    }
+    file.write(&bad);
+    let ran = remold!("verify", model, bad).ends(1);
+    assert!(ran.stdout.contains(norm), "{}", ran.told());
 }

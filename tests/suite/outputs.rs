@@ -145,9 +145,9 @@ fn flags_without_effect_are_refused() {
     let dir = Dir::new();
     let gguf = dir.join("x.gguf");
     for (target, flags, word) in [
-        ("x.gguf", &["--external-data"][..], "--external-data is for ONNX"),
-        ("x.gguf", &["--keep-io", "f32"], "--keep-io is for ONNX"),
-        ("x.safetensors", &["--split-max-tensors", "1"], "one file is written"),
+        ("x.gguf", &["--external-data"][..], "--external-data: gguf has no place for it"),
+        ("x.gguf", &["--keep-io", "f32"], "--keep-io: gguf has no place for it"),
+        ("x.safetensors", &["--split-max-tensors", "1"], "cut into parts"),
         ("x.gguf", &["--pre", "nosuch"], "--pre nosuch: llama.cpp knows"),
     ] {
         let mut command = Command::new(BINARY);

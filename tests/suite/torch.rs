@@ -263,6 +263,26 @@ fn types_of_today_arrive_whole() {
     }
 }
 
+/// A checkpoint that is deflated within an archive is inflated for its tensors, too.
+#[test]
+fn archives_that_somebody_zipped_anew_arrive_whole() {
+    let folder = root().join("fixtures/torch3");
+    let dir = temporary();
+    let target = dir.path().join("a.pt");
+    let expected = std::fs::read_to_string(folder.join("exported.golden")).expect("a golden");
+    for name in ["exported.pt2", "exported_deflated.pt2", "exported_25_deflated.pt2"] {
+        convert(&folder.join(name), &target, &[]);
+        let found = in_checkpoint(&target);
+        let matching = expected.lines().filter(|line| found.iter().any(|other| other == line));
+        assert_eq!((matching.count(), found.len()), (7, 7), "{name}: {found:?}");
+    }
+    let deflated = folder.join("exported_deflated.pt2");
+    let bounded = remold(&["inspect", text(&deflated), "--limit", "inflated=2000"]);
+    let said = String::from_utf8_lossy(&bounded.stderr).into_owned();
+    assert_eq!(bounded.status.code(), Some(5), "{said}");
+    assert!(said.contains("2461") && said.contains("--limit inflated"), "{said}");
+}
+
 /// A flipped bit in a tensor: nothing that uses the weights goes on with it.
 #[test]
 fn damaged_weights_are_found() {

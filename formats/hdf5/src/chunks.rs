@@ -179,6 +179,12 @@ impl Cut<'_> {
             self.invalid(format!("a chunk at {scaled:?} of a grid of {:?}", chunks.grid))
         })?;
         let offset = self.image.place(address, len, "chunk")?;
+        // Filters can make a chunk longer, and a file that is mostly holes has room for any length.
+        let max = self.limits.chunk;
+        if len > max {
+            let why = Why::TooLarge { value: len, max, lift: "hdf5-chunk" };
+            return Err(Error::new(offset, "stored bytes of a chunk", why));
+        }
         if self.filters.is_empty() && len != chunks.bytes {
             let rule = format!("has {len} bytes, expected {}", chunks.bytes);
             return Err(Error::invalid(offset, "chunk", rule));

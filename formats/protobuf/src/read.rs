@@ -6,6 +6,9 @@ use wire::{Cursor, Error, ReadAt, Result, Why};
 
 use crate::{Field, LEVELS_MAX, Limits, Value};
 
+/// The name of [`Limits::field`].
+const FIELD: &str = "protobuf-field";
+
 /// Reads fields from a file through a window, so that it need not lie in memory.
 pub struct Reader<'a> {
     cursor: Cursor<'a>,
@@ -96,7 +99,7 @@ impl<'a> Reader<'a> {
     pub fn range(&mut self, at: Range<u64>, what: &'static str) -> Result<Vec<u8>> {
         self.cursor.seek(at.start);
         let len = at.end.saturating_sub(at.start);
-        self.cursor.bytes(len, self.limits.field, "protobuf-field", what)
+        self.cursor.bytes(len, self.limits.field, FIELD, what)
     }
 
     /// The text of a field.
@@ -125,7 +128,8 @@ impl<'a> Reader<'a> {
     /// The varints of a field that is repeated: one, or many packed into bytes.
     ///
     /// # Errors
-    /// `Mismatch` for another kind of field, or what `each` says.
+    /// `Mismatch` for another kind of field, `TooLarge` above the limit of a field, or what `each`
+    /// says.
     pub fn varints(
         &mut self,
         field: &Field,
@@ -136,6 +140,12 @@ impl<'a> Reader<'a> {
             Value::Varint(value) => return each(*value),
             _ => field.bytes(what)?,
         };
+        // Each takes up to eight times the memory that it has bytes here.
+        let (value, max) = (range.end.saturating_sub(range.start), self.limits.field);
+        if value > max {
+            let why = Why::TooLarge { value, max, lift: FIELD };
+            return Err(Error::new(range.start, what, why));
+        }
         self.cursor.seek(range.start);
         while self.cursor.offset() < range.end {
             each(self.varint(range.end, what)?)?;
@@ -333,6 +343,25 @@ mod tests {
             error.to_string().contains("expected at most 100 (as deep as libraries"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_list_of_numbers_is_bounded_as_other_fields() {
+        let bytes = b"\x0a\x03\x01\x02\x03".to_vec();
+        let read = |field| {
+            let mut reader = Reader::new(&bytes, &Limits { field, ..Limits::default() });
+            let mut whole = reader.whole();
+            let field = reader.next(&mut whole)?.unwrap();
+            let mut sum = 0;
+            reader.varints(&field, "numbers", |value| {
+                sum += value;
+                Ok(())
+            })?;
+            Ok(sum)
+        };
+        assert_eq!(read(3), Ok(6));
+        let why = Why::TooLarge { value: 3, max: 2, lift: FIELD };
+        assert_eq!(read(2), Err(Error::new(2, "numbers", why)));
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub use crc::{Sum, combine, mask, verify};
 pub use graph::{Attribute, Function, Graph, Node, probe_graph, read_graph};
 pub use kind::DataType;
 pub use limits::Limits;
-pub use objects::{Object, Objects, Slot};
+pub use objects::{Object, Objects, Saved, Slot};
 pub use saved::{
     ConcreteFunction, MetaGraph, SavedModel, SavedObject, Signature, TensorInfo, probe_saved_model,
     read_saved_model,

@@ -24,10 +24,21 @@ pub struct Objects {
 pub struct Object {
     /// Its parts: name and node.
     pub children: Vec<(String, usize)>,
-    /// Its values: the attribute, and the name of its tensor in the checkpoint.
-    pub values: Vec<(String, String)>,
+    /// Its values.
+    pub values: Vec<Saved>,
     /// Its variables for those of others.
     pub slots: Vec<Slot>,
+}
+
+/// A value of an object: `SerializedTensor`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Saved {
+    /// What it is of the object: `VARIABLE_VALUE`.
+    pub attribute: String,
+    /// What the program called it; several may have one name.
+    pub own_name: String,
+    /// The name of its tensor in the checkpoint.
+    pub key: String,
 }
 
 /// A variable that an optimizer keeps for another one.
@@ -79,19 +90,33 @@ impl Objects {
     /// root by way of an optimizer alone. An optimizer is a node that has slots, or is called
     /// `optimizer`, as Keras does, whose slots are variables like any other since version 3.
     pub fn of_optimizers(&self) -> BTreeSet<&str> {
+        self.behind(|_, name, child| {
+            let is_optimizer = matches!(name, "optimizer" | "_optimizer");
+            is_optimizer || self.nodes.get(child).is_some_and(|node| !node.slots.is_empty())
+        })
+    }
+
+    /// The names of the tensors that count what a training has measured, which Keras 2 keeps beside
+    /// a model's layers, as `keras_api/metrics`; and of those that nothing has.
+    pub fn of_metrics(&self) -> BTreeSet<&str> {
+        let root = self.nodes.first().into_iter().flat_map(|root| &root.children);
+        let keras = root.filter(|(name, _)| name == "keras_api").map(|(_, at)| *at);
+        let keras: BTreeSet<usize> = keras.collect();
+        self.behind(|node, name, _| name == "metrics" && keras.contains(&node))
+    }
+
+    /// The names of the tensors that are reached from the root only by edges, from a node by a name
+    /// to a child, that `is_cut` says.
+    fn behind(&self, is_cut: impl Fn(usize, &str, usize) -> bool) -> BTreeSet<&str> {
         let mut seen = BTreeSet::new();
         let mut left: Vec<usize> = self.nodes.first().map(|_| 0).into_iter().collect();
         while let Some(at) = left.pop() {
             let Some(node) = self.nodes.get(at).filter(|_| seen.insert(at)) else { continue };
-            let model = node.children.iter().filter(|(name, child)| {
-                let is_optimizer = matches!(name.as_str(), "optimizer" | "_optimizer");
-                let has_slots = self.nodes.get(*child).is_some_and(|node| !node.slots.is_empty());
-                !is_optimizer && !has_slots
-            });
-            left.extend(model.map(|(_, child)| *child));
+            let children = node.children.iter().filter(|(name, child)| !is_cut(at, name, *child));
+            left.extend(children.map(|(_, child)| *child));
         }
         let nodes = self.nodes.iter().enumerate().filter(|(at, _)| !seen.contains(at));
-        nodes.flat_map(|(_, node)| node.values.iter().map(|(_, key)| key.as_str())).collect()
+        nodes.flat_map(|(_, node)| node.values.iter().map(|value| value.key.as_str())).collect()
     }
 }
 
@@ -131,15 +156,17 @@ pub(crate) fn child(
     Ok((name.unwrap_or_default(), id.unwrap_or(0)))
 }
 
-fn value(parser: &mut Parser<'_>, of: &Message, field: &Field) -> Result<(String, String)> {
+fn value(parser: &mut Parser<'_>, of: &Message, field: &Field) -> Result<Saved> {
     const WHAT: &str = "SerializedTensor";
-    let (mut name, mut key) = (None, None);
+    let (mut attribute, mut own_name, mut key) = (None, None, None);
     parser.inside(of, field, WHAT, &mut |parser, _, field| match field.number {
-        1 => once(&mut name, parser.text(field, WHAT)?, field, WHAT),
+        1 => once(&mut attribute, parser.text(field, WHAT)?, field, WHAT),
+        2 => once(&mut own_name, parser.text(field, WHAT)?, field, WHAT),
         3 => once(&mut key, parser.text(field, WHAT)?, field, WHAT),
         _ => Ok(()),
     })?;
-    Ok((name.unwrap_or_default(), key.unwrap_or_default()))
+    let [attribute, own_name, key] = [attribute, own_name, key].map(Option::unwrap_or_default);
+    Ok(Saved { attribute, own_name, key })
 }
 
 fn slot(parser: &mut Parser<'_>, of: &Message, field: &Field) -> Result<Slot> {

@@ -146,10 +146,10 @@ impl<'f, 'a> Reader<'f, 'a> {
         let mut uses = Uses::default();
         for operator in subgraph.tables(3, "operators")? {
             let operator = operator?;
-            let code = operator.u32(0, "operator code")?;
-            let code = usize::try_from(code).ok().and_then(|code| self.codes.get(code)).copied();
-            let Some(code) = code else {
-                let rule = format!("found an operator of the code {code:?}, which is not listed");
+            let number = operator.u32(0, "operator code")?;
+            let code = usize::try_from(number).ok().and_then(|number| self.codes.get(number));
+            let Some(&code) = code else {
+                let rule = format!("number {number} of {}", self.codes.len());
                 return Err(Error::invalid(operator.at, "operator code", rule));
             };
             uses.add(&operator, code, &shape)?;

@@ -19,7 +19,7 @@ use zip::{Archive, Deflated, Entry, Method, crc32, quoted};
 
 use crate::export::Export;
 use crate::value::{Pickle, Stated};
-use crate::{Checkpoint, Options, Storage, names, pickle, plan};
+use crate::{Checkpoint, Options, Storage, Stream, is_zip, names, pickle, plan};
 
 /// Pickles that may stand beside `data.pkl`; of these only the constants are read.
 const PICKLES: &[&str] = &["data.pkl", "constants.pkl", "bytecode.pkl", "mobile_debug_handles.pkl"];
@@ -31,7 +31,7 @@ pub(crate) fn read(source: &dyn ReadAt, options: &Options) -> Result<Checkpoint>
         let empty = || Error::invalid(0, "archive of torch.export", "it holds no weights");
         return export.read(source, options)?.ok_or_else(empty);
     }
-    read_opened(source, &archive, options, 0)
+    read_opened(source, &archive, options, Within::File(0))
 }
 
 /// Reads an archive that is an entry of another; its places count from the file's begin.
@@ -40,15 +40,39 @@ pub(crate) fn read_entry(
     entry: &Entry,
     options: &Options,
 ) -> Result<Checkpoint> {
-    if entry.method != Method::Stored {
-        let (at, what) = (entry.header, format!("entry {}", quoted(&entry.name)));
-        return Err(Error::unsupported(at, what, "a checkpoint deflated within the archive"));
+    if entry.method == Method::Deflated {
+        return read_deflated(source, entry, options);
     }
     let window = Window { source, start: entry.offset, len: entry.len };
-    let read = Archive::open(&window).and_then(|a| read_opened(&window, &a, options, entry.offset));
+    let within = Within::File(entry.offset);
+    let read = Archive::open(&window).and_then(|a| read_opened(&window, &a, options, within));
     read.map_err(|mut error| {
         error.offset = error.offset.saturating_add(entry.offset);
         error
+    })
+}
+
+/// Reads an archive that is deflated in another: inflated to see what it holds, and let go of.
+fn read_deflated(source: &dyn ReadAt, entry: &Entry, options: &Options) -> Result<Checkpoint> {
+    let what = format!("entry {}", quoted(&entry.name));
+    if !is_zip(&entry.head(source, 4)?) {
+        return Err(Error::invalid(entry.offset, what, "is no checkpoint: it inflates to no zip"));
+    }
+    let bytes = entry.data(source, options.limits.deflated, "inflated")?;
+    let place = entry.offset..entry.offset.saturating_add(entry.len);
+    let within = Within::Stream(Stream { place, len: entry.inflated });
+    let read = Archive::open(&bytes).and_then(|archive| {
+        let checkpoint = read_opened(&bytes, &archive, options, within)?;
+        // Their places are those in the inflated bytes.
+        for storage in &checkpoint.storages {
+            Storage { deflated: None, ..(**storage).clone() }.verify(&bytes)?;
+        }
+        Ok(checkpoint)
+    });
+    read.map_err(|error| {
+        let (inner, at) = (error.what, error.offset);
+        let what = format!("{inner} at byte {at:#x} of what {what} inflates to");
+        Error::new(entry.offset, what, error.why)
     })
 }
 
@@ -75,10 +99,10 @@ fn read_opened(
     source: &dyn ReadAt,
     archive: &Archive,
     options: &Options,
-    base: u64,
+    within: Within,
 ) -> Result<Checkpoint> {
     let root = root(archive)?;
-    let reader = Reader { source, options, archive, root, base };
+    let reader = Reader { source, options, archive, root, within };
     let mut checkpoint = Checkpoint {
         tensors: Vec::new(),
         refused: Vec::new(),
@@ -140,8 +164,15 @@ struct Reader<'a> {
     options: &'a Options,
     archive: &'a Archive,
     root: &'a str,
-    /// Where the archive begins in the file, which storages count from.
-    base: u64,
+    within: Within,
+}
+
+/// Where an archive is.
+pub(crate) enum Within {
+    /// In the file, from this byte on.
+    File(u64),
+    /// In what this run of the file stands for.
+    Stream(Stream),
 }
 
 impl Reader<'_> {
@@ -199,23 +230,30 @@ impl Reader<'_> {
             };
             return Err(Error::new(entry.header, what, why));
         }
-        Ok(Arc::new(storage(&stated.key, entry, self.base)))
+        Ok(Arc::new(storage(&stated.key, entry, &self.within)?))
     }
 }
 
-/// A storage whose bytes are an entry of an archive that begins at byte `base` of the file.
-pub(crate) fn storage(key: &str, entry: &Entry, base: u64) -> Storage {
+/// A storage whose bytes are an entry of an archive.
+pub(crate) fn storage(key: &str, entry: &Entry, within: &Within) -> Result<Storage> {
     let len = entry.inflated;
     // No bytes have the checksum 0; for others it means that none was made.
     let crc = Some(entry.crc).filter(|&crc| crc != 0 || len == 0);
     // Torch stores data; who zips a checkpoint anew deflates it.
-    let start = base.saturating_add(entry.offset);
-    let place = start..start.saturating_add(entry.len);
-    let (offset, deflated) = match entry.method {
-        Method::Stored => (start, None),
-        Method::Deflated => (0, Some(place)),
+    let (offset, deflated) = match (within, entry.method) {
+        (Within::File(base), Method::Stored) => (base.saturating_add(entry.offset), None),
+        (Within::File(base), Method::Deflated) => {
+            let start = base.saturating_add(entry.offset);
+            let place = start..start.saturating_add(entry.len);
+            (0, Some(Stream { place, len }))
+        }
+        (Within::Stream(stream), Method::Stored) => (entry.offset, Some(stream.clone())),
+        (Within::Stream(_), Method::Deflated) => {
+            let (at, what) = (entry.header, format!("entry {}", quoted(&entry.name)));
+            return Err(Error::unsupported(at, what, "an entry that is deflated twice"));
+        }
     };
-    Storage { key: key.to_owned(), offset, len, crc, deflated }
+    Ok(Storage { key: key.to_owned(), offset, len, crc, deflated })
 }
 
 /// The order of the bytes of every element.

@@ -45,7 +45,7 @@ use std::sync::Arc;
 
 pub use dtype::Dtype;
 pub use limits::Limits;
-pub use tensor::{Storage, TensorInfo};
+pub use tensor::{Storage, Stream, TensorInfo};
 use wire::{Cursor, Endian, Error, ReadAt, Result};
 pub use write::{Entry, Plan};
 pub use zip::{Crc32, combine, crc32};
@@ -103,7 +103,7 @@ pub fn read(source: &dyn ReadAt, options: &Options) -> Result<Checkpoint> {
     let head = head(source)?;
     let checkpoint = if is_zip(&head) {
         archive::read(source, options)?
-    } else if tar::probe(&head) {
+    } else if tar::probe(&head, source) {
         tar::read(source, options)?
     } else {
         not_a_checkpoint(&head)?;
@@ -119,7 +119,7 @@ pub fn read(source: &dyn ReadAt, options: &Options) -> Result<Checkpoint> {
 /// a zip by the names in it. Damage elsewhere is for [`read`] to name.
 pub fn probe(head: &[u8], source: &dyn ReadAt) -> bool {
     if !is_zip(head) {
-        return legacy::probe(head) || tar::probe(head);
+        return legacy::probe(head) || tar::probe(head, source);
     }
     // Torch writes `data.pkl` first, so that a file cut short is known for what it was.
     let first = head.get(30..).unwrap_or_default();

@@ -9,6 +9,9 @@ pub struct Limits {
     /// `pickle-inflated`: bytes of a deflated pickle, or of a list of torch.export, which are held in
     /// memory.
     pub inflated: u64,
+    /// `inflated`: bytes of a checkpoint that is deflated within an archive, which are held in memory
+    /// while it is looked through.
+    pub deflated: u64,
     /// `pickle-opcodes`: opcodes of a pickle.
     pub opcodes: u64,
     /// `pickle-stack`: values and marks on the stack at one time.
@@ -41,6 +44,7 @@ impl Default for Limits {
         Self {
             bytes: 512 << 20,
             inflated: 64 << 20,
+            deflated: 4 << 30,
             opcodes: 50_000_000,
             stack: 1_000_000,
             values: 16 << 20,

@@ -12,7 +12,7 @@
 //!
 //! Source: `torch/export/pt2_archive/_package.py` and `torch/_export/serde/schema.py` of 2.9.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::fmt;
 use std::sync::Arc;
 
@@ -21,6 +21,7 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use wire::{Error, ReadAt, Result, Why};
 use zip::{Archive, Entry, quoted};
 
+use crate::archive::Within;
 use crate::dtype::Element;
 use crate::plan::{Stated, Ties};
 use crate::{Checkpoint, Options, Refused, Storage, archive};
@@ -131,8 +132,13 @@ impl Folder<'_> {
                 (Some(_), true) => self.pickled(&name, entry, &mut checkpoint)?,
                 (Some(meta), false) => {
                     let key = format!("{}/{}", self.folder, payload.path_name);
-                    let storage = || Arc::new(archive::storage(&key, entry, 0));
-                    let storage = storages.entry(key.clone()).or_insert_with(storage);
+                    let storage = match storages.entry(key.clone()) {
+                        btree_map::Entry::Occupied(known) => known.into_mut(),
+                        btree_map::Entry::Vacant(free) => {
+                            let storage = archive::storage(&key, entry, &Within::File(0))?;
+                            free.insert(Arc::new(storage))
+                        }
+                    };
                     self.view(name, &meta, (storage, list.offset), &mut ties, &mut checkpoint)?;
                 }
             }

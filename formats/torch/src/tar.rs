@@ -12,9 +12,12 @@
 //! Source: `legacy_load` of `torch/serialization.py`. There is no checksum of data. Member names are
 //! labels; nothing is extracted.
 
+mod members;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use members::{Member, Members};
 use wire::{Cursor, Endian, Error, ReadAt, Result, Why};
 
 use crate::globals::Meaning;
@@ -24,15 +27,16 @@ use crate::value::{Id, Pickle, Stated, Value};
 use crate::{Checkpoint, Options, Storage, names, plan};
 use zip::quoted;
 
-const BLOCK: u64 = 512;
 const MEMBERS: [&str; 4] = ["sys_info", "pickle", "tensors", "storages"];
 /// Most dimensions, as in NumPy and torch.
 const RANK_MAX: u32 = 64;
 
-/// Whether this is such a tar, by its first header.
-pub(crate) fn probe(head: &[u8]) -> bool {
-    let name = head.split(|&byte| byte == 0).next().unwrap_or_default();
-    head.get(257..262) == Some(b"ustar") && MEMBERS.iter().any(|known| known.as_bytes() == name)
+/// Whether this is such a tar, by its first member; cut short, by its first header.
+pub(crate) fn probe(head: &[u8], source: &dyn ReadAt) -> bool {
+    let is_cut = || MEMBERS.iter().any(|name| members::until_zero(head) == name.as_bytes());
+    let first = || Members::new(source).next().ok().flatten();
+    head.get(257..262) == Some(b"ustar")
+        && first().map_or_else(is_cut, |first| known(&first).is_some())
 }
 
 pub(crate) fn read(source: &dyn ReadAt, options: &Options) -> Result<Checkpoint> {
@@ -61,60 +65,21 @@ pub(crate) fn read(source: &dyn ReadAt, options: &Options) -> Result<Checkpoint>
 
 /// Where each member's data begin and end.
 fn members(source: &dyn ReadAt) -> Result<BTreeMap<&'static str, (u64, u64)>> {
-    let mut c = Cursor::new(source);
+    let mut all = Members::new(source);
     let mut members = BTreeMap::new();
-    while c.remaining() >= BLOCK {
-        let at = c.offset();
-        let header: [u8; 512] = c.array("tar header")?;
-        if header == [0; 512] {
-            break;
-        }
-        let invalid = |rule: &str| Err(Error::invalid(at, "tar header", rule));
-        if !is_intact(&header) {
-            return invalid("its checksum is not that of its bytes");
-        }
-        let Some(len) = octal(&header, 124, 12).or_else(|| binary(&header, 124, 12)) else {
-            return invalid("its size is neither an octal number nor one of GNU's");
-        };
-        let start = c.offset();
-        let name = header.split(|&byte| byte == 0).next().unwrap_or_default();
-        let known = MEMBERS.into_iter().find(|known| known.as_bytes() == name);
-        // Extended headers say times and owners of the member that follows.
-        if !matches!(header.get(156), Some(b'0' | 0 | b'x' | b'g')) {
-            return invalid("a member that is no file");
-        }
-        c.skip(len, "tar member")?;
-        let end = c.offset();
-        if let Some(known) = known
-            && members.insert(known, (start, end)).is_some()
+    while let Some(member) = all.next()? {
+        if let Some(known) = known(&member)
+            && members.insert(known, (member.start, member.end)).is_some()
         {
-            return invalid("a member of a name that stood before");
+            let rule = "a member of a name that stood before";
+            return Err(Error::invalid(member.at, "tar header", rule));
         }
-        c.seek(wire::align_up(end, BLOCK).unwrap_or(u64::MAX));
     }
     Ok(members)
 }
 
-fn octal(header: &[u8; 512], at: usize, len: usize) -> Option<u64> {
-    let field = header.get(at..at.checked_add(len)?)?;
-    let text = std::str::from_utf8(field).ok()?;
-    u64::from_str_radix(text.trim_matches(['\0', ' ']), 8).ok()
-}
-
-/// As GNU writes a size from 8 GiB on: the highest bit, then the number, highest byte first.
-fn binary(header: &[u8; 512], at: usize, len: usize) -> Option<u64> {
-    let [0x80, bytes @ ..] = header.get(at..at.checked_add(len)?)? else { return None };
-    let (zeros, number) = bytes.split_at_checked(bytes.len().checked_sub(8)?)?;
-    let is_small = zeros.iter().all(|&byte| byte == 0);
-    number.try_into().ok().filter(|_| is_small).map(u64::from_be_bytes)
-}
-
-/// The checksum adds up all bytes, its own eight as spaces.
-fn is_intact(header: &[u8; 512]) -> bool {
-    let bytes = header.iter().enumerate();
-    let sum: u64 =
-        bytes.map(|(i, &byte)| u64::from(if (148..156).contains(&i) { b' ' } else { byte })).sum();
-    octal(header, 148, 8) == Some(sum)
+fn known(member: &Member) -> Option<&'static str> {
+    MEMBERS.into_iter().find(|known| known.as_bytes() == member.name)
 }
 
 struct Tar<'a> {

@@ -15,19 +15,30 @@ use zip::{Crc32, crc32};
 pub struct Storage {
     /// Torch's key of it.
     pub key: String,
-    /// Where its bytes begin, from the start of the file; 0 if they are deflated.
+    /// Where its bytes begin, from the start of the file; of what a stream stands for, if they are
+    /// deflated.
     pub offset: u64,
     /// Its length in bytes.
     pub len: u64,
     /// Its CRC-32, where the file states one that is not zero.
     pub crc: Option<u32>,
-    /// Where the file has it deflated. Then [`Storage::inflate`] gives its bytes, and those are
-    /// what tensors are to be read from in the file's place.
-    pub deflated: Option<Range<u64>>,
+    /// What the file has it deflated in: then [`Storage::inflate`] gives the bytes that tensors are
+    /// to be read from in the file's place.
+    pub deflated: Option<Stream>,
+}
+
+/// A deflated run of bytes: one storage, or a checkpoint with all of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stream {
+    /// Where the file has it.
+    pub place: Range<u64>,
+    /// Bytes that it stands for.
+    pub len: u64,
 }
 
 impl Storage {
-    /// Compares the bytes with the checksum that the file states, if it states one.
+    /// Compares the bytes with the checksum that the file states, if it states one. Those of a
+    /// deflated checkpoint were compared when it was read.
     ///
     /// # Errors
     /// `Mismatch` if they differ, `Io` if they cannot be read.
@@ -35,9 +46,11 @@ impl Storage {
         let Some(stated) = self.crc else { return Ok(()) };
         let found = match &self.deflated {
             None => crc32(source, self.offset, self.len)?,
-            Some(place) => {
+            // What precedes it in there is the checkpoint.
+            Some(_) if self.offset > 0 => return Ok(()),
+            Some(stream) => {
                 let mut crc = Crc32::default();
-                self.stream(source, place).each(&mut |piece| crc.update(piece))?;
+                self.packed(source, stream).each(&mut |piece| crc.update(piece))?;
                 crc.value()
             }
         };
@@ -48,23 +61,25 @@ impl Storage {
             found: format!("CRC-32 {found:#010x}"),
             expected: format!("{stated:#010x}: the bytes are damaged"),
         };
-        let at = self.deflated.as_ref().map_or(self.offset, |place| place.start);
+        let at = self.deflated.as_ref().map_or(self.offset, |stream| stream.place.start);
         Err(Error::new(at, format!("storage {}", quoted(&self.key)), why))
     }
 
-    /// The bytes of a deflated storage.
+    /// What the stream stands for that holds a deflated storage.
     ///
     /// # Errors
     /// `Invalid` if the stream is damaged or stands for another number of bytes, `Io` if it cannot
     /// be read; `TooLarge` above `max` bytes, the limit of this name.
     pub fn inflate(&self, source: &dyn ReadAt, max: u64, lift: &'static str) -> Result<Vec<u8>> {
-        let none = 0..0;
-        self.stream(source, self.deflated.as_ref().unwrap_or(&none)).all(max, lift)
+        match &self.deflated {
+            Some(stream) => self.packed(source, stream).all(max, lift),
+            None => Ok(Vec::new()),
+        }
     }
 
-    fn stream<'a>(&self, source: &'a dyn ReadAt, place: &Range<u64>) -> Deflated<'a> {
+    fn packed<'a>(&self, source: &'a dyn ReadAt, stream: &Stream) -> Deflated<'a> {
         let what = format!("storage {}", quoted(&self.key));
-        Deflated { source, place: place.clone(), len: self.len, what }
+        Deflated { source, place: stream.place.clone(), len: stream.len, what }
     }
 }
 
@@ -94,7 +109,7 @@ impl TensorInfo {
         wire::product(&self.shape).unwrap_or(0)
     }
 
-    /// The range of the file, or of an inflated storage, that holds the elements in row-major
+    /// The range of the file, or of what was inflated, that holds the elements in row-major
     /// order, if one does.
     pub fn contiguous(&self) -> Option<Range<u64>> {
         let mut step = 1u64;

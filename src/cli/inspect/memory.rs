@@ -82,7 +82,7 @@ impl Memory {
         };
         lines.push(format!("{:<16} of the weights in each type{cache}", "memory"));
         let cell = |(name, bytes): &(&str, u64)| {
-            format!("  {name:<8} {:>10}", report::size(bytes + self.cache()))
+            format!("  {name:<9} {:>9}", report::size(bytes + self.cache()))
         };
         lines.extend(self.types.chunks(3).map(|row| row.iter().map(cell).collect::<String>()));
         lines

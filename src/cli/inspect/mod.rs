@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 
 use super::args::{Common, ModelPath, Reading};
 use super::{Outcome, report};
-use crate::ir::dump::{dump, value_text};
+use crate::ir::dump::dump;
 use crate::ir::error::escape;
 use crate::ir::value::List;
 use crate::ir::{Access, Field, Hyper, Model, Notes, Result, Scalar, Tensor, Value};
@@ -141,7 +141,7 @@ impl Args {
             lines.push(String::new());
             lines.push(format!("metadata ({} keys)", model.config.entries.len()));
             for (key, value) in &model.config.entries {
-                lines.push(format!("  {:<44} {}", escape(key), shorten(&value_text(value))));
+                lines.push(format!("  {:<44} {}", escape(key), shorten(&value.to_string())));
             }
         }
         Ok(lines.join("\n") + "\n")

@@ -3,7 +3,11 @@
 use serde_json::{Value as Json, json};
 
 use super::lenient;
+use crate::ir::tensor::pieces;
 use crate::ir::{Fault, Result, Scratch, Tensor, Value};
+
+/// Elements that are looked at together, so that a tensor of any size takes little memory.
+const PIECE: u64 = 1 << 20;
 
 /// What the elements of a tensor are like.
 pub(super) struct Stats {
@@ -24,12 +28,9 @@ impl Stats {
         }
     }
 
-    /// Read in pieces, so that a tensor of any size takes little memory.
     fn of_weights(tensor: &Tensor) -> Result<Self> {
         let mut scratch = Scratch::default();
         let count = tensor.shape().count();
-        let granule = tensor.granule().max(1);
-        let step = (1u64 << 20).div_ceil(granule) * granule;
         let mut stats = Self {
             least: f32::INFINITY,
             greatest: f32::NEG_INFINITY,
@@ -38,10 +39,9 @@ impl Stats {
             nonfinite: 0,
         };
         let mut sum = 0.0;
-        for start in (0..count).step_by(step as usize) {
-            let end = count.min(start + step);
-            let mut values = scratch.take_floats((end - start) as usize)?;
-            tensor.read_floats(start..end, &mut values, &mut scratch)?;
+        for elements in pieces(count, [tensor.granule()], PIECE) {
+            let mut values = scratch.take_floats((elements.end - elements.start) as usize)?;
+            tensor.read_floats(elements, &mut values, &mut scratch)?;
             for &x in &values {
                 if !x.is_finite() {
                     stats.nonfinite += 1;

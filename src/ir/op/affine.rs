@@ -9,6 +9,7 @@
 //! ```
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::{lcm, with_bytes};
 use crate::ir::float::{self, each};
@@ -25,6 +26,9 @@ pub struct Affine {
     pub offset: Offset,
     /// Weights that share a scale, along each dimension; the last block may be cut short.
     pub block: Vec<u64>,
+    /// For each column, which block along the last dimension it is of, unless columns lie block by
+    /// block.
+    pub groups: Option<Arc<[u32]>>,
 }
 
 /// What moves the numbers of a block.
@@ -53,6 +57,7 @@ impl Affine {
         if block.len() != shape.rank() || block.contains(&0) {
             return Err(Error::malformed(format!("blocks of {block:?} for weights {shape}")));
         }
+        self.check_groups()?;
         let blocks: u64 =
             shape.dims().iter().zip(block).map(|(len, by)| len.div_ceil(*by)).product();
         let inputs = self.inputs();
@@ -70,6 +75,23 @@ impl Affine {
         }
     }
 
+    fn check_groups(&self) -> Result<()> {
+        let Some(groups) = &self.groups else { return Ok(()) };
+        let columns = self.weights.shape().columns();
+        if groups.len() as u64 != columns {
+            let text = format!("groups of {} columns for weights of {columns}", groups.len());
+            return Err(Error::malformed(text));
+        }
+        let count = self.block.last().map_or(1, |by| columns.div_ceil(*by));
+        match groups.iter().position(|group| u64::from(*group) >= count) {
+            None => Ok(()),
+            Some(at) => {
+                let text = format!("column {at} is of group {}, and there are {count}", groups[at]);
+                Err(Error::malformed(text))
+            }
+        }
+    }
+
     pub(super) fn granule(&self) -> u64 {
         self.weights.granule()
     }
@@ -84,7 +106,7 @@ impl Affine {
         if elements.is_empty() {
             return Ok(());
         }
-        let grid = Grid::of(self.weights.shape().dims(), &self.block);
+        let grid = Grid::of(self);
         let blocks = grid.blocks(&elements);
         let scales = Part::read(&self.scales, blocks.clone(), scratch)?;
         let offset = match &self.offset {
@@ -99,12 +121,15 @@ impl Affine {
         numbers(&self.weights, elements.clone(), &mut weights, scratch)?;
         let mut rest = out.as_chunks_mut::<4>().0;
         let (mut at, mut left) = (elements.start, &weights[..]);
+        let by = |block| offset.as_ref().map_or(0.0, |offset| offset.at(block));
         while !left.is_empty() {
-            let (block, run) = grid.run(at);
+            let (block, run) = match &self.groups {
+                None => grid.run(at),
+                Some(groups) => grid.one(at, groups),
+            };
             let (now, later) = left.split_at(left.len().min(run as usize));
             let (place, after) = rest.split_at_mut(now.len());
-            let by = offset.as_ref().map_or(0.0, |offset| offset.at(block));
-            scaled(now, place, scales.at(block), &self.offset, by);
+            scaled(now, place, scales.at(block), &self.offset, by(block));
             (at, left, rest) = (at + now.len() as u64, later, after);
         }
         scratch.give_floats(weights);
@@ -197,13 +222,16 @@ struct Dim {
 }
 
 impl Grid {
-    fn of(dims: &[u64], block: &[u64]) -> Self {
+    fn of(affine: &Affine) -> Self {
         let mut joined: Vec<Dim> = vec![Dim { len: 1, by: 1 }];
-        for (&len, &by) in dims.iter().zip(block) {
+        let dims = affine.weights.shape().dims();
+        for (axis, (&len, &by)) in dims.iter().zip(&affine.block).enumerate() {
             let by = by.min(len.max(1));
+            // Columns in groups are told apart by their numbers.
+            let is_apart = affine.groups.is_some() && axis + 1 == dims.len();
             let last = joined.last_mut().filter(|last| {
                 let both_whole = last.by == last.len && by == len;
-                both_whole || (last.by == 1 && len.is_multiple_of(by))
+                !is_apart && (both_whole || (last.by == 1 && len.is_multiple_of(by)))
             });
             match last {
                 Some(last) if last.by == last.len && by == len => {
@@ -223,6 +251,13 @@ impl Grid {
         let stride: u64 = inner.iter().map(|dim| dim.len.div_ceil(dim.by)).product();
         let block = |at: u64| at / within.max(1) / outer.by;
         block(elements.start) * stride..(block(elements.end - 1) + 1) * stride
+    }
+
+    /// The block of an element whose column is of the group that a table says.
+    fn one(&self, at: u64, groups: &[u32]) -> (u64, u64) {
+        let column = self.0.last().map_or(0, |columns| at % columns.len);
+        let (first, _) = self.run(at - column);
+        (first + u64::from(groups[column as usize]), 1)
     }
 
     /// The block of an element, and how many more from there on are of it, side by side.

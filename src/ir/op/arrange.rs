@@ -212,7 +212,7 @@ fn read_any(
     out: &mut [u8],
     scratch: &mut Scratch,
 ) -> Result<()> {
-    let (granule, count) = (input.granule().max(1), input.shape().count());
+    let (granule, count) = (input.granule(), input.shape().count());
     let start = elements.start / granule * granule;
     let end = elements.end.next_multiple_of(granule).min(count);
     if start == elements.start && end == elements.end {

@@ -477,13 +477,13 @@ fn with_floats(
     made
 }
 
-fn lcm(a: u64, b: u64) -> u64 {
+/// The least common multiple; more than any tensor has, if it does not fit.
+pub(crate) fn lcm(a: u64, b: u64) -> u64 {
     let (mut x, mut y) = (a.max(1), b.max(1));
-    let product = x.saturating_mul(y);
     while y != 0 {
         (x, y) = (y, x % y);
     }
-    product / x
+    (a.max(1) / x).saturating_mul(b.max(1))
 }
 
 #[cfg(test)]

@@ -169,7 +169,7 @@ fn a_run_of_rows_lies_where_it_lay() {
     };
     assert_eq!(rows(1, 2).place().map(|(_, start)| start), Some(12));
     let whole = Op::Merge { inputs: vec![rows(0, 1), rows(1, 3)], axis: 0, groups: 1 };
-    assert!(Tensor::of(whole).unwrap().is_same(&input));
+    assert!(Tensor::of(whole).unwrap().shares_data(&input));
     let swapped = Op::Merge { inputs: vec![rows(1, 3), rows(0, 1)], axis: 0, groups: 1 };
     assert!(Tensor::of(swapped).unwrap().op().is_some());
 }
@@ -238,6 +238,7 @@ fn blocks_share_scales_in_any_form() {
             scales,
             offset: Offset::Zeros(zeros),
             block: block.to_vec(),
+            groups: None,
         };
         let tensor = Tensor::of(Op::Affine(Box::new(affine))).unwrap();
         assert_eq!(tensor.to_floats().unwrap(), expected, "{block:?}");
@@ -250,12 +251,40 @@ fn blocks_share_scales_in_any_form() {
     }
 }
 
+/// A table says which scale a column has; the last group is cut short.
+#[test]
+fn columns_are_of_the_groups_that_a_table_says() {
+    let affine = |table: &[u32], rows: u64| {
+        let (weights, scales) = (numbers(vec![rows, 5]), numbers(vec![rows, 3]));
+        let (offset, block) = (Offset::Zeros(numbers(vec![rows, 3])), vec![1, 2]);
+        let affine = Affine { weights, scales, offset, block, groups: Some(table.into()) };
+        Tensor::of(Op::Affine(Box::new(affine)))
+    };
+    let table = [2, 0, 1, 1, 0];
+    let tensor = affine(&table, 3).unwrap();
+    let expected: Vec<f32> = (0..15u32)
+        .map(|at| {
+            let scale = at / 5 * 3 + table[at as usize % 5];
+            (f64::from(at) - f64::from(scale)) as f32 * scale as f32
+        })
+        .collect();
+    assert_eq!(tensor.to_floats().unwrap(), expected);
+    let mut part = [0.0; 6];
+    tensor.read_floats(4..10, &mut part, &mut Scratch::default()).unwrap();
+    assert_eq!(part[..], expected[4..10]);
+    let short = affine(&table[1..], 3).unwrap_err().to_string();
+    assert!(short.contains("groups of 4 columns for weights of 5"), "{short}");
+    let beyond = affine(&[2, 0, 3, 1, 0], 3).unwrap_err().to_string();
+    assert!(beyond.contains("column 2 is of group 3, and there are 3"), "{beyond}");
+}
+
 #[test]
 fn parts_of_affine_weights_that_do_not_fit_are_refused() {
     let weights = numbers(vec![4, 6]);
     let affine = |scales: u64, block: &[u64], offset| {
         let (weights, scales) = (weights.clone(), numbers(vec![scales]));
-        Tensor::of(Op::Affine(Box::new(Affine { weights, scales, offset, block: block.to_vec() })))
+        let (block, groups) = (block.to_vec(), None);
+        Tensor::of(Op::Affine(Box::new(Affine { weights, scales, offset, block, groups })))
     };
     affine(8, &[1, 3], Offset::None).unwrap();
     affine(8, &[1, 3], Offset::Zeros(numbers(vec![1]))).unwrap();

@@ -2,7 +2,7 @@
 //! a table of a few floats, the least of some numbers, one bit for each comparison.
 //!
 //! What is written with [`Wide`] is compiled once for each instruction set, and gives the same bits
-//! on all: nothing is fused or added in another order.
+//! on all: nothing is fused or added in another order. The one exception says so.
 
 mod portable;
 
@@ -19,6 +19,10 @@ pub(crate) const HALF: usize = LANES / 2;
 
 /// The registers of an instruction set. Who has such a value has a machine with these instructions.
 pub(crate) trait Wide: Copy {
+    /// Whether sixteen numbers take so many instructions that it pays to look whether they are needed,
+    /// even if the processor cannot foretell the answer.
+    const NARROW: bool;
+
     type Floats: Copy;
     type Ints: Copy;
 
@@ -27,6 +31,8 @@ pub(crate) trait Wide: Copy {
     fn halves(self, x: [f32; 2]) -> Self::Floats;
     fn load(self, from: &[f32; LANES]) -> Self::Floats;
     fn store(self, x: Self::Floats, to: &mut [f32; LANES]);
+    /// Each of the first `LANES / TIMES` numbers so many times.
+    fn spread<const TIMES: usize>(self, from: &[f32; HALF]) -> Self::Floats;
 
     fn add(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
     fn sub(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
@@ -38,6 +44,14 @@ pub(crate) trait Wide: Copy {
     fn higher(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
     /// In each lane the least of its half, of which each is a number.
     fn least_of_half(self, of: Self::Floats) -> Self::Floats;
+
+    /// The least, of which each is a number.
+    fn least(self, of: Self::Floats) -> f32;
+    /// The greatest, of which each is a number.
+    fn greatest(self, of: Self::Floats) -> f32;
+    /// a / b but for a relative error of less than 2⁻¹¹, where both are far from the ends of the
+    /// range. It is not the same on all machines.
+    fn about_quotient(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
 
     /// Where a < b.
     fn less(self, a: Self::Floats, b: Self::Floats) -> Mask;

@@ -26,7 +26,22 @@ fn mask(of: impl Fn(usize) -> bool) -> Mask {
     bits.iter().fold(0, |mask, bit| mask | bit)
 }
 
+/// One number of all, by halves.
+#[inline(always)]
+fn halved(mut lanes: [f32; LANES], of: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut len = LANES;
+    while len > 1 {
+        len /= 2;
+        for i in 0..len {
+            lanes[i] = of(lanes[i], lanes[len + i]);
+        }
+    }
+    lanes[0]
+}
+
 impl Wide for Portable {
+    const NARROW: bool = true;
+
     type Floats = [f32; LANES];
     type Ints = [i32; LANES];
 
@@ -45,6 +60,10 @@ impl Wide for Portable {
     #[inline(always)]
     fn store(self, x: [f32; LANES], to: &mut [f32; LANES]) {
         *to = x;
+    }
+    #[inline(always)]
+    fn spread<const TIMES: usize>(self, from: &[f32; HALF]) -> [f32; LANES] {
+        each(|i| from[i / TIMES % HALF])
     }
 
     #[inline(always)]
@@ -76,6 +95,18 @@ impl Wide for Portable {
             least[1] = if of[HALF + i] < least[1] { of[HALF + i] } else { least[1] };
         }
         self.halves(least)
+    }
+    #[inline(always)]
+    fn least(self, of: [f32; LANES]) -> f32 {
+        halved(of, |a, b| if a < b { a } else { b })
+    }
+    #[inline(always)]
+    fn greatest(self, of: [f32; LANES]) -> f32 {
+        halved(of, |a, b| if a > b { a } else { b })
+    }
+    #[inline(always)]
+    fn about_quotient(self, a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
+        each(|i| a[i] / b[i])
     }
 
     #[inline(always)]

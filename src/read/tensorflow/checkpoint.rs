@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tensorflow::{Data, Objects, Values, Version};
 use wire::Endian;
 
+use super::exported::Exported;
 use super::{container, join, made};
 use crate::ir::{Blob, DType, Error, Limits, Notes, Op, Result, Shape, Tensor};
 use crate::read::hub::Weights;
@@ -27,6 +28,8 @@ pub(super) struct Variables {
     pub(super) weights: Weights,
     /// The objects that they belong to, if the checkpoint says so.
     pub(super) objects: Objects,
+    /// Names of those that Keras exported.
+    pub(super) exported: Exported,
 }
 
 /// The name of the index that the file `checkpoint` of a directory leads to.
@@ -86,16 +89,21 @@ fn variables(
     notes: &mut Notes,
 ) -> Result<Variables> {
     let objects = files.objects(tensors, notes)?;
-    let optimizers = objects.of_optimizers();
+    let training = Training { optimizers: objects.of_optimizers(), metrics: objects.of_metrics() };
+    let exported = Exported::of(&objects, tensors);
     let mut weights = Weights::default();
     let mut left = Left::default();
     for tensor in tensors {
         let key = tensor.name.as_str();
-        if left.takes(tensor, &optimizers) {
+        if exported.is_again(key) {
+            left.again += 1;
+            continue;
+        }
+        if left.takes(tensor, &training) {
             continue;
         }
         let named = |error: Error| error.at(format!("tensor '{key}'"));
-        let name = key.strip_suffix(VALUE).unwrap_or(key);
+        let name = exported.name(key);
         match types::TENSORFLOW.ours(tensor.kind) {
             None => {
                 weights.refused.insert(name.to_owned(), format!("of type {}", tensor.kind.name()));
@@ -111,25 +119,34 @@ fn variables(
         }
     }
     left.tell(files.index.name(), notes);
-    Ok(Variables { weights, objects })
+    Ok(Variables { weights, objects, exported })
+}
+
+/// Names of the tensors that are of use to training only.
+struct Training<'o> {
+    optimizers: BTreeSet<&'o str>,
+    metrics: BTreeSet<&'o str>,
 }
 
 /// What is no part of a model: counted, and told.
 #[derive(Default)]
 struct Left {
     optimizers: usize,
+    metrics: usize,
     counter: bool,
     descriptions: usize,
+    again: usize,
 }
 
 impl Left {
-    fn takes(&mut self, tensor: &tensorflow::Tensor, optimizers: &BTreeSet<&str>) -> bool {
+    fn takes(&mut self, tensor: &tensorflow::Tensor, training: &Training<'_>) -> bool {
         let name = tensor.name.as_str();
         let is_text = tensor.kind == tensorflow::DataType::String;
         match () {
             () if name == tensorflow::OBJECT_GRAPH => {}
             () if name == COUNTER => self.counter = true,
-            () if optimizers.contains(name) => self.optimizers += 1,
+            () if training.optimizers.contains(name) => self.optimizers += 1,
+            () if training.metrics.contains(name) => self.metrics += 1,
             // What an object says of itself; a variable of text is one that a user made.
             () if is_text && name.contains(ATTRIBUTE) && !name.ends_with(VALUE) => {
                 self.descriptions += 1;
@@ -144,12 +161,20 @@ impl Left {
             let text = format!("{} values of optimizers are left out", self.optimizers);
             notes.lost(file, text);
         }
+        if self.metrics > 0 {
+            let text = format!("{} values of metrics are left out", self.metrics);
+            notes.lost(file, text);
+        }
         if self.counter {
             notes.lost(file, "save_counter, a number for names of files, is left out");
         }
         if self.descriptions > 0 {
             let text = format!("{} texts that describe objects are left out", self.descriptions);
             notes.lost(file, text);
+        }
+        if self.again > 0 {
+            let text = format!("{} variables are listed twice: each is read once", self.again);
+            notes.chosen(file, text);
         }
     }
 }
@@ -231,18 +256,19 @@ impl Files<'_> {
 /// graphs have the same parts under the same names.
 pub(super) fn names_of(
     saved: &[tensorflow::SavedObject],
-    tracked: &Objects,
+    variables: &Variables,
 ) -> BTreeMap<usize, String> {
+    let Variables { objects, exported, .. } = variables;
     let (mut names, mut seen) = (BTreeMap::new(), BTreeSet::new());
     let mut left = vec![(0usize, 0usize)];
     while let Some((a, b)) = left.pop() {
-        let (Some(object), Some(node)) = (saved.get(a), tracked.nodes.get(b)) else { continue };
+        let (Some(object), Some(node)) = (saved.get(a), objects.nodes.get(b)) else { continue };
         if !seen.insert(a) {
             continue;
         }
-        let value = node.values.iter().find_map(|(_, key)| key.strip_suffix(VALUE));
-        if let Some(name) = value.filter(|_| object.variable.is_some()) {
-            names.insert(a, name.to_owned());
+        let value = node.values.iter().find(|value| value.key.ends_with(VALUE));
+        if let Some(value) = value.filter(|_| object.variable.is_some()) {
+            names.insert(a, exported.name(&value.key).to_owned());
         }
         let parts: BTreeMap<&str, usize> =
             node.children.iter().map(|(name, at)| (name.as_str(), *at)).collect();

@@ -43,13 +43,13 @@ pub(super) fn read(
     };
     let parts = parts(meta);
     refuse_reaching(&parts, blob.name(), limits, notes).map_err(place)?;
-    let Variables { mut weights, objects } = variables;
+    let names = checkpoint::names_of(&meta.objects, &variables);
+    let mut weights = variables.weights;
     for (name, tensor) in parts.constants(&blob, is_weight, notes).map_err(place)? {
         let taken = weights.tensors.contains_key(&name);
         let name = if taken { format!("graph/{name}") } else { name };
         weights.tensors.insert(name, tensor);
     }
-    let names = checkpoint::names_of(&meta.objects, &objects);
     let bound = meta.functions.iter().map(|(function, uses)| {
         (function.clone(), uses.bound.iter().map(|node| names.get(node).cloned()).collect())
     });

@@ -11,7 +11,7 @@ pub(super) fn read(list: Option<&Value>, ids: &HashMap<&str, u32>) -> Result<Vec
     let pair = |(rank, value): (usize, &Value)| {
         let sides = sides(value).ok_or_else(|| {
             let expected = "expected two texts, or one with a single space between";
-            Error::malformed(format!("{value:?}, {expected}"))
+            Error::malformed(format!("{value}, {expected}"))
         });
         let pair = sides.and_then(|(left, right)| merge(ids, left, right));
         pair.map_err(|error| error.at(rank))

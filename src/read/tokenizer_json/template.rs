@@ -78,5 +78,5 @@ fn id(value: &Value, tokens: usize) -> Result<u32> {
 }
 
 fn bad_id(value: &Value, tokens: usize) -> Error {
-    Error::malformed(format!("token id {value:?}, expected below {tokens}"))
+    Error::malformed(format!("token id {value}, expected below {tokens}"))
 }

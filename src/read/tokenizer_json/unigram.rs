@@ -17,7 +17,7 @@ pub(super) fn read(json: &Value, model: &Value) -> Result<Tokenizer> {
         None | Some(Value::Null) => None,
         Some(id) => {
             let below = id.as_u64().filter(|id| *id < texts.len() as u64);
-            let found = || format!("unk_id {id:?}, expected below {}", texts.len());
+            let found = || format!("unk_id {id}, expected below {}", texts.len());
             Some(below.ok_or_else(|| Error::malformed(found()).at("model"))? as u32)
         }
     };
@@ -53,7 +53,7 @@ fn pieces(model: &Value) -> Result<(Vec<String>, Vec<f64>)> {
             _ => None,
         };
         let (text, score) = pair.filter(|(_, score)| score.is_finite()).ok_or_else(|| {
-            Error::malformed(format!("{value:?}, expected a text and its score")).at(id)
+            Error::malformed(format!("{value}, expected a text and its score")).at(id)
         })?;
         Ok((text.to_owned(), score))
     };

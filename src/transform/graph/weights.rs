@@ -8,10 +8,11 @@
 //!        = model.layers.0.mlp.up_proj.weight, transposed
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use indexmap::IndexMap;
 
+use super::Renamed;
 use crate::ir::graph::{Attribute, Constant, Graph, Node};
 use crate::ir::{Convention, DType, Error, Kernel, Layer, Model, Notes, Op, Result, Tensor, Value};
 
@@ -27,12 +28,18 @@ pub enum Constants {
 /// Names that exporters make up for constants, before a number.
 const MADE_UP: &[&str] = &["", "_val_", "_v_", "const_fold_opt__", "tensor_", "val_", "onnx::"];
 
-/// The model without its graph: weights with made-up names get those that the graph tells.
+/// The model without its graph: weights with made-up names get those that the graph tells. And
+/// which did.
 ///
 /// # Errors
 /// Unsupported for constants of text, which containers of weights do not hold.
-pub fn weights(mut model: Model, constants: Constants, notes: &mut Notes) -> Result<Model> {
-    let Some(program) = model.graph.take() else { return Ok(model) };
+pub fn weights(
+    mut model: Model,
+    constants: Constants,
+    notes: &mut Notes,
+) -> Result<(Model, Renamed)> {
+    let mut renamed = Renamed::new();
+    let Some(program) = model.graph.take() else { return Ok((model, renamed)) };
     let graph = &program.graph;
     let is_text = |constant: &Constant| matches!(constant, Constant::Text { .. });
     if let Some((name, _)) = graph.initializers.iter().find(|(_, constant)| is_text(constant)) {
@@ -50,15 +57,16 @@ pub fn weights(mut model: Model, constants: Constants, notes: &mut Notes) -> Res
             continue;
         }
         let tensor = widened(&name, tensor, notes)?;
-        let (name, tensor) = match guess {
-            Some(guess) => named(&name, guess, tensor, notes)?,
-            None => (name, tensor),
+        let Some(guess) = guess else {
+            tensors.insert(name, tensor);
+            continue;
         };
-        tensors.insert(name, tensor);
+        tensors.insert(guess.name.clone(), guess.applied(&name, tensor, notes)?);
+        renamed.insert(name, guess.name.clone());
     }
     model.kernels = kernels(graph, &guesses, &tensors);
     model.tensors = tensors;
-    Ok(model)
+    Ok((model, renamed))
 }
 
 /// The weights that layers compute with, under their new names, which lie as torch has them. One
@@ -110,11 +118,12 @@ fn layer(node: &Node, input: usize, tensor: &Tensor, transposed: bool) -> Option
 const GGUF_NAME_MAX: usize = 63;
 
 /// The weights of a graph as a GGUF holds them: names that it has no room for lose their middle and
-/// stand whole in the metadata, and truth values become i8.
+/// stand whole in the metadata, and truth values become i8. And which names those are.
 ///
 /// # Errors
 /// Bug if a recipe cannot be made.
-pub fn weights_for_gguf(mut model: Model, notes: &mut Notes) -> Result<Model> {
+pub fn weights_for_gguf(mut model: Model, notes: &mut Notes) -> Result<(Model, Renamed)> {
+    let mut renamed = Renamed::new();
     let mut tensors: IndexMap<String, Tensor> = IndexMap::with_capacity(model.tensors.len());
     for (name, mut tensor) in std::mem::take(&mut model.tensors) {
         if tensor.dtype() == DType::Bool {
@@ -129,12 +138,13 @@ pub fn weights_for_gguf(mut model: Model, notes: &mut Notes) -> Result<Model> {
         if short != name {
             notes.chosen(&name, format!("is called {short}; its name stands in the metadata"));
             let key = format!("onnx.name.{short}");
-            model.config.entries.insert(key, Value::Text(name));
+            model.config.entries.insert(key, Value::Text(name.clone()));
+            renamed.insert(name, short.clone());
         }
         tensors.insert(short, tensor);
     }
     model.tensors = tensors;
-    Ok(model)
+    Ok((model, renamed))
 }
 
 /// The name, or its two ends and `end`, of at most [`GGUF_NAME_MAX`] bytes.
@@ -182,21 +192,23 @@ struct Guess {
     transposed: bool,
 }
 
-fn named(old: &str, guess: &Guess, tensor: Tensor, notes: &mut Notes) -> Result<(String, Tensor)> {
-    let Guess { name, transposed } = guess;
-    let how = if *transposed { ", transposed" } else { "" };
-    notes.chosen(old, format!("is taken for {name}{how}: so its place in the graph says"));
-    let tensor = match transposed {
-        true => Tensor::of(Op::Transpose { input: tensor })?,
-        false => tensor,
-    };
-    Ok((name.clone(), tensor))
+impl Guess {
+    /// The tensor as torch has it.
+    fn applied(&self, old: &str, tensor: Tensor, notes: &mut Notes) -> Result<Tensor> {
+        let Self { name, transposed } = self;
+        let how = if *transposed { ", transposed" } else { "" };
+        notes.chosen(old, format!("is taken for {name}{how}: so its place in the graph says"));
+        match transposed {
+            true => Tensor::of(Op::Transpose { input: tensor }),
+            false => Ok(tensor),
+        }
+    }
 }
 
 /// Better names by those that were made up; only names that nothing else has.
 fn guesses(graph: &Graph, tensors: &IndexMap<String, Tensor>) -> BTreeMap<String, Guess> {
     let users = users(graph);
-    let mut guesses: BTreeMap<String, Guess> = BTreeMap::new();
+    let (mut guesses, mut given) = (BTreeMap::new(), BTreeSet::new());
     for node in &graph.nodes {
         for (no, name) in node.inputs.iter().enumerate() {
             let Some(Constant::Weight(weight)) = graph.initializers.get(name) else { continue };
@@ -204,10 +216,8 @@ fn guesses(graph: &Graph, tensors: &IndexMap<String, Tensor>) -> BTreeMap<String
             let Some((part, transposed)) = part(node, no, tensor) else { continue };
             let Some(owner) = owner(node, graph, &users) else { continue };
             let name = format!("{owner}.{part}");
-            let taken = tensors.contains_key(&name)
-                || guesses.contains_key(weight)
-                || guesses.values().any(|guess| guess.name == name);
-            if !taken {
+            let is_free = !tensors.contains_key(&name) && !guesses.contains_key(weight);
+            if is_free && given.insert(name.clone()) {
                 guesses.insert(weight.clone(), Guess { name, transposed });
             }
         }
@@ -333,7 +343,8 @@ mod tests {
         let tensors = [format!("{long}a"), format!("{}y/last/weighta", &long[..60])];
         let tensors = tensors.map(|name| (name, tensor(&[2])));
         let model = model(tensors.into_iter().collect());
-        let fitted = weights_for_gguf(model, &mut Notes::default()).unwrap();
+        let (fitted, renamed) = weights_for_gguf(model, &mut Notes::default()).unwrap();
+        assert!(renamed.values().eq(fitted.tensors.keys().filter(|name| name.contains('~'))));
         assert_eq!(fitted.tensors.len(), 2);
         assert_eq!(fitted.config.entries.len(), 2);
         assert!(fitted.tensors.keys().all(|name| name.len() <= GGUF_NAME_MAX));

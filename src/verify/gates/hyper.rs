@@ -1,7 +1,9 @@
 //! The gate of hyper-parameters: what a model computes, beside its weights.
 
+use indexmap::IndexMap;
+
 use crate::arch;
-use crate::ir::{Field, Hyper, Model, Result, Scalar, Value};
+use crate::ir::{Field, Hyper, Model, Naming, Result, Scalar, Value};
 use crate::verify::report::{Finding, Gate};
 
 /// What the gate is called.
@@ -50,11 +52,6 @@ pub(crate) fn compare(reference: &Model, candidate: &Model) -> Result<Compared> 
     };
     let expected = arch::hyper(family, reference).map_err(|error| error.at(&reference.origin))?;
     out.reference = Some(expected.clone());
-    if candidate.config.entries.is_empty() {
-        let text = "the candidate has no configuration, so hyper-parameters are not compared";
-        out.notes.push(text.into());
-        return Ok(out);
-    }
     let Some(other) = arch::find(candidate) else {
         out.differs("architecture", family.gguf, said(candidate));
         return Ok(out);
@@ -66,6 +63,15 @@ pub(crate) fn compare(reference: &Model, candidate: &Model) -> Result<Compared> 
     match arch::hyper(other, candidate) {
         Ok(found) => fields(&expected, &found, &mut out),
         Err(error) => out.findings.push(Finding::new(NAME, "configuration", error.to_string())),
+    }
+    match (reference.naming, candidate.naming) {
+        (Naming::HuggingFace, Naming::HuggingFace) => {
+            let theirs = arch::flags(family, &reference.config);
+            flags(&theirs, &arch::flags(other, &candidate.config), &mut out);
+        }
+        (Naming::Gguf, Naming::Gguf) => metadata(family.gguf, reference, candidate, &mut out),
+        // What a flag says in config.json, the tensors say that are in a GGUF.
+        _ => {}
     }
     let (theirs, ours) = (arch::is_tied(family, reference), arch::is_tied(other, candidate));
     let word = |tied| if tied { "tied to the embedding" } else { "of its own" };
@@ -110,9 +116,57 @@ fn fields(expected: &Hyper, found: &Hyper, out: &mut Compared) {
     }
 }
 
-/// The rotary frequencies of a text as long as the context.
+/// Whether there are tensors that a family's model may have or lack: those that are there and not
+/// used are in both files.
+fn flags(theirs: &Flags, ours: &Flags, out: &mut Compared) {
+    for (key, theirs) in theirs {
+        if let Some(ours) = ours.get(key).filter(|ours| *ours != theirs) {
+            out.differs(key, theirs.to_string(), ours.to_string());
+        }
+    }
+}
+
+type Flags = IndexMap<&'static str, bool>;
+
+/// What two GGUFs of one architecture both say in words that no field has: llama.cpp may act on it.
+fn metadata(architecture: &str, reference: &Model, candidate: &Model, out: &mut Compared) {
+    /// Compared as frequencies, and as the window that they come to.
+    const ELSEWHERE: [&str; 2] = ["rope.", "attention.sliding_window"];
+    if !out.findings.is_empty() {
+        return;
+    }
+    let prefix = format!("{architecture}.");
+    for (key, theirs) in &reference.config.entries {
+        let name = key.strip_prefix(&prefix);
+        let name = name.filter(|name| !ELSEWHERE.iter().any(|other| name.starts_with(other)));
+        let (Some(name), Some(ours)) = (name, candidate.config.get(key)) else { continue };
+        if !says_the_same(theirs, ours) {
+            out.differs(name, format!("{theirs:?}"), format!("{ours:?}"));
+        }
+    }
+}
+
+/// Makers of GGUF choose widths of integers, and a number for all layers or one for each.
+fn says_the_same(a: &Value, b: &Value) -> bool {
+    let numbers = |value: &Value| -> Option<Vec<f64>> {
+        match value {
+            Value::List(list) => (0..list.len()).map(|i| list.get(i)?.as_f64()).collect(),
+            one => one.as_f64().map(|x| vec![x]),
+        }
+    };
+    let (Some(theirs), Some(ours)) = (numbers(a), numbers(b)) else { return a == b };
+    match (&theirs[..], &ours[..]) {
+        ([one], many) | (many, [one]) => !many.is_empty() && many.iter().all(|x| x == one),
+        _ => theirs == ours,
+    }
+}
+
+/// The rotary frequencies of a text of one token, and of one as long as the context: some
+/// scalings have others for long texts.
 fn frequencies(hyper: &Hyper) -> Result<(Vec<f32>, f32)> {
-    arch::frequencies(hyper, hyper.context.unwrap_or(1))
+    let (mut all, multiplier) = arch::frequencies(hyper, 1)?;
+    all.extend(arch::frequencies(hyper, hyper.context.unwrap_or(1))?.0);
+    Ok((all, multiplier))
 }
 
 /// The value that decides: a window as long as the context is none.
@@ -161,6 +215,15 @@ fn entries(reference: &Model, candidate: &Model, out: &mut Compared) {
             out.differs(key, theirs, ours);
         }
     }
+}
+
+/// Whether both configurations say the same in the same words, but for how the files were made.
+pub(crate) fn is_same(reference: &Model, candidate: &Model) -> bool {
+    let said = |model: &Model| {
+        let entries = model.config.entries.iter().filter(|(key, _)| !is_about_the_file(key));
+        entries.map(|(key, value)| (key.clone(), format!("{value:?}"))).collect::<IndexMap<_, _>>()
+    };
+    said(reference) == said(candidate)
 }
 
 /// Entries that say how a file was made and not what the model computes.

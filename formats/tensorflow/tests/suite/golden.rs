@@ -1,6 +1,6 @@
 //! What TensorFlow says of its files.
 
-use tensorflow::{Attribute, Data, DataType, Limits, Objects, Values, Version};
+use tensorflow::{Attribute, Data, DataType, Limits, Object, Objects, Saved, Values, Version};
 
 use crate::{bytes, fixtures, read};
 
@@ -65,6 +65,26 @@ fn optimizers_are_told_from_what_they_train() {
     let weight =
         |no| format!("model/optimizer/_trainable_variables/{no}/.ATTRIBUTES/VARIABLE_VALUE");
     assert_eq!(kept, [tensorflow::OBJECT_GRAPH, &weight(0), &weight(1)]);
+}
+
+/// What Keras 2 measured is behind `keras_api/metrics`; a layer may be called so.
+#[test]
+fn metrics_are_told_from_layers() {
+    let node = |children: &[(&str, usize)], key: &str| {
+        let children = children.iter().map(|(name, at)| ((*name).to_owned(), *at)).collect();
+        let values = Saved { key: key.to_owned(), ..Saved::default() };
+        Object { children, values: vec![values], slots: Vec::new() }
+    };
+    let nodes = vec![
+        node(&[("metrics", 1), ("keras_api", 2)], "root"),
+        node(&[], "layer"),
+        node(&[("metrics", 3), ("layers", 4)], "keras"),
+        node(&[("0", 5), ("1", 4)], "list"),
+        node(&[], "both"),
+        node(&[], "count"),
+    ];
+    let objects = Objects { nodes };
+    assert!(objects.of_metrics().iter().eq(&["count", "list"]));
 }
 
 #[test]

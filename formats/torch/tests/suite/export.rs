@@ -144,27 +144,58 @@ fn two_lists_may_not_name_one_tensor() {
 /// Cut short or damaged, an archive is refused, or says what it said before.
 #[test]
 fn damage_is_found() {
-    let path = fixtures("torch4/two.pt2");
-    let good = std::fs::read(path).unwrap();
-    for len in (0..good.len()).step_by(7) {
-        read(&good[..len]).expect_err("cut short");
+    // The graph and the padding are not looked at.
+    for (file, kept) in
+        [("torch4/two.pt2", 200..1900), ("torch3/exported_25_deflated.pt2", 700..1500)]
+    {
+        let good = std::fs::read(fixtures(file)).unwrap();
+        for len in (0..good.len()).step_by(7) {
+            read(&good[..len]).expect_err("cut short");
+        }
+        let found = same_after_flips(good);
+        assert!(kept.contains(&found), "{file}: {found}");
     }
+}
+
+/// Of 2000 flipped bits, how many change nothing of what is read; no other is read.
+fn same_after_flips(mut file: Vec<u8>) -> u32 {
     let said = |bytes: &Vec<u8>| {
         let checkpoint = read(bytes).ok()?;
         checkpoint.verify(bytes).ok()?;
         Some(found(bytes, &checkpoint))
     };
-    let expected = said(&good).unwrap();
-    let (mut bad, mut kept) = (good.clone(), 0u32);
+    let expected = said(&file).unwrap();
+    let mut same = 0;
     for n in 0..2000 {
-        let (at, mask) = (n * 7919 % good.len(), 1 << (n % 8));
-        bad[at] ^= mask;
-        if let Some(found) = said(&bad) {
+        let (at, mask) = (n * 7919 % file.len(), 1 << (n % 8));
+        file[at] ^= mask;
+        if let Some(found) = said(&file) {
             assert_eq!(found, expected, "bit {n}");
-            kept += 1;
+            same += 1;
         }
-        bad[at] ^= mask;
+        file[at] ^= mask;
     }
-    // The graph and the padding are not looked at.
-    assert!((200..1900).contains(&kept), "{kept}");
+    same
+}
+
+/// A checkpoint that is deflated in the archive is looked through in memory, if that is allowed.
+#[test]
+fn what_is_deflated_is_bounded() {
+    let file = |name: &str| std::fs::read(fixtures("torch3").join(name)).unwrap();
+    let limits = torch::Limits { deflated: 2000, ..torch::Limits::default() };
+    let bytes = file("exported_deflated.pt2");
+    let error = torch::read(&bytes, &Options { limits, ..Options::default() }).unwrap_err();
+    assert_eq!(error.class(), Class::Limit);
+    assert!(
+        error.to_string().contains("2461") && error.to_string().contains("inflated"),
+        "{error}"
+    );
+    for (name, class, words) in [
+        ("deflated_twice.pt2", Class::Unsupported, "an entry that is deflated twice"),
+        ("deflated_text.pt2", Class::Malformed, "it inflates to no zip"),
+        ("deflated_sum.pt2", Class::Malformed, "storage '0' at byte"),
+    ] {
+        let error = read(&file(name)).unwrap_err();
+        assert!(error.class() == class && error.to_string().contains(words), "{error}");
+    }
 }

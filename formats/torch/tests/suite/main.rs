@@ -9,6 +9,7 @@ mod hostile;
 mod machine;
 mod plan;
 mod refusals;
+mod tar;
 mod today;
 
 use std::path::{Path, PathBuf};

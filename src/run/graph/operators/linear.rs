@@ -43,6 +43,33 @@ impl Gate {
     }
 }
 
+/// What a state loses at a step, and what of a value is new to it.
+struct Gates {
+    decay: Option<Gate>,
+    beta: Option<Gate>,
+}
+
+impl Gates {
+    /// One step of a head's state, a row for each element of a key.
+    fn remember(&self, state: &mut [f64], key: &[f64], mut value: Vec<f64>, at: [usize; 3]) {
+        let ([image, head, step], width) = (at, value.len().max(1));
+        if let Some(decay) = &self.decay {
+            for (i, row) in state.chunks_exact_mut(width).enumerate() {
+                let factor = libm::exp(decay.at(image, head, step, i));
+                row.iter_mut().for_each(|x| *x *= factor);
+            }
+        }
+        if let Some(beta) = &self.beta {
+            let held = product(key, state, width);
+            let factor = beta.at(image, head, step, 0);
+            value.iter_mut().zip(held).for_each(|(x, held)| *x = factor * (*x - held));
+        }
+        for (key, row) in key.iter().zip(state.chunks_exact_mut(width)) {
+            row.iter_mut().zip(&value).for_each(|(x, value)| *x += key * value);
+        }
+    }
+}
+
 /// `S ← S·e^g + k ⊗ v`, `o = q·S`, where v may first lose what S already holds for k:
 /// <https://arxiv.org/abs/2412.06464>.
 fn linear_attention(call: &Call<'_>) -> Result<Vec<Value>> {
@@ -84,26 +111,14 @@ fn linear_attention(call: &Call<'_>) -> Result<Vec<Value>> {
         None => (vec![0.0; batch * kv * size * value_size], q.dtype()),
     };
     let (queries, keys, values) = (q.numbers()?, k.numbers()?, v.numbers()?);
+    let gates = Gates { decay, beta };
     let mut out = vec![0.0; batch * heads * length * value_size];
     for (index, state) in state.chunks_exact_mut((size * value_size).max(1)).enumerate() {
         let (image, head) = (index / kv, index % kv);
         for step in 0..length {
             let key = &keys[(index * length + step) * size..][..size];
-            let mut value = values[(index * length + step) * value_size..][..value_size].to_vec();
-            if let Some(decay) = &decay {
-                for (i, row) in state.chunks_exact_mut(value_size).enumerate() {
-                    let factor = libm::exp(decay.at(image, head, step, i));
-                    row.iter_mut().for_each(|x| *x *= factor);
-                }
-            }
-            if let Some(beta) = &beta {
-                let held = product(key, state, value_size);
-                let factor = beta.at(image, head, step, 0);
-                value.iter_mut().zip(held).for_each(|(x, held)| *x = factor * (*x - held));
-            }
-            for (key, row) in key.iter().zip(state.chunks_exact_mut(value_size)) {
-                row.iter_mut().zip(&value).for_each(|(x, value)| *x += key * value);
-            }
+            let value = &values[(index * length + step) * value_size..][..value_size];
+            gates.remember(state, key, value.to_vec(), [image, head, step]);
             for reader in 0..heads / kv {
                 let query = image * heads + head * (heads / kv) + reader;
                 let made =

@@ -31,6 +31,7 @@ mod sequence;
 mod shape;
 mod signal;
 mod slice;
+mod sliding;
 mod sort;
 mod svm;
 mod text;

@@ -1,7 +1,7 @@
 //! Windows made one number each: the greatest, the mean, a norm.
 
-use super::conv::Window;
 use super::shape::sizes;
+use super::sliding::Window;
 use super::{Operator, one, onnx};
 use crate::ir::{Error, Result};
 use crate::run::graph::array::{Array, Real};
