@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use regex::Regex;
 
@@ -11,7 +11,7 @@ use crate::ir::{Access, Blob, Error, Limits, Model, Notes, Result};
 use crate::quant::Search;
 use crate::run::graph::Bounds;
 use crate::run::tokens::Encoder;
-use crate::store::Files;
+use crate::store::{self, Files, Target};
 use crate::transform::{self, Selection};
 use crate::verify::{Chunk, chunks};
 use crate::write::Edits;
@@ -71,6 +71,9 @@ pub(crate) struct Reading {
     /// name code; nothing is ever called.
     #[arg(long)]
     pub(crate) skip_objects: bool,
+    /// Every file that was opened for the models that were read so far.
+    #[arg(skip)]
+    pub(super) opened: Arc<Mutex<Vec<Arc<Blob>>>>,
 }
 
 impl Reading {
@@ -81,6 +84,39 @@ impl Reading {
     /// What the format's reader says; Unsupported for tensors that cannot be had.
     pub(crate) fn intact(&self, path: &Path, access: Access, notes: &mut Notes) -> Result<Model> {
         self.opened(path, access, notes).map(|opened| opened.model)
+    }
+
+    /// Refuses reports that would replace a file that was read, or each other, and those that could
+    /// not be written: before anything is computed that they are to tell of. `beside` is read too.
+    ///
+    /// # Errors
+    /// Usage and Io, naming the file.
+    pub(crate) fn refuse_outputs(&self, outputs: &[&Path], beside: &[&Path]) -> Result<()> {
+        let mut inputs = self.files();
+        for path in beside {
+            inputs.push(Arc::new(Blob::open(path, Access::Read)?));
+        }
+        for (at, path) in outputs.iter().enumerate() {
+            store::refuse_early(&Target::report(path, inputs.clone()))?;
+            if outputs[..at].iter().any(|other| store::is_same_name(other, path)) {
+                let text = "two outputs have this name; choose another for one of them";
+                return Err(Error::usage(text).at(path.display()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that the files of all models that were read are as they were then: what is reported
+    /// would else be of no model.
+    ///
+    /// # Errors
+    /// Io, naming the file that was changed.
+    pub(crate) fn check_unchanged(&self) -> Result<()> {
+        self.files().iter().try_for_each(|blob| blob.check_unchanged())
+    }
+
+    fn files(&self) -> Vec<Arc<Blob>> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// As [`Self::intact`], with what it was read from.
@@ -112,6 +148,15 @@ impl Reading {
         self.read(path, access, &self.limits()?, notes).map(|opened| opened.model)
     }
 
+    /// As [`Self::listed`], compared with the checksums that the files state.
+    ///
+    /// # Errors
+    /// As [`Self::listed`].
+    pub(crate) fn summed(&self, path: &Path, access: Access, notes: &mut Notes) -> Result<Model> {
+        let limits = Limits { checksums: true, ..self.limits()? };
+        self.read(path, access, &limits, notes).map(|opened| opened.model)
+    }
+
     fn read(
         &self,
         path: &Path,
@@ -134,7 +179,10 @@ impl Reading {
         let is_there =
             |name: &String| model.tensors.contains_key(name) || model.refused.contains_key(name);
         let left_out = names.into_iter().filter(|name| !is_there(name)).collect();
-        Ok(Opened { model, files: source.opened(), left_out })
+        let files = source.opened();
+        let blobs = files.iter().map(|(_, blob)| Arc::clone(blob));
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).extend(blobs);
+        Ok(Opened { model, files, left_out })
     }
 
     /// What running a graph may take, as `--limit` changes it.
@@ -380,6 +428,42 @@ pub(crate) fn text_chunks(
     let ids = Encoder::new(tokenizer)?.encode(&text_file(path)?, false, true)?;
     let chunks = chunks::cut(&ids, context, chunks::bos(tokenizer));
     let mut chunks = chunks.map_err(|error| error.at(path.display()))?;
-    chunks.truncate(most.unwrap_or(usize::MAX).max(1));
+    if most == Some(0) {
+        return Err(Error::usage("--chunks 0: expected 1 or more"));
+    }
+    chunks.truncate(most.unwrap_or(usize::MAX));
     Ok(chunks)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::ir::Fault;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        reading: Reading,
+    }
+
+    /// Any file of any model, however the model was read and whatever became of it.
+    #[test]
+    fn what_changed_since_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/npy/le_f4.npy");
+        let path = dir.path().join("m.npy");
+        for access in [Access::Read, Access::Map] {
+            std::fs::write(&path, std::fs::read(&fixture).unwrap()).unwrap();
+            let Line { reading } = Line::parse_from(["remold"]);
+            drop(reading.clone().model(&path, access, &mut Notes::default()).unwrap());
+            reading.check_unchanged().unwrap();
+            let file = std::fs::File::options().write(true).open(&path).unwrap();
+            file.set_len(file.metadata().unwrap().len() - 5).unwrap();
+            let error = reading.check_unchanged().unwrap_err();
+            assert_eq!(error.fault, Fault::Io);
+            assert!(error.to_string().contains("m.npy: the file was changed"), "{error}");
+        }
+    }
 }

@@ -37,6 +37,7 @@ impl Args {
         let speeds = run::pool(threads)?.install(|| run::bench(&decoder, self.p, self.n))?;
         let (prompt, generation) =
             (speeds.prompt_tokens_per_second, speeds.generation_tokens_per_second);
+        self.reading.check_unchanged()?;
         if self.json {
             report::json(&json!({
                 "prompt_tokens": self.p,

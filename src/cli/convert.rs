@@ -12,6 +12,7 @@ use super::{Outcome, report, verify};
 use crate::arch::Fate;
 use crate::convert::{Job, Made, convert};
 use crate::formats::{self, Format};
+use crate::ir::blob::text;
 use crate::ir::{Access, Blob, Error, Naming, Notes, Result};
 use crate::manifest::fate_json;
 use crate::quant::Types;
@@ -221,7 +222,7 @@ impl Conversion {
         }
         format!(
             "{}: {mapped} tensors{}, {} in {seconds:.2} s",
-            self.target.display(),
+            text(self.target.as_os_str()),
             others.concat(),
             report::size(written),
         )

@@ -37,6 +37,7 @@ impl Args {
         report::notes(&notes, self.common.quiet, self.common.strict)?;
         let pool = run::pool(self.common.threads()?.get())?;
         let found = pool.install(|| verify::diff(&a, &b, quant::quantizer_for))?;
+        self.reading.check_unchanged()?;
         if self.json {
             report::json(&found.to_json())?;
         } else {

@@ -63,6 +63,7 @@ impl Args {
         };
         let found: Vec<Embedded> =
             pool.install(|| self.texts.iter().map(embed).collect::<Result<_>>())?;
+        self.reading.check_unchanged()?;
         match self.json {
             true => report::json(&to_json(&found, pooling))?,
             false => report::result(&lines(&found))?,

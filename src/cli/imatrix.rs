@@ -46,6 +46,7 @@ impl Args {
     pub(super) fn run(self) -> Result<Outcome> {
         let mut notes = Notes::default();
         let model = self.reading.model(&self.path.model, Access::Map, &mut notes)?;
+        self.reading.refuse_outputs(&[&self.output], &[&self.file])?;
         let chunks = text_chunks(&model, &self.file, self.ctx, self.chunks)?;
         let model = named(model, &mut notes)?;
         let entries = self.measure(&model, &chunks, &mut notes)?;
@@ -54,6 +55,7 @@ impl Args {
         let size = chunks.first().map_or(0, |chunk| chunk.ids.len());
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let bytes = file(&dataset, count(chunks.len()), count(size), &entries)?;
+        self.reading.check_unchanged()?;
         report::file(&self.output, &bytes)?;
         Ok(Outcome::Done)
     }

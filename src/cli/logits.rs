@@ -1,6 +1,6 @@
 //! `remold logits`: what a model says, as numbers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::args::{Common, ModelPath, Prompt, Reading, parse_tokens};
 use super::feed::Feed;
@@ -41,12 +41,16 @@ impl Args {
         let mut notes = Notes::default();
         let model = self.reading.model(&self.path.model, Access::Map, &mut notes)?;
         report::notes(&notes, self.common.quiet, self.common.strict)?;
+        let beside: Vec<&Path> = self.feed.input.iter().map(|path| &**path).collect();
+        self.reading.refuse_outputs(&[&self.output], &beside)?;
         if let Some(program) = &model.graph {
             let prompt = self.prompt.given(&model)?;
             let pool = run::pool(self.common.threads()?.get())?;
             let session = Session::new(program, &model.tensors, self.reading.bounds()?)?;
-            let inputs = self.feed.inputs(&session, prompt.as_deref(), self.common.quiet)?;
+            let inputs = self.feed.inputs(&session, prompt.as_deref(), self.common.quiet);
+            let inputs = inputs.map_err(|error| error.at(&model.origin))?;
             let outputs = pool.install(|| session.run(inputs))?;
+            self.reading.check_unchanged()?;
             report::file(&self.output, &arrays::write(&outputs)?)?;
             return Ok(Outcome::Done);
         }
@@ -61,6 +65,7 @@ impl Args {
         let mut bytes = npy::header(npy::Descr::F32, &shape)
             .map_err(|error| Error::bug(format!("an array that cannot be described: {error}")))?;
         bytes.extend(logits.iter().flat_map(|x| x.to_le_bytes()));
+        self.reading.check_unchanged()?;
         report::file(&self.output, &bytes)?;
         Ok(Outcome::Done)
     }

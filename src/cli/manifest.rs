@@ -45,14 +45,8 @@ impl Origin {
     }
 
     fn target(&self, path: &Path, writing: &Writing) -> Target {
-        Target {
-            path: path.to_owned(),
-            directory: false,
-            // As every report: it tells of the output that replaces the old one.
-            overwrite: true,
-            sync: !writing.no_sync,
-            inputs: self.files.iter().map(|(_, blob)| Arc::clone(blob)).collect(),
-        }
+        let inputs = self.files.iter().map(|(_, blob)| Arc::clone(blob)).collect();
+        Target { sync: !writing.no_sync, ..Target::report(path, inputs) }
     }
 
     /// Writes the manifest, if one was asked for.

@@ -53,7 +53,9 @@ impl Args {
             perplexity(&mut *runner, &chunks, |_, _| progress.add(1))
         });
         progress.finish();
-        self.show(&found?, &chunks)
+        let found = found?;
+        self.reading.check_unchanged()?;
+        self.show(&found, &chunks)
     }
 
     fn show(&self, found: &Perplexity, chunks: &[Chunk]) -> Result<Outcome> {

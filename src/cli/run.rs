@@ -69,6 +69,8 @@ impl Args {
         let pool = run::pool(self.common.threads()?.get())?;
         pool.install(|| self.generate(&decoder, &encoder, tokenizer, &tokens))?;
         report::result("\n")?;
+        // Text is shown as it is made; that it is the model's is known at the end.
+        self.reading.check_unchanged()?;
         Ok(Outcome::Done)
     }
 

@@ -69,6 +69,7 @@ extern "C" fn end(signal: c_int) {
     let rest: &[u8] = match (signal, temp::lasts()) {
         (SIGBUS, _) => b"",
         (_, true) => b"the output was not finished; the same command goes on from there\n",
+        (_, false) if temp::registered().next().is_none() => b"nothing was written\n",
         (_, false) => b"the output was not finished and is removed\n",
     };
     // Files before the directories that hold them. Each path is tried as both: the table does

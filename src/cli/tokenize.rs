@@ -38,6 +38,7 @@ impl Args {
         };
         let ids =
             Encoder::new(model.require_tokenizer()?)?.encode(&text, self.special, self.special)?;
+        self.reading.check_unchanged()?;
         let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
         report::result(&format!("{}\n", ids.join(",")))?;
         Ok(Outcome::Done)

@@ -79,6 +79,11 @@ impl Args {
         let reference = self.reading.intact(&self.reference, Access::Map, &mut notes)?;
         let candidate = self.reading.intact(&self.candidate, Access::Map, &mut notes)?;
         report::notes(&notes, self.common.quiet, self.common.strict)?;
+        let reports = [&self.json, &self.junit, &self.html].into_iter().flatten();
+        let beside = [&self.text, &self.imatrix, &self.feed.input].into_iter().flatten();
+        let (reports, beside): (Vec<&Path>, Vec<&Path>) =
+            (reports.map(|path| &**path).collect(), beside.map(|path| &**path).collect());
+        self.reading.refuse_outputs(&reports, &beside)?;
         let asked =
             Asked { max_kld: self.max_kld, min_top1: self.min_top1, max_nmse: self.max_nmse };
         let found = if reference.graph.is_some() || candidate.graph.is_some() {
@@ -90,6 +95,7 @@ impl Args {
             let options = Options { asked, importance: importance.as_ref(), ..Options::default() };
             models(&reference, &candidate, on, options, &self.common)?
         };
+        self.reading.check_unchanged()?;
         if let Some(path) = &self.json {
             report::file(path, format!("{:#}\n", found.to_json()).as_bytes())?;
         }
@@ -225,11 +231,13 @@ pub(super) fn after(
     let candidate = anew.intact(target, Access::Map, &mut notes)?;
     if reference.graph.is_none() && candidate.graph.is_none() {
         let options = Options { importance, ..Options::default() };
-        return models(&reference, &candidate, None, options, common);
+        let found = models(&reference, &candidate, None, options, common)?;
+        return reading.check_unchanged().map(|()| found);
     }
     let feed = Feed::default();
     let how = How { asked: Asked::default(), layers: false, on: None, feed: &feed };
-    graphs(&reference, &candidate, &how, reading, common)
+    let found = graphs(&reference, &candidate, &how, reading, common)?;
+    reading.check_unchanged().map(|()| found)
 }
 
 /// What the report says, as the exit code has it.

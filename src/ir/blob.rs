@@ -76,7 +76,7 @@ impl Blob {
         }
         let stamp = Stamp::of(&file).map_err(failed)?;
         let store = match access {
-            Access::Map if stamp.size > 0 => Store::map(file, stamp).map_err(failed)?,
+            Access::Map if stamp.size > 0 => Store::map_or_read(file, stamp).map_err(failed)?,
             _ => Store::File(file, stamp),
         };
         Ok(Self { name, size: stamp.size, store })
@@ -169,6 +169,17 @@ impl Blob {
 }
 
 impl Store {
+    /// Maps the file, or reads it where there is no room for a map.
+    fn map_or_read(file: File, stamp: Stamp) -> io::Result<Self> {
+        let again = file.try_clone()?;
+        match Self::map(file, stamp) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => {
+                Ok(Self::File(again, stamp))
+            }
+            mapped => mapped,
+        }
+    }
+
     #[allow(unsafe_code, reason = "mapping a file has no safe form")]
     fn map(file: File, stamp: Stamp) -> io::Result<Self> {
         // SAFETY: the map is only read, and lives no longer than the file it keeps open. Another

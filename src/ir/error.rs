@@ -95,10 +95,14 @@ impl Error {
         Self::new(Fault::Bug, message)
     }
 
-    /// The same error, said of `place`: a file, a tensor, a field.
+    /// The same error, said of `place`: a file, a tensor, a field. A place is said once, however
+    /// many layers know it.
     #[must_use]
     pub fn at(mut self, place: impl fmt::Display) -> Self {
-        self.message = format!("{place}: {}", self.message);
+        let place = format!("{place}: ");
+        if !self.message.starts_with(&place) {
+            self.message.insert_str(0, &place);
+        }
         self
     }
 }

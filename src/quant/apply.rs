@@ -51,6 +51,10 @@ impl Types {
         if name.eq_ignore_ascii_case(INT8) {
             return Ok(Self { int8: true, ..Self::default() });
         }
+        // As llama-quantize has it: the types of the source, in a new file.
+        if name.eq_ignore_ascii_case("copy") {
+            return Ok(Self::default());
+        }
         Ok(Self { all: Some(name.parse()?), ..Self::default() })
     }
 
@@ -91,10 +95,12 @@ impl FromStr for Mixture {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        policy::find(name).map(Self).ok_or_else(|| {
+        policy::asked(name).map(Self).ok_or_else(|| {
             let known: Vec<&str> = policy::POLICIES.iter().map(|policy| policy.name).collect();
             let known = known.join(", ");
-            Error::usage(format!("no type '{name}'; there are {known}, and {INT8} for ONNX"))
+            Error::usage(format!(
+                "no type '{name}'; there are {known}, COPY for the source's, and {INT8} for ONNX"
+            ))
         })
     }
 }
@@ -120,6 +126,12 @@ pub fn apply(
     if types.int8 {
         let text = "type int8 is for a graph, from ONNX to ONNX; q8_0 has 8 bits elsewhere";
         return Err(Error::unsupported(text));
+    }
+    for (pattern, dtype) in &types.by_name {
+        if !model.tensors.keys().any(|name| pattern.is_match(name)) {
+            let text = format!("--tensor-type {pattern}={dtype} fits no tensor's name");
+            notes.chosen("types", text);
+        }
     }
     let wanted = match target {
         Naming::Gguf => for_gguf(&model, types, entries, notes)?,
@@ -188,6 +200,13 @@ fn for_gguf(
             notes.chosen(name.as_str(), note);
         }
         let keeps = types.leave_output && name == "output.weight" || !tensor.dtype().is_weights();
+        // No family, so no names that llama.cpp knows.
+        let is_bare = facts.layers == 0;
+        if is_bare && !keeps && asked.is_none() && policy::is_left_by_name(name, tensor.shape()) {
+            let text = "stays f32: only matrices whose names end in 'weight' are packed; quantize \
+                        --tensor-type gives it a type";
+            notes.chosen(name.as_str(), text);
+        }
         if keeps { tensor.dtype() } else { asked.unwrap_or(dtype) }
     });
     Ok(wanted.collect())

@@ -28,7 +28,8 @@ pub fn probe(source: &dyn Source) -> Result<bool> {
 /// # Errors
 /// What the container says; Malformed if a part of a split is missing or does not belong.
 pub fn read(source: &dyn Source, limits: &Limits, notes: &mut Notes) -> Result<Model> {
-    let name = main_file(source)?.ok_or_else(|| Error::malformed("no GGUF in the directory"))?;
+    let missing = || Error::malformed("no GGUF in the directory").at(source.label());
+    let name = main_file(source)?.ok_or_else(missing)?;
     let first = Part::open(source, &name, limits)?;
     let count = first.number(gguf::SPLIT_COUNT).unwrap_or(1);
     let parts = if count <= 1 { vec![first] } else { siblings(source, &name, count, limits)? };

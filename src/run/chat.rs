@@ -2,13 +2,16 @@
 //!
 //! Templates are Jinja as transformers runs it: blocks are trimmed, Python's methods of strings
 //! and lists are there, and so is `raise_exception`. A template comes from a file, so what it may
-//! compute is bounded, and it can reach nothing but the messages. `strftime_now` is not there:
-//! templates that use it have a date of their own for that case, and the same chat stays the same
-//! text tomorrow.
+//! compute is bounded, in steps ([`FUEL`]) and in what they build ([`meter`]), and it can reach
+//! nothing but the messages. `strftime_now` is not there: templates that use it have a date of
+//! their own for that case, and the same chat stays the same text tomorrow.
 
+mod filters;
+mod meter;
+
+use minijinja::machinery::{Vm, get_compiled_template, make_string_output};
 use minijinja::value::Kwargs;
-use minijinja::{Environment, ErrorKind, Value, context};
-use minijinja_contrib::pycompat::unknown_method_callback;
+use minijinja::{AutoEscape, Environment, ErrorKind, Value, context};
 use serde::Serialize as _;
 
 use crate::ir::tokenizer::{Role, Tokenizer};
@@ -48,18 +51,30 @@ pub fn prompt(tokenizer: &Tokenizer, messages: &[Message]) -> Result<String> {
 }
 
 fn render(template: &str, values: Value) -> Result<String> {
-    let mut environment = Environment::new();
+    let plain = without_generation(template);
+    run(&plain, values).map_err(|error| match error.kind() {
+        ErrorKind::OutOfFuel => Error::limit(error.to_string()),
+        _ => Error::malformed(error.to_string()),
+    })
+}
+
+fn run(template: &str, values: Value) -> meter::Result<String> {
+    let mut environment = Environment::empty();
     environment.set_trim_blocks(true);
     environment.set_lstrip_blocks(true);
     environment.set_fuel(Some(FUEL));
-    environment.set_unknown_method_callback(unknown_method_callback);
-    environment.add_function("raise_exception", |text: String| -> std::result::Result<Value, _> {
-        Err(minijinja::Error::new(ErrorKind::InvalidOperation, text))
-    });
-    environment.add_filter("tojson", to_json);
-    let plain = without_generation(template);
-    let rendered = environment.render_str(&plain, values);
-    rendered.map_err(|error| Error::malformed(error.to_string()))
+    meter::install(&mut environment, &meter::Purse::new());
+    meter::refuse_hard_to_compile(template)?;
+    let parsed = environment.template_from_str(template)?;
+    let compiled = get_compiled_template(&parsed);
+    let program = meter::metered(&compiled.instructions)?;
+    let metered = compiled.blocks.iter().map(|(name, block)| Ok((*name, meter::metered(block)?)));
+    let blocks = metered.collect::<meter::Result<_>>()?;
+    let mut text = String::new();
+    let mut out = make_string_output(&mut text);
+    Vm::new(&environment).eval(&program, values, &blocks, &mut out, AutoEscape::None)?;
+    drop(out);
+    Ok(text)
 }
 
 /// JSON as Python writes it for transformers: not escaped for HTML, with an indent if asked for.
@@ -156,11 +171,75 @@ mod tests {
         }
     }
 
+    /// None of these may take a step too many, or memory: a test that fails here takes gigabytes.
     #[test]
-    fn endless_templates_end() {
-        let endless =
-            "{% for a in range(100000) %}{% for b in range(100000) %}x{% endfor %}{% endfor %}";
-        let error = render(endless, context! {}).unwrap_err().to_string();
-        assert!(error.contains("fuel"), "{error}");
+    fn templates_that_build_without_end_are_refused() {
+        let doubled = |step: &str| {
+            let set = "{% set ns = namespace(s='a', l=['a'], d={}) %}";
+            format!("{set}{{% for i in range(60) %}}{step}{{% endfor %}}{{{{ ns.l }}}}")
+        };
+        let cases = [
+            "{% for a in range(100000) %}{% for b in range(100000) %}x{% endfor %}{% endfor %}"
+                .to_owned(),
+            "{% set x = 100000 %}{% for i in range(99999) %}{{ 'x' * x }}{% endfor %}".into(),
+            "{% set x %}{% for i in range(99999) %}PAD{% endfor %}{% endset %}"
+                .replace("PAD", &"x".repeat(4000)),
+            doubled("{% set ns.s = ns.s ~ ns.s %}"),
+            doubled("{% set ns.s = ns.s + ns.s %}"),
+            doubled("{% set ns.s = [ns.s, ns.s] | join(ns.s) %}"),
+            doubled("{% set ns.s = ns.s.join([ns.s, ns.s]) %}"),
+            doubled("{% set ns.s = ns.s | replace('a', 'aa') %}"),
+            doubled("{% set ns.s = ns.s.replace('a', ns.s + 'a') %}"),
+            doubled("{% set ns.s %}{{ ns.s }}{{ ns.s }}{% endset %}"),
+            doubled("{% set ns.l = ns.l + ns.l %}"),
+            doubled("{% set ns.l = [ns.l, ns.l] %}"),
+            doubled("{% set ns.l = {'a': ns.l, 'b': ns.l} %}"),
+            doubled("{% set ns.l = [ns.l, ns.l] | string %}"),
+            doubled("{% set ns.l = [ns.l, ns.l] | tojson %}"),
+            doubled("{% set ns.l = namespace(a=ns.l, b=ns.l) %}"),
+            doubled("{% macro m(x) %}{{ x }}{{ x }}{% endmacro %}{% set ns.s = m(ns.s) %}"),
+            doubled("{% set ns.s = ('a\n' ~ ns.s) | indent(ns.s | length * 99999) %}"),
+            doubled("{{ '%999999999d' | format(1) }}"),
+            doubled("{{ '{:>999999999}'.format(1) }}"),
+            doubled("{% set ns.l = ns.l * 9999999 %}"),
+            "{% set ns = namespace(l=[]) %}{% for i in range(99999) %}{% set ns.l = [ns.l] %}\
+             {% endfor %}"
+                .into(),
+            "{% set ns = namespace() %}{% set ns.a = ns %}{{ ns }}".into(),
+            "{{ ('x' * 99999999) ~ ('x' * 99999999) }}".into(),
+            "{{ [1] * 99999999999 ~ '' }}".into(),
+            "{{ 'x' * 99 * 99999 * 999 }}".into(),
+            format!("{{{{ {}1 }}}}", "1 ~ ".repeat(300_000)),
+            format!("{{{{ {}1 }}}}", "not ".repeat(300_000)),
+            format!("{{{{ 1{} }}}}", " | string".repeat(300_000)),
+            format!("{{% if 1 %}}{}{{% endif %}}", "{% elif 1 %}".repeat(100_000)),
+        ];
+        for case in cases {
+            let error = render(&case, context! {}).err();
+            let error = error.unwrap_or_else(|| panic!("{case}")).to_string();
+            let refused = ["fuel", "builds more", "nested", "not supported", "product", "words"];
+            assert!(refused.iter().any(|word| error.contains(word)), "{case}: {error}");
+        }
+        // As deep as may be, and no more.
+        for word in ["1 ~ ", "not ", "1 if "] {
+            let deep = format!("{{{{ {}1 }}}}{{{{ '=' * 40 }}}}", word.repeat(900));
+            let _ = render(&deep, context! {});
+        }
+        assert_eq!(render("{{ '=' * 4 }}", context! {}).unwrap(), "====");
+    }
+
+    /// A long chat is nothing of that kind.
+    #[test]
+    fn long_chats_are_rendered() {
+        let template = "{% set ns = namespace(n=0) %}{% for m in messages[1:] %}\
+            {% if m.role in ['user', 'system'] and m == messages[loop.index] %}\
+            {% set ns.n = ns.n + 2 * 3 %}<{{ m['role'] }}>{{ m.content | trim }}{{ '=' * ns.n }}\
+            {% endif %}{% endfor %}{{ messages | selectattr('role', 'equalto', 'user') \
+            | map(attribute='role') | list | length }}";
+        let message = || context! { role => "user", content => " long ".repeat(300) };
+        let messages: Vec<Value> = (0..200).map(|_| message()).collect();
+        let text = render(template, context! { messages }).unwrap();
+        assert!(text.ends_with("=200"), "{}", &text[text.len() - 20..]);
+        assert_eq!(text.matches("<user>long").count(), 199);
     }
 }

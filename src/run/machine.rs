@@ -21,7 +21,8 @@ impl Machine {
     /// Unsupported for a family, an option or a type of weights that is not computed, naming it;
     /// Malformed if a tensor is missing or has a shape that the configuration contradicts.
     pub fn new(model: &Model) -> Result<Self> {
-        Ok(match arch::require(model)?.block.plan {
+        let arch = arch::require(model).map_err(|error| error.at(&model.origin))?;
+        Ok(match arch.block.plan {
             Plan::Decoder => Self::Decoder(Box::new(Decoder::new(model)?)),
             Plan::Encoder => Self::Encoder(Box::new(Encoder::new(model)?)),
             Plan::EncoderDecoder => Self::Seq2Seq(Box::new(Seq2Seq::new(model)?)),

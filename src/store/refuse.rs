@@ -27,6 +27,7 @@ pub(super) fn unless_writable(directory: &Path) -> Result<File> {
 
 /// The mode of the file at `path`, if there is one that may be replaced.
 pub(super) fn unless_free(path: &Path, target: &Target) -> Result<Option<u32>> {
+    unless_of_the_system(path)?;
     // The name itself, and what it leads to: a link is replaced, but one to a directory or to a
     // pipe was hardly meant so.
     let Some(named) = look(path, fs::symlink_metadata(path))? else { return Ok(None) };
@@ -41,6 +42,32 @@ pub(super) fn unless_free(path: &Path, target: &Target) -> Result<Option<u32>> {
     unless_asked(path, target)?;
     Ok((!named.is_symlink()).then(|| meta.permissions().mode() & 0o777))
 }
+
+/// Refuses a name that is, or leads to, one of the system's: `/dev/stdout` and links to
+/// `/proc/self/fd/1` look like regular files where standard output is one, and to replace them
+/// would take them from everybody.
+fn unless_of_the_system(path: &Path) -> Result<()> {
+    let mut at = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        let parent = at.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = parent.unwrap_or(Path::new(".")).canonicalize();
+        // Whether there is such a directory is asked elsewhere, with a better message.
+        let Ok(parent) = parent else { return Ok(()) };
+        let is_memory = parent.starts_with("/dev/shm");
+        if ["/dev", "/proc", "/sys"].iter().any(|root| parent.starts_with(root)) && !is_memory {
+            let text = "it leads to what is no file of a directory; name a file";
+            return Err(Error::usage(text).at(path.display()));
+        }
+        match fs::read_link(&at) {
+            Ok(next) => at = parent.join(next),
+            Err(_) => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+/// Links to links that are followed, as many as the system follows.
+const LINKS_MAX: usize = 40;
 
 fn unless_asked(path: &Path, target: &Target) -> Result<()> {
     if target.overwrite {

@@ -92,6 +92,13 @@ pub struct Target {
     pub inputs: Vec<Arc<Blob>>,
 }
 
+impl Target {
+    /// A report, which replaces an older one, but no file that it tells of.
+    pub fn report(path: &Path, inputs: Vec<Arc<Blob>>) -> Self {
+        Self { path: path.to_owned(), directory: false, overwrite: true, sync: true, inputs }
+    }
+}
+
 /// A sink in the file system.
 pub struct FileSink {
     pub(super) target: Target,
@@ -210,8 +217,7 @@ impl Sink for FileSink {
 /// # Errors
 /// As [`Sink`]'s.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let (path, inputs) = (path.to_owned(), Vec::new());
-    write_to(Target { path, directory: false, overwrite: true, sync: true, inputs }, bytes)
+    write_to(Target::report(path, Vec::new()), bytes)
 }
 
 /// Refuses what [`write_to`] would, before the work is done that it is to tell of.

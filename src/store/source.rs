@@ -140,7 +140,9 @@ impl Source for Files {
     }
 
     fn label(&self) -> String {
-        text(self.named.as_os_str())
+        // `.` and `..` have no name, by which a model would be called; what they lead to has.
+        let named = if self.named.file_name().is_some() { &self.named } else { &self.root };
+        text(named.as_os_str())
     }
 
     fn entry(&self) -> Option<&str> {

@@ -10,6 +10,8 @@ use crate::ir::error::escape;
 
 /// Lines of a list that are shown unless all are asked for.
 const SHOWN: usize = 10;
+/// The widest column of names.
+const NAME_WIDTH_MAX: usize = 120;
 
 impl Report {
     /// The report in lines: gates, what is wrong, the worst tensors, the logits. `all` shows
@@ -48,7 +50,9 @@ impl Report {
         let worst = self.worst();
         let names = worst.iter().take(shown).map(|tensor| escape(&tensor.name));
         let names: Vec<String> = names.collect();
+        // Longer names stand out of the column: a name may be longer than a width can be.
         let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+        let width = width.min(NAME_WIDTH_MAX);
         if names.is_empty() {
             return;
         }

@@ -13,7 +13,8 @@ const CONTAINER: Container =
 /// The layout of the file that this model becomes: tensors in the model's order.
 ///
 /// # Errors
-/// Unsupported, naming the tensor, for a dtype that NumPy lacks; Usage for parts.
+/// Unsupported, naming the tensor, for a dtype that NumPy lacks or a name that a zip cannot hold;
+/// Usage for parts.
 pub fn layout(model: &Model, options: &WriteOptions, notes: &mut Notes) -> Result<Layout> {
     let tensors: Vec<(&String, &Tensor)> = model.tensors.iter().collect();
     hub::layout(&CONTAINER, model, &tensors, options, notes)
@@ -26,8 +27,12 @@ fn file(name: String, tensors: &[(&String, &Tensor)]) -> Result<FilePlan> {
         let named = |error: Error| error.at(name);
         let descr = descr(tensor.dtype()).map_err(named)?;
         let header = ::npy::header(descr, tensor.shape().dims()).map_err(|e| named(e.into()))?;
-        let place = zip.later(&format!("{name}.npy"), &header, tensor.bytes());
-        let place = place.map_err(|error| named(error.into()))?;
+        let entry = format!("{name}.npy");
+        let place = zip::check_name(0, &entry)
+            .and_then(|()| zip.later(&entry, &header, tensor.bytes()))
+            .map_err(|error| {
+                named(Error::unsupported(format!("npz: cannot be written: {error}")))
+            })?;
         let tensor = Part::Tensor { name: (*name).clone(), tensor: (*tensor).clone() };
         parts.push((place.start, tensor));
     }

@@ -39,6 +39,7 @@ mod matrix;
 mod memory;
 mod onnx;
 mod operators;
+mod outputs;
 mod outside;
 mod pairs;
 mod perplexity;

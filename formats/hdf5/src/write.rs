@@ -12,6 +12,7 @@ use wire::{Error, Result, align_up, product};
 
 use crate::checksum::lookup3;
 use crate::datatype::Float;
+use crate::limits::RANK_MAX;
 use crate::{SIGNATURE, message};
 
 /// What the elements of a written array are, little-endian all.
@@ -97,6 +98,10 @@ impl Tree {
         if is_taken || path.is_empty() {
             return Err(invalid(path, "this path is taken"));
         }
+        if shape.len() > usize::from(RANK_MAX) {
+            let rule = format!("{} dimensions, at most {RANK_MAX}", shape.len());
+            return Err(invalid(path, &rule));
+        }
         node.array = Some((element, shape.to_vec()));
         Ok(())
     }
@@ -134,6 +139,9 @@ impl Tree {
     /// # Errors
     /// `Invalid` for an array whose bytes pass 64-bit numbers.
     pub fn plan(&self) -> Result<Plan> {
+        if self.nodes.is_empty() {
+            return Err(invalid("/", "nothing is in it"));
+        }
         let mut places = Places { headers: BTreeMap::new(), data: BTreeMap::new(), heap: 0 };
         let mut at = SUPERBLOCK;
         for (path, node) in &self.nodes {

@@ -14,7 +14,7 @@
 
 use std::ops::Range;
 
-use wire::Result;
+use wire::{Error, Result};
 
 use crate::dtype::Dtype;
 use crate::pickler;
@@ -62,6 +62,12 @@ impl Plan {
     /// `Invalid`, naming the tensor, for a name given twice, a shape that does not fit in 63
     /// bits, or a storage shared by tensors of two types or lengths.
     pub fn new(entries: &[Entry]) -> Result<Self> {
+        if entries.is_empty() {
+            return Err(Error::invalid(0, "checkpoint", "no tensors, which no reader expects"));
+        }
+        if entries.iter().any(|entry| entry.name.is_empty()) {
+            return Err(Error::invalid(0, "tensor", "a name that is empty"));
+        }
         let storages = pickler::storages(entries)?;
         let mut zip = zip::Writer::new(ROOT);
         zip.known("data.pkl", &pickler::pickle(entries, &storages))?;

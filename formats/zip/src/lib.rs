@@ -166,8 +166,19 @@ fn readable(at: u64, what: &str, flags: u16, method: u16) -> Result<Method> {
 
 /// An entry's name, which must be a plain relative label.
 fn checked_name(at: u64, bytes: Vec<u8>) -> Result<String> {
+    let name = String::from_utf8(bytes);
+    let name = name.map_err(|_| Error::invalid(at, "zip entry name", "is not UTF-8"))?;
+    check_name(at, &name)?;
+    Ok(name)
+}
+
+/// Whether this is a name that an archive's reader takes: a plain relative label. Python's writer
+/// and ours take others, too.
+///
+/// # Errors
+/// `Invalid` at byte `at`, saying what is wrong with it.
+pub fn check_name(at: u64, name: &str) -> Result<()> {
     let bad = |rule: &str| Error::invalid(at, "zip entry name", rule);
-    let name = String::from_utf8(bytes).map_err(|_| bad("is not UTF-8"))?;
     if name.is_empty() {
         return Err(bad("is empty"));
     }
@@ -178,9 +189,9 @@ fn checked_name(at: u64, bytes: Vec<u8>) -> Result<String> {
     } else if name.trim_end_matches('/').split('/').any(|part| matches!(part, "" | "." | "..")) {
         "has a part that is empty, '.' or '..'"
     } else {
-        return Ok(name);
+        return Ok(());
     };
-    Err(bad(&format!("{} {rule}", quoted(&name))))
+    Err(bad(&format!("{} {rule}", quoted(name))))
 }
 
 /// How a zip64 extra field must relate to the fields that refer to it.

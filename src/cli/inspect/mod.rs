@@ -43,14 +43,23 @@ pub(crate) struct Args {
 impl Args {
     pub(super) fn run(self) -> Result<Outcome> {
         let mut notes = Notes::default();
-        let model = self.reading.listed(&self.path.model, Access::Read, &mut notes)?;
+        let (path, access) = (&self.path.model, Access::Read);
+        // Numbers about damaged weights would be taken for the model's.
+        let model = match self.stats {
+            true => self.reading.summed(path, access, &mut notes)?,
+            false => self.reading.listed(path, access, &mut notes)?,
+        };
         report::notes(&notes, self.common.quiet, self.common.strict)?;
         if self.dump {
             report::result(&dump(&model))?;
         } else if self.json {
-            report::json(&self.to_json(&model)?)?;
+            let json = self.to_json(&model)?;
+            self.reading.check_unchanged()?;
+            report::json(&json)?;
         } else {
-            report::result(&self.text(&model)?)?;
+            let text = self.text(&model)?;
+            self.reading.check_unchanged()?;
+            report::result(&text)?;
         }
         Ok(Outcome::Done)
     }
@@ -106,7 +115,8 @@ impl Args {
             "offset": place.map(|(_, start)| start),
         });
         if self.stats {
-            fields["stats"] = Stats::of(tensor).map_err(|error| error.at(name))?.to_json();
+            let stats = Stats::of(tensor).map_err(|error| error.at(name))?;
+            fields["stats"] = stats.map_or(Json::Null, |stats| stats.to_json());
         }
         Ok(fields)
     }
@@ -119,7 +129,8 @@ impl Args {
                 let (dtype, shape) = (tensor.dtype(), tensor.shape());
                 let mut line = format!("  {:<44} {dtype:<8} {shape:<16}", escape(name));
                 if self.stats {
-                    line += &Stats::of(tensor).map_err(|error| error.at(name))?.text();
+                    let stats = Stats::of(tensor).map_err(|error| error.at(name))?;
+                    line += &stats.map_or(String::new(), |stats| stats.text());
                 }
                 lines.push(line.trim_end().to_owned());
             }

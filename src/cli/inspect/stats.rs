@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::lenient;
 use crate::ir::tensor::pieces;
-use crate::ir::{Result, Scratch, Tensor, Value};
+use crate::ir::{Fault, Result, Scratch, Tensor, Value};
 
 /// Elements that are looked at together, so that a tensor of any size takes little memory.
 const PIECE: u64 = 1 << 20;
@@ -19,7 +19,16 @@ pub(super) struct Stats {
 }
 
 impl Stats {
-    pub(super) fn of(tensor: &Tensor) -> Result<Self> {
+    /// What the elements are like; nothing for those that are no weights: integers, booleans, and
+    /// packings that are not decoded.
+    pub(super) fn of(tensor: &Tensor) -> Result<Option<Self>> {
+        match Self::of_weights(tensor) {
+            Err(error) if error.fault == Fault::Unsupported => Ok(None),
+            found => found.map(Some),
+        }
+    }
+
+    fn of_weights(tensor: &Tensor) -> Result<Self> {
         let mut scratch = Scratch::default();
         let count = tensor.shape().count();
         let mut stats = Self {

@@ -237,6 +237,11 @@ pub fn find(pre: &Pre, ignore_merges: bool) -> Option<&'static str> {
 /// # Errors
 /// Unsupported if it has none; the message shows the steps.
 pub fn recognise(pre: &Pre, ignore_merges: bool, asked: Option<&str>) -> Result<String> {
+    if let Some(name) = asked.filter(|name| !ROWS.iter().any(|row| row.names.contains(name))) {
+        let known: Vec<&str> = ROWS.iter().flat_map(|row| row.names).copied().collect();
+        let known = known.join(", ");
+        return Err(Error::usage(format!("--pre {name}: llama.cpp knows {known}")));
+    }
     let own = || pre.name.clone().or_else(|| find(pre, ignore_merges).map(str::to_owned));
     asked.map(str::to_owned).or_else(own).ok_or_else(|| {
         let steps: Vec<String> = pre.steps.iter().map(Step::to_string).collect();

@@ -14,6 +14,8 @@ use crate::ir::{Block, DType, Shape};
 
 use roles::{Role, has_weights_to_quantize, layer_of, role};
 
+pub(super) use roles::is_left_by_name;
+
 pub use mixtures::POLICIES;
 
 /// A mixture: which tensor gets which type.
@@ -87,9 +89,20 @@ struct Place<'a> {
     layer: usize,
 }
 
+/// What llama-quantize takes for the mixtures of medium size.
+const ALIASES: &[(&str, &str)] = &[("Q3_K", "Q3_K_M"), ("Q4_K", "Q4_K_M"), ("Q5_K", "Q5_K_M")];
+
 /// The policy of a name, in any case.
 pub fn find(name: &str) -> Option<&'static Policy> {
     POLICIES.iter().find(|policy| policy.name.eq_ignore_ascii_case(name))
+}
+
+/// The policy that llama-quantize takes this for: a name, an alias, or the number of a file type.
+pub fn asked(name: &str) -> Option<&'static Policy> {
+    let alias = ALIASES.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(name));
+    let name = alias.map_or(name, |(_, meant)| meant);
+    let number = name.parse::<u32>().ok();
+    find(name).or_else(|| POLICIES.iter().find(|policy| number == Some(policy.file_type)))
 }
 
 impl Policy {

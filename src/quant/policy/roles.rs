@@ -96,6 +96,13 @@ pub(super) fn has_weights_to_quantize(name: &str, shape: &Shape) -> bool {
     rank >= 2 && name.ends_with("weight") && !kept()
 }
 
+/// Whether the tensor stays F32 for nothing but its name, which is not the model's word for a
+/// weight: a matrix of an unknown kind.
+pub(crate) fn is_left_by_name(name: &str, shape: &Shape) -> bool {
+    let rank = shape.dims().iter().skip_while(|dim| **dim == 1).count();
+    rank >= 2 && !name.ends_with("weight") && !name.ends_with("bias")
+}
+
 /// The layer of a name such as `blk.3.attn_q.weight`.
 pub(super) fn layer_of(name: &str) -> Option<usize> {
     let (number, _) = name.strip_prefix("blk.")?.split_once('.')?;

@@ -132,10 +132,13 @@ impl Decoder {
 /// # Errors
 /// As [`Decoder::new`].
 pub(super) fn checked(model: &Model) -> Result<(&'static Arch, Hyper)> {
-    let arch = arch::require(model)?;
-    let hyper = arch::hyper(arch, model).map_err(|error| error.at(&model.origin))?;
-    arch::check(arch, model, &hyper)?;
-    Ok((arch, hyper))
+    let checked = || {
+        let arch = arch::require(model)?;
+        let hyper = arch::hyper(arch, model)?;
+        arch::check(arch, model, &hyper)?;
+        Ok((arch, hyper))
+    };
+    checked().map_err(|error: Error| error.at(&model.origin))
 }
 
 /// Goes to the threads once, not once for each product, if the caller has not done so.
