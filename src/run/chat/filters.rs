@@ -85,8 +85,14 @@ fn known() -> Vec<Filter> {
     ]
 }
 
+/// A test of one value, by its name in templates.
+type OfKind = (&'static str, fn(&Value) -> bool);
+
+/// A test of two values, by its name in templates.
+type Comparison = (&'static str, fn(&Value, &Value) -> bool);
+
 /// The tests that look at a value's kind, and no further.
-const KINDS: &[(&str, fn(&Value) -> bool)] = &[
+const KINDS: &[OfKind] = &[
     ("boolean", tests::is_boolean),
     ("defined", tests::is_defined),
     ("false", tests::is_false),
@@ -104,7 +110,7 @@ const KINDS: &[(&str, fn(&Value) -> bool)] = &[
 ];
 
 /// The tests that compare two values.
-const COMPARISONS: &[(&str, fn(&Value, &Value) -> bool)] = &[
+const COMPARISONS: &[Comparison] = &[
     ("!=", tests::is_ne),
     ("<", tests::is_lt),
     ("<=", tests::is_le),
