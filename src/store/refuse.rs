@@ -56,7 +56,7 @@ fn unless_of_the_system(path: &Path) -> Result<()> {
         let is_memory = parent.starts_with("/dev/shm");
         if ["/dev", "/proc", "/sys"].iter().any(|root| parent.starts_with(root)) && !is_memory {
             let text = "it leads to what is no file of a directory; name a file";
-            return Err(Error::usage(text).at(path.display()));
+            return Err(Error::io(text).at(path.display()));
         }
         match fs::read_link(&at) {
             Ok(next) => at = parent.join(next),

@@ -47,7 +47,7 @@ fn names_of_the_system_are_not_replaced() {
     let run = |arguments: &[&std::ffi::OsStr]| {
         let mut command = Command::new("sh");
         command.arg("-c").arg("exec \"$@\" > \"$0\"").arg(&out).arg(BINARY).args(arguments);
-        finish(&mut command).refuses(2)
+        finish(&mut command).refuses(6)
     };
     let (tiny, stdout) = (tiny(), std::path::Path::new("/dev/stdout"));
     for target in [far.as_os_str(), stdout.as_os_str()] {
