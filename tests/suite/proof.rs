@@ -1,0 +1,126 @@
+//! What `verify` must not miss and must not refuse, beside weights of one layout: tokenizers,
+//! kernels in another order of dimensions, candidates without a configuration.
+
+use std::fs;
+use std::path::Path;
+
+use remold::ir::tokenizer::Tokenizer;
+use remold::ir::{Model, Naming, Notes};
+use remold::verify::{Options, compare};
+use serde_json::{Value as Json, json};
+
+use crate::edit::Gguf;
+use crate::program::{Dir, fixture, json as read_json, names, remold, tiny};
+use crate::vocabulary::{from_files, through_gguf, through_json};
+
+#[track_caller]
+fn fails(reference: &Path, candidate: &Path, named: &str) {
+    let ran = remold!("verify", reference, candidate, "--tokens", "5,6,7", "--all").ends(1);
+    assert!(ran.stdout.contains(named), "{named} is not named\n{}", ran.told());
+}
+
+#[track_caller]
+fn passes(reference: &Path, candidate: &Path) {
+    remold!("verify", reference, candidate, "--tokens", "5,6,7", "--quiet").ends(0);
+}
+
+/// Each changes what a directory's tokenizer makes of texts, or of ids.
+type Change = (&'static str, fn(&mut Json));
+
+const CHANGES: &[Change] = &[
+    ("pre-tokenizer", |file| {
+        file["pre_tokenizer"] = json!({"type": "ByteLevel", "add_prefix_space": false});
+    }),
+    ("ids before a text", |file| file["post_processor"] = Json::Null),
+    ("normalizer", |file| file["normalizer"] = json!({"type": "NFKC"})),
+    ("flags of added tokens", |file| file["added_tokens"][1]["special"] = false.into()),
+    ("decoder", |file| file["decoder"] = Json::Null),
+    ("ignore_merges", |file| file["model"]["ignore_merges"] = true.into()),
+];
+
+#[test]
+fn a_changed_tokenizer_is_caught() {
+    let dir = Dir::new();
+    let made = dir.copied(&tiny(), "made");
+    let path = made.join("tokenizer.json");
+    let honest = read_json(&path);
+    passes(&tiny(), &made);
+    for (named, change) in CHANGES {
+        let mut file = honest.clone();
+        change(&mut file);
+        assert!(file != honest, "{named}: nothing was changed");
+        fs::write(&path, file.to_string()).expect("written");
+        fails(&tiny(), &made, named);
+    }
+}
+
+#[test]
+fn a_changed_tokenizer_of_a_gguf_file_is_caught() {
+    let dir = Dir::new();
+    let gguf = dir.converted(&tiny(), "a.gguf", "f32");
+    passes(&tiny(), &gguf);
+    let off = |value: &mut gguf::Value| *value = gguf::Value::Bool(false);
+    let text = |text: &str| gguf::Value::Text(text.into());
+    let mut changes: Vec<(&str, &str, Box<dyn Fn(&mut gguf::Value)>)> = vec![
+        ("add_bos_token", "ids before a text", Box::new(off)),
+        ("token_type", "type of \"<|begin_of_text|>\"", Box::new(first_is_text)),
+    ];
+    for name in ["gpt-2", "xrbd"] {
+        let named = if name == "xrbd" { "'xrbd' is not supported" } else { "token-ids" };
+        changes.push(("pre", named, Box::new(move |value| *value = text(name))));
+    }
+    for (key, named, change) in changes {
+        let mut file = Gguf::read(&gguf);
+        let key = format!("tokenizer.ggml.{key}");
+        let entry = file.metadata.0.iter_mut().find(|(name, _)| *name == key);
+        change(&mut entry.expect("such a key").1);
+        let bad = dir.join("bad.gguf");
+        file.write(&bad);
+        fails(&tiny(), &bad, named);
+        // From one GGUF file to another too.
+        fails(&gguf, &bad, named);
+    }
+}
+
+/// BOS is no longer a token that steers.
+fn first_is_text(value: &mut gguf::Value) {
+    let gguf::Value::Array(gguf::Array::I32(types)) = value else { panic!("types of tokens") };
+    assert_eq!(types[0], 3);
+    types[0] = 1;
+}
+
+/// Tokenizers of every kind, as directories, GGUF files and the directories made of those have them.
+#[test]
+fn one_tokenizer_in_other_files_is_the_same() {
+    let mut seen = 0;
+    for folder in ["tokenizer", "sentencepiece", "unigram", "vocabulary"] {
+        for name in names(&fixture(folder)) {
+            let path = fixture(folder).join(&name);
+            // What has no name in GGUF, and models that no tokenizer is read from.
+            if path.is_file() || name == "steps" {
+                continue;
+            }
+            let notes = &mut Notes::default();
+            let hub = from_files(&path, notes);
+            let gguf = through_gguf(&hub, notes);
+            let again = through_json(&gguf, &format!("proof-{name}"), notes);
+            let [hub, gguf, again] =
+                [(Naming::HuggingFace, hub), (Naming::Gguf, gguf), (Naming::HuggingFace, again)]
+                    .map(|(naming, tokenizer)| bare(naming, tokenizer));
+            for (a, b) in [(&hub, &gguf), (&gguf, &hub), (&gguf, &again), (&again, &gguf)] {
+                let report = compare(a, b, &Options::default()).expect("compared");
+                let of_tokens = |gate: &str| gate == "tokenizer" || gate == "token-ids";
+                let found: Vec<_> =
+                    report.findings.iter().filter(|found| of_tokens(found.gate)).collect();
+                let gates = report.gates.iter().filter(|gate| of_tokens(gate.name)).count();
+                assert!(found.is_empty() && gates == 2, "{folder}/{name}: {found:?}");
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen >= 38, "only {seen} tokenizers: fixtures are missing");
+}
+
+fn bare(naming: Naming, tokenizer: Tokenizer) -> Model {
+    Model { naming, tokenizer: Some(tokenizer), ..Model::empty("safetensors", "a tokenizer") }
+}
