@@ -9,7 +9,7 @@ use remold::ir::{Model, Naming, Notes};
 use remold::verify::{Options, compare};
 use serde_json::{Value as Json, json};
 
-use crate::edit::Gguf;
+use crate::edit::{Gguf, Safetensors, Stored, Tensors};
 use crate::program::{Dir, fixture, json as read_json, names, remold, tiny};
 use crate::vocabulary::{from_files, through_gguf, through_json};
 
@@ -123,4 +123,68 @@ fn one_tokenizer_in_other_files_is_the_same() {
 
 fn bare(naming: Naming, tokenizer: Tokenizer) -> Model {
     Model { naming, tokenizer: Some(tokenizer), ..Model::empty("safetensors", "a tokenizer") }
+}
+
+/// Models with kernels, in each order of dimensions that there is.
+const KERNELS: &[&str] = &[
+    "keras/three.keras",
+    "keras/two.h5",
+    "tflite/float.tflite",
+    "tensorflow/network",
+    "alike/net.h5",
+    "alike/net.tflite",
+    "npy/scalar.npy",
+    "tensorflow/names.ckpt.index",
+];
+
+#[test]
+fn kernels_in_the_order_of_the_target_are_no_fault() {
+    let dir = Dir::new();
+    for source in KERNELS {
+        let source = fixture(source);
+        for target in ["safetensors", "gguf", "pt", "h5", "npz", "msgpack", "index"] {
+            let to = dir.join(format!("made.{target}"));
+            let ran = remold!("convert", source, to, "--verify", "--overwrite", "--quiet");
+            // An element or a name that the format has no place for.
+            if ran.code != Some(4) {
+                let told = ran.ends(0).stdout;
+                let all = remold!("diff", source, to, "--quiet");
+                assert_eq!(all.code, Some(0), "{told}{}", all.told());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_kernel_that_is_transposed_is_a_fault() {
+    let (dir, source) = (Dir::new(), fixture("keras/three.keras"));
+    let made = dir.join("made.safetensors");
+    remold!("convert", source, made, "--quiet").ends(0);
+    let honest = Safetensors::read(&made);
+    let is_kernel = |one: &&Stored| one.shape.len() == 2 && one.shape[0] != one.shape[1];
+    let kernel = honest.tensors.iter().find(is_kernel).expect("a matrix").name.clone();
+    for turns in [false, true] {
+        let mut file = honest.clone();
+        let stored = file.at(&kernel);
+        match turns {
+            // As Keras has it: right numbers, wrong order for this format.
+            true => stored.shape.reverse(),
+            false => transposed(stored),
+        }
+        let bad = dir.join("bad.safetensors");
+        file.write(&bad);
+        fails(&source, &bad, &kernel);
+        remold!("diff", source, bad, "--quiet").ends(1);
+    }
+}
+
+/// The numbers of a matrix in the other order, its shape as it was.
+fn transposed(stored: &mut Stored) {
+    let (rows, columns) = (stored.shape[0] as usize, stored.shape[1] as usize);
+    let size = stored.bytes.len() / (rows * columns);
+    let old = stored.bytes.clone();
+    for (at, bytes) in stored.bytes.chunks_exact_mut(size).enumerate() {
+        let from = (at % rows * columns + at / rows) * size;
+        bytes.copy_from_slice(&old[from..from + size]);
+    }
 }
