@@ -10,6 +10,7 @@ use remold::verify::{Options, compare};
 use serde_json::{Value as Json, json};
 
 use crate::edit::{Gguf, Safetensors, Stored, Tensors};
+use crate::faults::transpose;
 use crate::program::{Dir, fixture, json as read_json, names, remold, tiny};
 use crate::vocabulary::{from_files, through_gguf, through_json};
 
@@ -187,4 +188,44 @@ fn transposed(stored: &mut Stored) {
         let from = (at % rows * columns + at / rows) * size;
         bytes.copy_from_slice(&old[from..from + size]);
     }
+}
+
+/// A file of weights says nothing of the family: the GGUF file that it is made of does.
+#[test]
+fn a_gguf_file_proves_bare_weights() {
+    let dir = Dir::new();
+    for name in names(&fixture("families")) {
+        let source = fixture("families").join(&name);
+        let gguf = dir.join(format!("{name}.gguf"));
+        remold!("convert", source, gguf, "--quiet", "--no-sync").ends(0);
+        let made = dir.join(format!("{name}.safetensors"));
+        let ran = remold!("convert", gguf, made, "--quiet", "--no-sync");
+        if ran.code == Some(0) {
+            let told = remold!("verify", gguf, made, "--tokens", "5,6,7").ends(0).stdout;
+            assert!(told.contains("the candidate has no configuration"), "{name}: {told}");
+        }
+    }
+    let (gguf, made) = (dir.join("gemma.gguf"), dir.join("gemma.safetensors"));
+    let honest = Safetensors::read(&made);
+    let caught = |named: &str, fault: &dyn Fn(&mut Safetensors)| {
+        let mut file = honest.clone();
+        fault(&mut file);
+        let bad = dir.join("bad.safetensors");
+        file.write(&bad);
+        fails(&gguf, &bad, named);
+    };
+    let norm = "model.norm.weight";
+    caught(norm, &|file| {
+        let stored = file.at(norm);
+        assert_eq!(stored.kind, "BF16");
+        for bytes in stored.bytes.as_chunks_mut::<2>().0 {
+            let value = half::bf16::from_le_bytes(*bytes).to_f32();
+            *bytes = half::bf16::from_f32(value + 1.0).to_le_bytes();
+        }
+    });
+    let square = "model.layers.0.self_attn.v_proj.weight";
+    caught(square, &|file| transpose(file.at(square)));
+    caught("model.layers.1.mlp.down_proj", &|file| {
+        drop(file.remove("model.layers.1.mlp.down_proj.weight"));
+    });
 }
