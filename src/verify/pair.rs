@@ -6,7 +6,7 @@
 use indexmap::{IndexMap, IndexSet};
 
 use super::report::{Finding, Gate};
-use crate::arch::{self, Arch, Fate, Fix, Ledger, Need};
+use crate::arch::{self, Arch, Fate, Fix, Ledger};
 use crate::ir::{DType, Model, Naming, Notes, Op, Result, Shape, Tensor};
 
 /// What the gate is called.
@@ -271,7 +271,8 @@ impl Pairs {
             self.notes.push(format!("{said}: {whose}: {reason}"));
             return;
         }
-        if has(family, name, |row| row.need == Need::Optional) {
+        // What the configuration says as well.
+        if has(family, name, |row| row.fix == Fix::FromScaling) {
             return;
         }
         let text = match only {
@@ -287,7 +288,10 @@ impl Pairs {
 
     /// The gate.
     pub(super) fn gate(&self) -> Gate {
-        let holds = format!("{} tensors, none missing, none extra", self.pairs.len());
+        let mut holds = format!("{} tensors, none missing, none extra", self.pairs.len());
+        if !self.notes.is_empty() {
+            holds += &format!(", but {} that one side has and does not use", self.notes.len());
+        }
         Gate::none_of(NAME, &self.findings, holds)
     }
 }

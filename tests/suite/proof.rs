@@ -229,3 +229,34 @@ fn a_gguf_file_proves_bare_weights() {
         drop(file.remove("model.layers.1.mlp.down_proj.weight"));
     });
 }
+
+/// What the configuration says is not there is not used: the gate does not say that there is nothing.
+#[test]
+fn a_bias_that_is_not_used_is_told() {
+    let dir = Dir::new();
+    let made = dir.copied(&tiny(), "made");
+    let weights = made.join("model.safetensors");
+    let mut file = Safetensors::read(&weights);
+    let name = "model.layers.0.self_attn.q_proj.bias".to_owned();
+    let matrix = file.at("model.layers.0.self_attn.q_proj.weight").clone();
+    let bytes = vec![0; matrix.bytes.len() / matrix.shape[1] as usize];
+    let shape = vec![matrix.shape[0]];
+    file.tensors.push(Stored { name: name.clone(), kind: matrix.kind, shape, bytes });
+    file.write(&weights);
+    let note = format!("{name}: in the candidate only");
+    let verified = remold!("verify", tiny(), made, "--tokens", "5,6,7").ends(0).stdout;
+    assert!(verified.contains("but 1 that one side has and does not use"), "{verified}");
+    let listed = remold!("diff", tiny(), made).ends(0).stdout;
+    assert!(verified.contains(&note) && listed.contains(&note), "{verified}{listed}");
+}
+
+/// A tensor that a family's models may lack, and this one has.
+#[test]
+fn what_a_family_may_lack_is_missed() {
+    let (dir, source) = (Dir::new(), fixture("families/deepseek_v2"));
+    let mut file = Gguf::read(&dir.converted(&source, "a.gguf", "f32"));
+    drop(file.remove("blk.1.ffn_gate_shexp.weight"));
+    let bad = dir.join("bad.gguf");
+    file.write(&bad);
+    fails(&source, &bad, "blk.1.ffn_gate_shexp.weight: missing");
+}
