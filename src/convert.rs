@@ -3,13 +3,15 @@
 mod account;
 mod fingerprint;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use indexmap::IndexMap;
 
 use crate::arch::{self, Arch, Fate, Ledger};
 use crate::formats::{self, Format};
-use crate::ir::{Convention, Error, Fault, Model, Naming, Notes, Result, Tally, Tensor};
+use crate::ir::Convention::PyTorch;
+use crate::ir::{Error, Fault, Model, Naming, Notes, Result, Tally, Tensor};
 use crate::quant::{self, Types};
 use crate::store::{self, FileSink, Recheck, Target};
 use crate::transform::{self, Constants, Renamed, Retype};
@@ -155,12 +157,26 @@ pub fn comparable(a: Model, b: Model, notes: &mut Notes) -> Result<(Model, Model
         true => Ok((weights(a, notes)?.0, weights(b, notes)?.0)),
         false => Ok((a, b)),
     }
-    .and_then(|(a, b)| Ok((ordered(a, notes)?, ordered(b, notes)?)))
+    .and_then(|(a, b)| ordered(a, b, None))
 }
 
-/// Kernels in one order of dimensions, whoever's they are.
-fn ordered(model: Model, notes: &mut Notes) -> Result<Model> {
-    transform::convention(model, None, Some(Convention::PyTorch), notes)
+/// Two models with their kernels in one order of dimensions: that which the other model has them in,
+/// by its format, where it does not say what they are; else PyTorch's. `written` is the format that B
+/// was written in, if that is known: bare arrays of Keras are read as HDF5.
+///
+/// # Errors
+/// Malformed, naming the tensor, if it has not the dimensions of the kernel that it is said to be.
+pub fn ordered(a: Model, b: Model, written: Option<&Format>) -> Result<(Model, Model)> {
+    let of_a = formats::by_name(a.format)?.convention;
+    let of_b = written.map_or_else(|| formats::by_name(b.format), Ok)?.convention;
+    let unsaid = |model: &Model| -> BTreeSet<String> {
+        let is_unsaid = |name: &&String| !model.kernels.contains_key(*name);
+        model.tensors.keys().filter(is_unsaid).cloned().collect()
+    };
+    let (by_a, by_b) = (unsaid(&a), unsaid(&b));
+    let wanted = |is_unsaid, by_format| if is_unsaid { by_format } else { Some(PyTorch) };
+    let a = transform::ordered(a, |name| wanted(by_b.contains(name), of_b))?;
+    Ok((a, transform::ordered(b, |name| wanted(by_a.contains(name), of_a))?))
 }
 
 /// The weights of a model that may say what is computed, as if it did not.

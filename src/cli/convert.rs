@@ -117,7 +117,7 @@ impl Conversion {
         let proof = match self.verify {
             true => {
                 let importance = job.types.importance.as_deref();
-                let sides = (&*self.source, &*target);
+                let sides = (&*self.source, &*target, job.to);
                 Some(verify::after(sides, importance, &self.reading, &self.common)?)
             }
             false => None,

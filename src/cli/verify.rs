@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use super::args::{Common, Reading, encode, parse_tokens, text_chunks};
 use super::feed::Feed;
 use super::{Outcome, report};
-use crate::convert::comparable;
+use crate::convert::{comparable, ordered};
+use crate::formats::Format;
 use crate::ir::{Access, Blob, Error, Model, Notes, Result};
 use crate::quant::ImportanceMatrix;
 use crate::read::imatrix;
@@ -93,7 +94,7 @@ impl Args {
             let on = self.on(&reference)?;
             let importance = self.importance()?;
             let options = Options { asked, importance: importance.as_ref(), ..Options::default() };
-            models(&reference, &candidate, on, options, &self.common)?
+            models((&reference, &candidate, None), on, options, &self.common)?
         };
         self.reading.check_unchanged()?;
         if let Some(path) = &self.json {
@@ -195,10 +196,9 @@ fn tolerance(text: &str) -> std::result::Result<f64, String> {
 }
 
 /// Compares two models that have been read. If nothing is said, on the built-in text where there
-/// is a tokenizer, else on drawn ids.
+/// is a tokenizer, else on drawn ids. The candidate's format, if it was just written.
 fn models(
-    reference: &Model,
-    candidate: &Model,
+    (reference, candidate, written): (&Model, &Model, Option<&Format>),
     on: Option<On>,
     options: Options<'_>,
     common: &Common,
@@ -211,8 +211,9 @@ fn models(
         (None, None) => On::Drawn,
     };
     let options = Options { on, ..options };
+    let (reference, candidate) = ordered(reference.clone(), candidate.clone(), written)?;
     let pool = run::pool(common.threads()?.get())?;
-    pool.install(|| compare(reference, candidate, &options))
+    pool.install(|| compare(&reference, &candidate, &options))
 }
 
 /// The proof after a conversion: source and target, each read anew.
@@ -220,7 +221,7 @@ fn models(
 /// # Errors
 /// What reading either of them meets.
 pub(super) fn after(
-    (source, target): (&Path, &Path),
+    (source, target, written): (&Path, &Path, &Format),
     importance: Option<&ImportanceMatrix>,
     reading: &Reading,
     common: &Common,
@@ -231,7 +232,8 @@ pub(super) fn after(
     let candidate = anew.intact(target, Access::Map, &mut notes)?;
     if reference.graph.is_none() && candidate.graph.is_none() {
         let options = Options { importance, ..Options::default() };
-        let found = models(&reference, &candidate, None, options, common)?;
+        let sides = (&reference, &candidate, Some(written));
+        let found = models(sides, None, options, common)?;
         return reading.check_unchanged().map(|()| found);
     }
     let feed = Feed::default();

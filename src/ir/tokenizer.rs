@@ -46,6 +46,9 @@ pub struct Tokenizer {
     pub prefix: Vec<u32>,
     /// Ids put after a text.
     pub suffix: Vec<u32>,
+    /// Ids become text as the kind has it. A tokenizer.json may leave that out: then Hugging Face's
+    /// library gives tokens as they are spelled, with spaces between.
+    pub has_decoder: bool,
     /// How a chat becomes text, in Jinja: (name, template), the usual one being "default".
     pub chat_templates: Vec<(String, String)>,
 }
@@ -129,6 +132,23 @@ pub struct Added {
     pub single_word: bool,
     /// It is looked for in the normalized text.
     pub normalized: bool,
+}
+
+impl Added {
+    /// The tokens that are cut out of a text where only what each is for says so: `cache_special_tokens`
+    /// of llama.cpp.
+    pub fn by_class(tokens: &[Token]) -> Vec<Self> {
+        let added = |(id, token): (u32, &Token)| {
+            let special = match token.class {
+                Class::Control | Class::Unknown => true,
+                Class::UserDefined => false,
+                Class::Normal | Class::Unused | Class::Byte => return None,
+            };
+            let (lstrip, rstrip, single_word, normalized) = (false, false, false, false);
+            Some(Self { id, special, lstrip, rstrip, single_word, normalized })
+        };
+        (0..).zip(tokens).filter_map(added).collect()
+    }
 }
 
 /// The part that a special token plays.

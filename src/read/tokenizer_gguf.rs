@@ -264,9 +264,10 @@ fn whole(
     };
     Ok(Tokenizer {
         kind,
-        added: added(&tokens),
+        added: Added::by_class(&tokens),
         prefix: end(Role::Bos, "ggml.add_bos_token", ends.bos)?,
         suffix: end(Role::Eos, "ggml.add_eos_token", ends.eos)?,
+        has_decoder: true,
         chat_templates: chat_templates(entries)?,
         special,
         tokens,
@@ -292,20 +293,6 @@ fn merges(entries: &Entries, tokens: &[Token]) -> Result<Vec<(u32, u32)>> {
     let merges = lines.iter().enumerate().map(pair).collect::<Result<Vec<_>>>()?;
     check_merges(&merges)?;
     Ok(merges)
-}
-
-/// The tokens that llama.cpp cuts out of a text: its `cache_special_tokens`.
-fn added(tokens: &[Token]) -> Vec<Added> {
-    let added = |(id, token): (usize, &Token)| {
-        let special = match token.class {
-            Class::Control | Class::Unknown => true,
-            Class::UserDefined => false,
-            Class::Normal | Class::Unused | Class::Byte => return None,
-        };
-        let (lstrip, rstrip, single_word, normalized) = (false, false, false, false);
-        Some(Added { id: id as u32, special, lstrip, rstrip, single_word, normalized })
-    };
-    tokens.iter().enumerate().filter_map(added).collect()
 }
 
 fn chat_templates(entries: &Entries) -> Result<Vec<(String, String)>> {

@@ -69,7 +69,8 @@ fn core(json: &Value, notes: &mut Notes) -> Result<Tokenizer> {
         .map_err(|error| error.at("model.merges"))?;
     let (prefix, suffix) = template::read(json.get("post_processor"), tokens.len())
         .map_err(|error| error.at("post_processor"))?;
-    decoder(json.get("decoder"), &["ByteLevel"]).map_err(|error| error.at("decoder"))?;
+    let has_decoder =
+        decoder(json.get("decoder"), &["ByteLevel"]).map_err(|error| error.at("decoder"))?;
     let mut pre = pre(json)?;
     let ignore_merges = flag(model, "ignore_merges");
     pre.name = names::find(&pre, ignore_merges).map(str::to_owned);
@@ -78,7 +79,7 @@ fn core(json: &Value, notes: &mut Notes) -> Result<Tokenizer> {
     drop(ids);
     let kind = Kind::Bpe(Bpe { merges, ignore_merges, unknown, fuse_unknown, pre });
     let (special, chat_templates) = (BTreeMap::new(), Vec::new());
-    Ok(Tokenizer { kind, tokens, added, special, prefix, suffix, chat_templates })
+    Ok(Tokenizer { kind, tokens, added, special, prefix, suffix, has_decoder, chat_templates })
 }
 
 /// How text is rewritten, and how it is cut.
@@ -230,16 +231,17 @@ fn unknown(model: &Value, ids: &HashMap<&str, u32>, notes: &mut Notes) -> Option
 }
 
 /// Checks that a decoder is made of components that are known for a kind of tokenizer: what they do
-/// follows from the kind.
-fn decoder(value: Option<&Value>, known: &[&str]) -> Result<()> {
-    let Some(value) = value else { return Ok(()) };
+/// follows from the kind. Whether there is one.
+fn decoder(value: Option<&Value>, known: &[&str]) -> Result<bool> {
+    let Some(value) = value else { return Ok(false) };
     match value.get("type").and_then(Value::as_text) {
         Some("Sequence") => {
             let list = value.get("decoders").and_then(items);
             let list = list.ok_or_else(|| Error::malformed("'decoders' is not a list"))?;
-            list.iter().try_for_each(|one| decoder(Some(one), known))
+            list.iter().try_for_each(|one| decoder(Some(one), known).map(|_| ()))?;
+            Ok(true)
         }
-        Some(kind) if known.contains(&kind) => Ok(()),
+        Some(kind) if known.contains(&kind) => Ok(true),
         kind => Err(unknown_component("decoder", kind)),
     }
 }

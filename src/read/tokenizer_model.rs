@@ -143,6 +143,7 @@ fn core(bytes: &[u8]) -> Result<Tokenizer> {
         tokens,
         prefix: Vec::new(),
         suffix: Vec::new(),
+        has_decoder: true,
         chat_templates: Vec::new(),
     })
 }

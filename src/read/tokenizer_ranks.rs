@@ -277,6 +277,7 @@ impl Ranked {
             special: BTreeMap::new(),
             prefix: Vec::new(),
             suffix: Vec::new(),
+            has_decoder: true,
             chat_templates: Vec::new(),
         })
     }

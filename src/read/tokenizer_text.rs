@@ -161,6 +161,7 @@ fn whole(kind: Kind, tokens: Vec<Token>) -> Tokenizer {
         special: BTreeMap::new(),
         prefix: Vec::new(),
         suffix: Vec::new(),
+        has_decoder: true,
         chat_templates: Vec::new(),
     }
 }

@@ -8,19 +8,27 @@ use crate::ir::{Convention, Kernel, Model, Notes, Result, Tensor};
 /// # Errors
 /// Malformed, naming the tensor, if it has not the dimensions of the kernel that it is said to be.
 pub fn convention(
-    mut model: Model,
+    model: Model,
     from: Option<Convention>,
     to: Option<Convention>,
     notes: &mut Notes,
 ) -> Result<Model> {
-    let Some(to) = to else { return Ok(model) };
+    let model = ordered(model, |_| to)?;
+    if from.is_some() && to.is_some() && from != to {
+        tell_unknown(&model, notes);
+    }
+    Ok(model)
+}
+
+/// The model with each of its kernels ordered as `to` says of its name, if it says something.
+///
+/// # Errors
+/// As [`convention`].
+pub fn ordered(mut model: Model, to: impl Fn(&str) -> Option<Convention>) -> Result<Model> {
     for (name, kernel) in &mut model.kernels {
-        let Some(tensor) = model.tensors.get_mut(name) else { continue };
+        let Some((tensor, to)) = model.tensors.get_mut(name).zip(to(name)) else { continue };
         *tensor = kernel.ordered(tensor, to).map_err(|error| error.at(name))?;
         *kernel = Kernel { convention: to, ..*kernel };
-    }
-    if from.is_some_and(|from| from != to) {
-        tell_unknown(&model, notes);
     }
     Ok(model)
 }

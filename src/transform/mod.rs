@@ -5,6 +5,6 @@ mod convention;
 mod graph;
 mod select;
 
-pub use convention::convention;
+pub use convention::{convention, ordered};
 pub use graph::{Constants, Renamed, Retype, retype, weights, weights_for_gguf};
 pub use select::{Selection, select};

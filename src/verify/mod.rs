@@ -110,7 +110,7 @@ pub fn compare(reference: &Model, candidate: &Model, options: &Options<'_>) -> R
     let (reference, candidate) = (&*whole.reference, &*whole.candidate);
     let mut hyper = gates::hyper::compare(reference, candidate)?;
     hyper.notes.extend(whole.note);
-    let pieces = gates::tokenizer::compare(reference, candidate);
+    let pieces = gates::tokenizer::compare(reference, candidate)?;
     let pairs = pair::pair(reference, candidate)?;
     let weights = tensors::compare(&pairs.pairs, options.quantizer_for, options.importance)?;
 
@@ -126,7 +126,7 @@ pub fn compare(reference: &Model, candidate: &Model, options: &Options<'_>) -> R
             .concat(),
         notes: [&hyper.notes[..], &pieces.notes, &pairs.notes, &weights.notes].concat(),
     };
-    report.gates.extend(pieces.gate);
+    report.gates.extend(pieces.gates);
     report.gates.push(pairs.gate());
     report.gates.extend(weights.gates());
 

@@ -32,10 +32,16 @@ pub(super) fn encoding(
     if reference.dtype() == to {
         return Ok(Some(reference.clone()));
     }
-    if !is_weights(reference.dtype()) {
-        return Ok(None);
-    }
     let input = reference.clone();
+    if !is_weights(reference.dtype()) {
+        // What has no place as it is becomes bytes.
+        let is_small = matches!(
+            reference.dtype(),
+            DType::Bool | DType::I4 | DType::U4 | DType::I2 | DType::U2
+        );
+        let widened = (is_small && to == DType::I8).then_some(Op::Widen { input });
+        return widened.map(Tensor::of).transpose();
+    }
     let op = match to {
         DType::F64 | DType::F32 | DType::F16 | DType::BF16 => Op::Cast { input, to },
         DType::Packed(block) => match quantizer_for(block) {

@@ -6,8 +6,8 @@
 use indexmap::{IndexMap, IndexSet};
 
 use super::report::{Finding, Gate};
-use crate::arch::{self, Arch, Fate, Fix, Ledger, Need};
-use crate::ir::{DType, Model, Naming, Notes, Result, Shape, Tensor};
+use crate::arch::{self, Arch, Fate, Fix, Ledger};
+use crate::ir::{DType, Model, Naming, Notes, Op, Result, Shape, Tensor};
 
 /// What the gate is called.
 pub(super) const NAME: &str = "conservation";
@@ -99,7 +99,7 @@ pub(super) fn pair(reference: &Model, candidate: &Model) -> Result<Pairs> {
             return Ok(pairs);
         }
     };
-    pairs.join(family, theirs, ours);
+    pairs.join(family, theirs, ours)?;
     Ok(pairs)
 }
 
@@ -212,14 +212,14 @@ impl Entry {
 }
 
 impl Pairs {
-    fn join(&mut self, family: Option<&'static Arch>, mut theirs: Side, ours: Side) {
+    fn join(&mut self, family: Option<&'static Arch>, mut theirs: Side, ours: Side) -> Result<()> {
         let prefix = family.map_or("", |arch| arch.optional_prefix);
         self.becomes = std::mem::take(&mut theirs.becomes);
         let known: IndexSet<String> = theirs.tensors.keys().cloned().collect();
         for (name, entry) in ours.tensors {
             let found = spellings(&name, prefix).into_iter().find(|name| known.contains(name));
             match found.and_then(|name| theirs.tensors.shift_remove(&name)) {
-                Some(theirs) => self.one(family, theirs.beside(entry)),
+                Some(theirs) => self.one(family, theirs.beside(entry))?,
                 None => self.lonely(family, entry.own, &name, &ours.spare, Only::Candidate),
             }
         }
@@ -228,22 +228,30 @@ impl Pairs {
             let said = if own == name { own } else { name.clone() };
             self.lonely(family, said, &name, &theirs.spare, Only::Reference);
         }
+        Ok(())
     }
 
-    fn one(&mut self, family: Option<&'static Arch>, pair: Pair) {
+    fn one(&mut self, family: Option<&'static Arch>, mut pair: Pair) -> Result<()> {
         // Divisors of frequencies are compared as frequencies: makers of GGUF round them
         // differently.
         if has(family, &pair.name, |row| row.fix == Fix::FromScaling) {
-            return;
+            return Ok(());
+        }
+        // GGUF has no tensors without dimensions.
+        let [theirs, ours] = [&pair.reference, &pair.candidate].map(|one| one.shape().dims());
+        if matches!((theirs, ours), ([], [1]) | ([1], [])) {
+            let (input, shape) = (pair.reference.clone(), pair.candidate.shape().clone());
+            pair.reference = Tensor::of(Op::Reshape { input, shape })?;
         }
         let (expected, found) = (pair.reference.shape(), pair.candidate.shape());
         if expected == found {
             self.pairs.push(pair);
-            return;
+            return Ok(());
         }
         let text = format!("shape is {found}, expected {expected}");
         self.findings.push(Finding::new(NAME, &pair.name, text));
         self.shapes.push((pair.name, expected.clone(), found.clone()));
+        Ok(())
     }
 
     /// A tensor that one side lacks.
@@ -263,7 +271,8 @@ impl Pairs {
             self.notes.push(format!("{said}: {whose}: {reason}"));
             return;
         }
-        if has(family, name, |row| row.need == Need::Optional) {
+        // What the configuration says as well.
+        if has(family, name, |row| row.fix == Fix::FromScaling) {
             return;
         }
         let text = match only {
@@ -279,7 +288,10 @@ impl Pairs {
 
     /// The gate.
     pub(super) fn gate(&self) -> Gate {
-        let holds = format!("{} tensors, none missing, none extra", self.pairs.len());
+        let mut holds = format!("{} tensors, none missing, none extra", self.pairs.len());
+        if !self.notes.is_empty() {
+            holds += &format!(", but {} that one side has and does not use", self.notes.len());
+        }
         Gate::none_of(NAME, &self.findings, holds)
     }
 }

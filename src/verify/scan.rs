@@ -156,11 +156,12 @@ impl Scan<'_> {
         let as_own = own.as_ref() == Some(&candidate);
         let same_type = self.reference.dtype() == self.candidate.dtype();
         let mut sums = Sums { differs: !(as_own && same_type), ..Sums::default() };
-        if as_own && same_type {
-            // The same bytes: every sum is zero.
+        let are_weights =
+            [self.reference, self.candidate].map(|tensor| own::is_weights(tensor.dtype()));
+        if as_own && (same_type || are_weights == [false, false]) {
+            // The same values: every sum is zero.
             sums.exact = true;
-        } else if own::is_weights(self.reference.dtype()) && own::is_weights(self.candidate.dtype())
-        {
+        } else if are_weights == [true, true] {
             let len = (elements.end - elements.start) as usize;
             let mut values = Values::new(self.reference, &elements, scratch)?;
             values.candidate = decode(self.candidate.dtype(), &candidate, len)?;
@@ -187,7 +188,7 @@ impl Scan<'_> {
 
     fn unlike(&self, at: u64) -> String {
         let (r, c) = (self.reference.dtype(), self.candidate.dtype());
-        match r == c {
+        match self.own.is_some() {
             true => format!("the bytes differ from {} on", place(self.reference, at)),
             false => format!("{r} became {c}, which cannot be compared"),
         }

@@ -6,8 +6,7 @@
 mod losses;
 
 use crate::ir::tokenizer::{
-    Bpe, Class, Kind, Normal, ROLES, Role, Step, Tokenizer, WordPiece, by_text, names, spm,
-    wordpiece,
+    Bpe, Class, Kind, ROLES, Role, Step, Tokenizer, by_text, names, spm, wordpiece,
 };
 use crate::ir::value::List;
 use crate::ir::{Error, Notes, Result, Value};
@@ -121,7 +120,7 @@ impl Entries {
                 }
             }
             Kind::WordPiece(model) => {
-                let (lowercase, strip_accents) = cases(model);
+                let (lowercase, strip_accents) = model.cases();
                 if !(lowercase && strip_accents) {
                     self.put("normalizer.lowercase", Value::Bool(lowercase));
                     self.put("normalizer.strip_accents", Value::Bool(strip_accents));
@@ -130,20 +129,6 @@ impl Entries {
         }
         Ok(())
     }
-}
-
-/// Whether letters lose their case, and their accents.
-fn cases(model: &WordPiece) -> (bool, bool) {
-    let any = |is: fn(&Normal) -> bool| model.pre.normal.iter().any(is);
-    let lowercase = any(|step| match step {
-        Normal::Bert(bert) => bert.lowercase,
-        step => *step == Normal::Lowercase,
-    });
-    let strip_accents = any(|step| match step {
-        Normal::Bert(bert) => bert.strip_accents,
-        step => *step == Normal::StripAccents,
-    });
-    (lowercase, strip_accents)
 }
 
 /// A score for each row; of added tokens and padding, those of llama.cpp's converter.

@@ -44,6 +44,7 @@ mod outside;
 mod pairs;
 mod perplexity;
 mod planted;
+mod proof;
 mod scaling;
 mod sentencepiece;
 mod tensorflow;

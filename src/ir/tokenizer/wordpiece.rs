@@ -30,6 +30,32 @@ pub struct WordPiece {
     pub pre: Pre,
 }
 
+impl WordPiece {
+    /// Whether letters lose their case, and their accents.
+    pub fn cases(&self) -> (bool, bool) {
+        let any = |is: fn(&Normal) -> bool| self.pre.normal.iter().any(is);
+        let lowercase = any(|step| match step {
+            Normal::Bert(bert) => bert.lowercase,
+            step => *step == Normal::Lowercase,
+        });
+        let strip_accents = any(|step| match step {
+            Normal::Bert(bert) => bert.strip_accents,
+            step => *step == Normal::StripAccents,
+        });
+        (lowercase, strip_accents)
+    }
+
+    /// Whether text is rewritten and cut as BERT does.
+    ///
+    /// # Errors
+    /// None that the tests would let pass: the patterns are ours.
+    pub fn cuts_as_bert(&self) -> Result<bool> {
+        let is_usual = |step: &Normal| matches!(step, Normal::Bert(bert) if bert.clean && bert.han);
+        let usual = [Step::Split(words()?), Step::Split(marks()?)];
+        Ok(self.pre.normal.iter().all(is_usual) && self.pre.steps == usual)
+    }
+}
+
 /// BERT's way of cutting: white space parts words, each mark is one.
 ///
 /// # Errors

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{Ends, Entries, added, usual_roles, whole};
+use super::{Ends, Entries, usual_roles, whole};
 use crate::ir::Result;
 use crate::ir::tokenizer::normal::Bert;
 use crate::ir::tokenizer::wordpiece::{LETTERS_MAX, PREFIX, bert, from_gguf};
-use crate::ir::tokenizer::{Class, Kind, Role, Token, Tokenizer, WordPiece, by_text};
+use crate::ir::tokenizer::{Added, Class, Kind, Role, Token, Tokenizer, WordPiece, by_text};
 
 /// Ids of BERT's own vocabulary, which llama.cpp takes where the file says nothing.
 const USUAL: &[(Role, u32)] =
@@ -49,7 +49,7 @@ pub(super) fn read(
         }
     }
     let sep = special.get(&Role::Sep).copied();
-    let cut_out = added(&tokens);
+    let cut_out = Added::by_class(&tokens);
     let ends = Ends { bos: true, eos: false };
     let mut out = whole(entries, Kind::WordPiece(model), tokens, special, ends)?;
     out.added = cut_out;

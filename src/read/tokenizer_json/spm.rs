@@ -74,7 +74,8 @@ pub(super) fn read(json: &Value, model: &Value, notes: &mut Notes) -> Result<Tok
     if !tokens.iter().any(|token| token.class == Class::Byte) && !flag(model, "fuse_unk") {
         return Err(Error::unsupported("neither byte_fallback nor fuse_unk: is not supported"));
     }
-    decoder(json.get("decoder"), DECODERS).map_err(|error| error.at("decoder"))?;
+    let has_decoder =
+        decoder(json.get("decoder"), DECODERS).map_err(|error| error.at("decoder"))?;
     let (prefix, suffix) = template::read(json.get("post_processor"), tokens.len())
         .map_err(|error| error.at("post_processor"))?;
     let scores = scores(&tokens, &merges).map_err(|error| error.at("model.merges"))?;
@@ -84,7 +85,7 @@ pub(super) fn read(json: &Value, model: &Value, notes: &mut Notes) -> Result<Tok
     }
     let kind = Kind::Spm(Spm { scores, unknown, spelling: form.spelling });
     let (special, chat_templates) = (BTreeMap::new(), Vec::new());
-    Ok(Tokenizer { kind, tokens, added, special, prefix, suffix, chat_templates })
+    Ok(Tokenizer { kind, tokens, added, special, prefix, suffix, has_decoder, chat_templates })
 }
 
 fn form(json: &Value) -> Result<Form> {

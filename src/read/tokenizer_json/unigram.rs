@@ -35,13 +35,14 @@ pub(super) fn read(json: &Value, model: &Value) -> Result<Tokenizer> {
             token.class = Class::Byte;
         }
     }
-    decoder(json.get("decoder"), spm::DECODERS).map_err(|error| error.at("decoder"))?;
+    let has_decoder =
+        decoder(json.get("decoder"), spm::DECODERS).map_err(|error| error.at("decoder"))?;
     let (prefix, suffix) = template::read(json.get("post_processor"), tokens.len())
         .map_err(|error| error.at("post_processor"))?;
     let text = Text::Cut(pre(json)?);
     let kind = Kind::Unigram(Unigram { scores, unknown, single: false, text });
     let (special, chat_templates) = (BTreeMap::new(), Vec::new());
-    Ok(Tokenizer { kind, tokens, added, special, prefix, suffix, chat_templates })
+    Ok(Tokenizer { kind, tokens, added, special, prefix, suffix, has_decoder, chat_templates })
 }
 
 fn pieces(model: &Value) -> Result<(Vec<String>, Vec<f64>)> {

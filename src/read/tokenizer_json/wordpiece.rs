@@ -18,7 +18,8 @@ pub(super) fn read(json: &Value, model: &Value, notes: &mut Notes) -> Result<Tok
     drop(ids);
     let prefix = model.get("continuing_subword_prefix").and_then(Value::as_text);
     let letters = model.get("max_input_chars_per_word").and_then(Value::as_u64);
-    decoder(json.get("decoder"), &["WordPiece"]).map_err(|error| error.at("decoder"))?;
+    let has_decoder =
+        decoder(json.get("decoder"), &["WordPiece"]).map_err(|error| error.at("decoder"))?;
     let model = WordPiece {
         unknown,
         prefix: prefix.unwrap_or(PREFIX).to_owned(),
@@ -30,5 +31,5 @@ pub(super) fn read(json: &Value, model: &Value, notes: &mut Notes) -> Result<Tok
         .map_err(|error| error.at("post_processor"))?;
     let (special, chat_templates) = (BTreeMap::new(), Vec::new());
     let kind = Kind::WordPiece(model);
-    Ok(Tokenizer { kind, tokens, added, special, prefix, suffix, chat_templates })
+    Ok(Tokenizer { kind, tokens, added, special, prefix, suffix, has_decoder, chat_templates })
 }

@@ -228,7 +228,14 @@ pub(crate) fn is_same(reference: &Model, candidate: &Model) -> bool {
 
 /// Entries that say how a file was made and not what the model computes.
 fn is_about_the_file(key: &str) -> bool {
-    let about = ["torch_dtype", "dtype", "transformers_version", "_name_or_path"];
+    let about = [
+        "torch_dtype",
+        "dtype",
+        "transformers_version",
+        "_name_or_path",
+        "keras.version",
+        "keras.backend",
+    ];
     let prefixes = ["general.", "tokenizer.", "split.", "quantize.", "GGUF."];
     (about.contains(&key) || prefixes.iter().any(|prefix| key.starts_with(prefix)))
         && key != "general.architecture"

@@ -1,8 +1,17 @@
-//! The gate of the tokenizer: the same ids for the same pieces, the same merges, the same special
-//! tokens. How text is cut before that has no common form in all files, so it is only noted.
+//! The gates of the tokenizer: what the files state of it, and the ids that texts become.
+//!
+//! Two files of one format state the same things, and each must be equal. A GGUF file has no place
+//! for some of what a directory states; that is taken as the GGUF file has it, with a note, and the
+//! rest must be equal. Directories with different files (tokenizer.json here, tokenizer.model there)
+//! spell a way of cutting differently, so there the ids of texts decide about it.
 
-use crate::ir::Model;
-use crate::ir::tokenizer::{Bpe, Class, Kind, ROLES, Spm, Token, Tokenizer, Unigram};
+mod terms;
+mod texts;
+
+use crate::ir::tokenizer::{
+    Added, Bpe, Class, Kind, Pre, ROLES, Spm, Step, Token, Tokenizer, Unigram, WordPiece, names,
+};
+use crate::ir::{Model, Naming, Result};
 use crate::verify::report::{Finding, Gate};
 
 /// What the gate is called.
@@ -10,67 +19,174 @@ pub(crate) const NAME: &str = "tokenizer";
 
 /// How many pieces are listed; a shifted vocabulary differs everywhere.
 const LISTED_MAX: usize = 5;
+/// Letters that are shown of what differs, and of what stands before.
+const SHOWN_MAX: usize = 100;
+const SHOWN_BEFORE: usize = 20;
 
 /// What the tokenizers of both sides say.
 #[derive(Default)]
 pub(crate) struct Compared {
-    /// The gate, if both sides have one.
-    pub(crate) gate: Option<Gate>,
+    /// The gates, if both sides have one.
+    pub(crate) gates: Vec<Gate>,
     /// What differs.
     pub(crate) findings: Vec<Finding>,
     /// What is not compared, or may differ in form alone.
     pub(crate) notes: Vec<String>,
 }
 
+/// What the files of both sides can state.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Terms {
+    /// The same.
+    Same,
+    /// One is a GGUF file, the other is none.
+    Gguf,
+    /// The files are different ones of the hub.
+    Files,
+}
+
 /// Compares the tokenizers, where both models have one.
-pub(crate) fn compare(reference: &Model, candidate: &Model) -> Compared {
+///
+/// # Errors
+/// None that the tests would let pass: those of patterns that are ours.
+pub(crate) fn compare(reference: &Model, candidate: &Model) -> Result<Compared> {
     let mut out = Compared::default();
     let lacks = |side: &str| format!("the {side} has no tokenizer, so tokenizers are not compared");
-    match (&reference.tokenizer, &candidate.tokenizer) {
-        (Some(theirs), Some(ours)) => {
-            out.compare(theirs, ours);
-            let holds = format!("{} pieces, their merges and roles", theirs.tokens.len());
-            out.gate = Some(Gate::none_of(NAME, &out.findings, holds));
+    let sides = [&reference.tokenizer, &candidate.tokenizer];
+    match (sides, &candidate.unread_tokenizer) {
+        ([Some(theirs), Some(ours)], _) => {
+            let theirs_is_gguf = reference.naming == Naming::Gguf;
+            match terms_of(reference, candidate) {
+                Terms::Gguf if theirs_is_gguf => {
+                    let ours = out.told(terms::as_in_gguf(ours, theirs)?);
+                    out.compare(theirs, &ours, Terms::Gguf);
+                }
+                Terms::Gguf => {
+                    let theirs = out.told(terms::as_in_gguf(theirs, ours)?);
+                    out.compare(&theirs, ours, Terms::Gguf);
+                }
+                terms => out.compare(theirs, ours, terms),
+            }
         }
-        (Some(_), None) => out.notes.push(lacks("candidate")),
-        (None, Some(_)) => out.notes.push(lacks("reference")),
-        (None, None) => {}
+        ([Some(_), None], Some(unread)) => {
+            out.findings.push(Finding::new(NAME, "candidate", unread.to_string()));
+            out.gates.push(Gate::none_of(NAME, &out.findings, ""));
+        }
+        ([Some(_), None], None) => out.notes.push(lacks("candidate")),
+        ([None, Some(_)], _) => out.notes.push(lacks("reference")),
+        ([None, None], _) => {}
     }
-    out
+    Ok(out)
+}
+
+fn terms_of(reference: &Model, candidate: &Model) -> Terms {
+    // Of several files this one is read.
+    let has_json = |model: &Model| model.side_files.iter().any(|(n, _)| n == "tokenizer.json");
+    match (reference.naming == candidate.naming, has_json(reference) == has_json(candidate)) {
+        (false, _) => Terms::Gguf,
+        (true, true) => Terms::Same,
+        (true, false) => Terms::Files,
+    }
 }
 
 impl Compared {
-    fn compare(&mut self, theirs: &Tokenizer, ours: &Tokenizer) {
+    fn told(&mut self, (tokenizer, lost): (Tokenizer, Vec<&'static str>)) -> Tokenizer {
+        let note = |what| format!("tokenizer: a GGUF file has no place for {what}: not compared");
+        self.notes.extend(lost.into_iter().map(note));
+        tokenizer
+    }
+
+    fn compare(&mut self, theirs: &Tokenizer, ours: &Tokenizer, terms: Terms) {
+        self.states(theirs, ours, terms);
+        let holds = format!("{} pieces, their types and roles; merges, cutting", ours.tokens.len());
+        self.gates.push(Gate::none_of(NAME, &self.findings, holds));
+        self.texts(theirs, ours);
+    }
+
+    /// What the files state.
+    fn states(&mut self, theirs: &Tokenizer, ours: &Tokenizer, terms: Terms) {
         self.pieces(theirs, ours);
         self.roles(theirs, ours);
         match (&theirs.kind, &ours.kind) {
             (Kind::Bpe(a), Kind::Bpe(b)) => {
                 self.merges(a, b);
-                // Only one of the formats has a name for it.
-                let same = (&a.pre.normal, &a.pre.steps) == (&b.pre.normal, &b.pre.steps);
-                self.forms(same, theirs, ours);
+                self.bpe(a, b, terms);
             }
             (Kind::Spm(a), Kind::Spm(b)) => {
                 self.scores(a, b, &theirs.tokens);
-                self.forms(a.spelling == b.spelling, theirs, ours);
+                self.form("unknown token", [&a.unknown, &b.unknown], terms);
+                self.form("spelling", [&a.spelling, &b.spelling], terms);
             }
             (Kind::Unigram(a), Kind::Unigram(b)) => {
                 self.probabilities(a, b, &theirs.tokens);
-                self.forms(a.text == b.text, theirs, ours);
+                self.form("unknown token", [&a.unknown, &b.unknown], terms);
+                self.form("spelling", [&a.text, &b.text], terms);
             }
-            (Kind::WordPiece(a), Kind::WordPiece(b)) => {
-                if a.prefix != b.prefix {
-                    self.differs("prefix".into(), &a.prefix, &b.prefix);
-                }
-                self.forms(a.pre == b.pre, theirs, ours);
-            }
+            (Kind::WordPiece(a), Kind::WordPiece(b)) => self.wordpiece(a, b, terms),
             _ => self.differs("kind".into(), theirs.kind_name(), ours.kind_name()),
+        }
+        self.classes(theirs, ours, terms);
+        if terms != Terms::Gguf {
+            self.form("flags of added tokens", [&flags(theirs), &flags(ours)], terms);
+        }
+        // Whichever files state them.
+        self.form("ids before a text", [&theirs.prefix, &ours.prefix], Terms::Same);
+        self.form("ids after a text", [&theirs.suffix, &ours.suffix], Terms::Same);
+        if theirs.has_decoder && !ours.has_decoder {
+            self.differs("decoder".into(), "that of its kind", "none");
         }
     }
 
     fn differs(&mut self, subject: String, reference: &str, candidate: &str) {
         let text = format!("reference {reference}, candidate {candidate}");
         self.findings.push(Finding::new(NAME, subject, text));
+    }
+
+    /// What different files spell differently: there the ids of texts decide.
+    fn form<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, [a, b]: [&T; 2], terms: Terms) {
+        if a != b {
+            self.unlike(what, [format!("{a:?}"), format!("{b:?}")], terms);
+        }
+    }
+
+    fn unlike(&mut self, what: &str, [a, b]: [String; 2], terms: Terms) {
+        if terms == Terms::Files {
+            let text = "differs between the files, perhaps in form alone: the ids of texts decide";
+            return self.notes.push(format!("tokenizer: {what} {text}"));
+        }
+        // From where they differ on.
+        let same = a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count();
+        let shown = |text: &str| {
+            let start = if same > SHOWN_BEFORE { "…" } else { "" };
+            let rest = text.chars().skip(same.saturating_sub(SHOWN_BEFORE));
+            format!("{start}{}", rest.take(SHOWN_MAX).collect::<String>())
+        };
+        self.differs(what.to_owned(), &shown(&a), &shown(&b));
+    }
+
+    fn bpe(&mut self, a: &Bpe, b: &Bpe, terms: Terms) {
+        if terms == Terms::Gguf && (a.pre.name.is_none() || b.pre.name.is_none()) {
+            let text = "tokenizer: the pre-tokenizer has no name in GGUF, so only the ids of texts \
+                        say whether it is the same";
+            self.notes.push(text.into());
+        } else {
+            if !cuts_alike(&a.pre, &b.pre) {
+                self.unlike("pre-tokenizer", [steps(&a.pre), steps(&b.pre)], terms);
+            }
+            self.form("ignore_merges", [&a.ignore_merges, &b.ignore_merges], terms);
+        }
+        self.form("normalizer", [&a.pre.normal, &b.pre.normal], terms);
+        self.form("unknown token", [&a.unknown, &b.unknown], terms);
+        self.form("fuse_unk", [&a.fuse_unknown, &b.fuse_unknown], terms);
+    }
+
+    fn wordpiece(&mut self, a: &WordPiece, b: &WordPiece, terms: Terms) {
+        self.form("prefix", [&a.prefix, &b.prefix], Terms::Same);
+        self.form("unknown token", [&a.unknown, &b.unknown], terms);
+        self.form("normalizer", [&a.pre.normal, &b.pre.normal], terms);
+        self.form("pre-tokenizer", [&a.pre.steps, &b.pre.steps], terms);
+        self.form("longest word", [&a.letters_max, &b.letters_max], terms);
+        self.form("cleanup of decoded text", [&a.cleanup, &b.cleanup], terms);
     }
 
     fn pieces(&mut self, theirs: &Tokenizer, ours: &Tokenizer) {
@@ -82,9 +198,31 @@ impl Compared {
         for (id, a, b) in differ.iter().take(LISTED_MAX) {
             self.differs(format!("piece {id}"), &text(*a), &text(*b));
         }
-        if differ.len() > LISTED_MAX {
-            let text = format!("{} pieces differ in all", differ.len());
-            self.findings.push(Finding::new(NAME, "vocabulary", text));
+        self.more(differ.len(), "vocabulary", "pieces");
+    }
+
+    /// What is known of the tokens whose text is equal.
+    fn classes(&mut self, theirs: &Tokenizer, ours: &Tokenizer, terms: Terms) {
+        let pairs = theirs.tokens.iter().zip(&ours.tokens);
+        let differ = pairs.filter(|(a, b)| a.text == b.text && a.class != b.class);
+        let differ: Vec<_> = differ.collect();
+        if terms == Terms::Files {
+            if !differ.is_empty() {
+                self.unlike("the type of some tokens", Default::default(), terms);
+            }
+            return;
+        }
+        let shown = |class: Class| format!("{class:?}").to_lowercase();
+        for (a, b) in differ.iter().take(LISTED_MAX) {
+            self.differs(format!("type of {:?}", a.text), &shown(a.class), &shown(b.class));
+        }
+        self.more(differ.len(), "types", "types of tokens");
+    }
+
+    fn more(&mut self, count: usize, subject: &str, what: &str) {
+        if count > LISTED_MAX {
+            let text = format!("{count} {what} differ in all");
+            self.findings.push(Finding::new(NAME, subject, text));
         }
     }
 
@@ -137,21 +275,21 @@ impl Compared {
         for (token, (a, b)) in differ.iter().take(LISTED_MAX) {
             self.differs(format!("score of {:?}", token.text), &a.to_string(), &b.to_string());
         }
-        if differ.len() > LISTED_MAX {
-            let text = format!("{} scores differ in all", differ.len());
-            self.findings.push(Finding::new(NAME, "scores", text));
-        }
+        self.more(differ.len(), "scores", "scores");
     }
 
-    fn forms(&mut self, same_words: bool, theirs: &Tokenizer, ours: &Tokenizer) {
-        let mut note = |same: bool, what: &str| {
-            if !same {
-                self.notes.push(format!("tokenizer: {what} differs between the files"));
+    /// The gate of ids.
+    fn texts(&mut self, theirs: &Tokenizer, ours: &Tokenizer) {
+        match texts::compare(theirs, ours) {
+            Ok((findings, holds)) => {
+                self.gates.push(Gate::none_of(texts::NAME, &findings, holds));
+                self.findings.extend(findings);
             }
-        };
-        note(same_words, "how text is cut into words");
-        note(theirs.prefix == ours.prefix, "what is put before a text");
-        note(theirs.suffix == ours.suffix, "what is put after a text");
+            Err(error) => {
+                let text = format!("the reference's tokenizer does not run, so no ids: {error}");
+                self.notes.push(text);
+            }
+        }
     }
 }
 
@@ -160,116 +298,30 @@ fn piece(token: Option<&Token>) -> Option<&str> {
     token.filter(|token| token.class != Class::Unused).map(|token| token.text.as_str())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ir::tokenizer::{Pre, Role, Spelling, Text, WordPiece};
-
-    fn tokenizer(texts: &[&str], merges: &[(u32, u32)]) -> Tokenizer {
-        let token = |text: &&str| Token { text: (*text).into(), class: Class::Normal };
-        let merges = merges.to_vec();
-        let (ignore_merges, unknown, fuse_unknown, pre) = (false, None, false, Pre::default());
-        Tokenizer {
-            kind: Kind::Bpe(Bpe { merges, ignore_merges, unknown, fuse_unknown, pre }),
-            tokens: texts.iter().map(token).collect(),
-            added: Vec::new(),
-            special: [(Role::Eos, 1)].into(),
-            prefix: Vec::new(),
-            suffix: Vec::new(),
-            chat_templates: Vec::new(),
-        }
-    }
-
-    fn found(change: impl Fn(&mut Tokenizer)) -> Vec<String> {
-        let theirs = tokenizer(&["a", "b", "ab", "ba"], &[(0, 1), (1, 0)]);
-        let mut ours = theirs.clone();
-        change(&mut ours);
-        let mut out = Compared::default();
-        out.compare(&theirs, &ours);
-        out.findings.iter().map(|found| found.subject.clone()).collect()
-    }
-
-    fn bpe(tokenizer: &mut Tokenizer) -> &mut Bpe {
-        match &mut tokenizer.kind {
-            Kind::Bpe(bpe) => bpe,
-            _ => panic!("made as BPE"),
-        }
-    }
-
-    fn scored(scores: &[f32]) -> Tokenizer {
-        let mut out = tokenizer(&["a", "b", "ab", "ba", "c"], &[]);
-        let (scores, unknown, spelling) = (scores.to_vec(), None, Spelling::default());
-        out.kind = Kind::Spm(Spm { scores, unknown, spelling });
-        out
-    }
-
-    #[test]
-    fn scores_and_kinds_are_compared() {
-        let found = |theirs: &Tokenizer, ours: &Tokenizer| -> Vec<String> {
-            let mut out = Compared::default();
-            out.compare(theirs, ours);
-            out.findings.iter().map(|found| found.subject.clone()).collect()
-        };
-        let theirs = scored(&[0.0, -1.0, -2.0, -3.0, -4.0]);
-        assert!(found(&theirs, &theirs).is_empty());
-        assert!(found(&theirs, &scored(&[0.0, -1.5, -2.0, -8.0, -9.0])).is_empty());
-        let swapped = scored(&[0.0, -1.0, -3.0, -2.0, -4.0]);
-        assert_eq!(found(&theirs, &swapped), ["piece of rank 0"]);
-        assert_eq!(found(&theirs, &tokenizer(&["a", "b", "ab", "ba", "c"], &[])), ["kind"]);
-    }
-
-    fn unigram(scores: &[f64]) -> Tokenizer {
-        let mut out = tokenizer(&["a", "b", "ab", "ba", "c"], &[]);
-        let (scores, unknown, single) = (scores.to_vec(), None, false);
-        let text = Text::Spelled(Spelling::default());
-        out.kind = Kind::Unigram(Unigram { scores, unknown, single, text });
-        out
-    }
-
-    /// Sums of scores choose: each counts, in single precision.
-    #[test]
-    fn probabilities_and_words_are_compared() {
-        let compared = |theirs: &Tokenizer, ours: &Tokenizer| {
-            let mut out = Compared::default();
-            out.compare(theirs, ours);
-            out
-        };
-        let theirs = unigram(&[-1.0, -2.0, -3.0, -4.0, -5.0]);
-        assert!(
-            compared(&theirs, &unigram(&[-1.0, -2.0, -3.0 - 1e-12, -4.0, -5.0]))
-                .findings
-                .is_empty()
-        );
-        let found = compared(&theirs, &unigram(&[-1.0, -2.0, -3.5, -4.0, -5.0])).findings;
-        assert_eq!(found[0].subject, "score of \"ab\"");
-        let word = |prefix: &str| {
-            let mut out = tokenizer(&["[UNK]", "a", "##b"], &[]);
-            let (unknown, prefix, letters_max) = (Some(0), prefix.to_owned(), 100);
-            let (cleanup, pre) = (true, Pre::default());
-            out.kind = Kind::WordPiece(WordPiece { unknown, prefix, letters_max, cleanup, pre });
-            out
-        };
-        assert!(compared(&word("##"), &word("##")).findings.is_empty());
-        assert_eq!(compared(&word("##"), &word("@@")).findings[0].subject, "prefix");
-        assert_eq!(compared(&word("##"), &theirs).findings.last().expect("one").subject, "kind");
-    }
-
-    #[test]
-    fn what_differs_is_named() {
-        assert!(found(|_| {}).is_empty());
-        assert_eq!(found(|t| t.tokens[2].text = "x".into()), ["piece 2"]);
-        assert_eq!(found(|t| t.tokens.truncate(3)), ["piece 3"]);
-        assert_eq!(found(|t| t.tokens.reverse()).len(), 4);
-        assert_eq!(found(|t| bpe(t).merges.swap(0, 1)), ["merge 0"]);
-        assert_eq!(found(|t| bpe(t).merges.truncate(1)), ["merges"]);
-        assert_eq!(found(|t| t.special = [(Role::Eos, 2)].into()), ["special token eos"]);
-    }
-
-    /// Formats fill unused rows in their own way, and state different roles.
-    #[test]
-    fn padding_and_unstated_roles_are_no_difference() {
-        let pad = || Token { text: "[PAD4]".into(), class: Class::Unused };
-        assert!(found(|t| t.tokens.push(pad())).is_empty());
-        assert!(found(|t| t.special.extend([(Role::Pad, 3)])).is_empty());
-    }
+/// The added tokens, and how each is looked for: those that only fill a row are not.
+fn flags(tokenizer: &Tokenizer) -> Vec<&Added> {
+    let is_token = |added: &&Added| {
+        let token = tokenizer.tokens.get(added.id as usize);
+        token.is_some_and(|token| token.class != Class::Unused)
+    };
+    tokenizer.added.iter().filter(is_token).collect()
 }
+
+fn steps(pre: &Pre) -> String {
+    let steps: Vec<String> = pre.steps.iter().map(Step::to_string).collect();
+    steps.join(" → ")
+}
+
+/// Whether two ways of cutting are one: by their steps, or because both have a name for the same.
+fn cuts_alike(a: &Pre, b: &Pre) -> bool {
+    let row = |pre: &Pre| pre.name.as_deref().and_then(names::row_of);
+    let spaced = |pre: &Pre| pre.steps.contains(&Step::PrefixSpace);
+    let named = match (row(a), row(b)) {
+        (Some(a), Some(b)) => std::ptr::eq(a, b),
+        _ => false,
+    };
+    a.steps == b.steps || (named && spaced(a) == spaced(b))
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::ir::tokenizer::normal::Form;
-use crate::ir::tokenizer::unigram::words;
-use crate::ir::tokenizer::wordpiece::{LETTERS_MAX, marks, to_gguf};
+use crate::ir::tokenizer::wordpiece::{LETTERS_MAX, to_gguf};
 use crate::ir::tokenizer::{
     Added, Bpe, Class, Kind, Normal, Role, Spm, Step, Tokenizer, Unigram, WordPiece, by_text, pre,
 };
@@ -107,9 +106,7 @@ fn note_unigram(tokenizer: &Tokenizer, unigram: &Unigram, notes: &mut Notes) -> 
 }
 
 fn note_wordpiece(tokenizer: &Tokenizer, model: &WordPiece, notes: &mut Notes) -> Result<()> {
-    let is_usual = |step: &Normal| matches!(step, Normal::Bert(bert) if bert.clean && bert.han);
-    let usual = [Step::Split(words()?), Step::Split(marks()?)];
-    if !(model.pre.normal.iter().all(is_usual) && model.pre.steps == usual) {
+    if !model.cuts_as_bert()? {
         let text = "llama.cpp rewrites and cuts text as BERT does, and not otherwise";
         notes.lost("tokenizer: normalizer", text);
     }
