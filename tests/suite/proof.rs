@@ -62,7 +62,8 @@ fn a_changed_tokenizer_of_a_gguf_file_is_caught() {
     passes(&tiny(), &gguf);
     let off = |value: &mut gguf::Value| *value = gguf::Value::Bool(false);
     let text = |text: &str| gguf::Value::Text(text.into());
-    let mut changes: Vec<(&str, &str, Box<dyn Fn(&mut gguf::Value)>)> = vec![
+    type Change = Box<dyn Fn(&mut gguf::Value)>;
+    let mut changes: Vec<(&str, &str, Change)> = vec![
         ("add_bos_token", "ids before a text", Box::new(off)),
         ("token_type", "type of \"<|begin_of_text|>\"", Box::new(first_is_text)),
     ];
@@ -150,7 +151,10 @@ fn kernels_in_the_order_of_the_target_are_no_fault() {
             if ran.code != Some(4) {
                 let told = ran.ends(0).stdout;
                 let all = remold!("diff", source, to, "--quiet");
-                assert_eq!(all.code, Some(0), "{told}{}", all.told());
+                // In an HDF5 file that is not Keras's, the order of kernels is anybody's: only
+                // the conversion knows whose it wrote.
+                let is_known = target != "h5" || source.extension() != Some("tflite".as_ref());
+                assert_eq!(all.code, Some(i32::from(!is_known)), "{told}{}", all.told());
             }
         }
     }
