@@ -138,7 +138,14 @@ pub fn apply(
         Naming::HuggingFace => for_hub(&model, types, notes)?,
     };
     for ((name, tensor), dtype) in model.tensors.iter_mut().zip(wanted) {
+        let from = tensor.dtype();
         *tensor = recast(name, tensor, dtype, types).map_err(|error| error.at(name))?;
+        if from.is_packed() && dtype.is_packed() && from != dtype {
+            notes.lost(
+                name.as_str(),
+                format!("it was {from} already: packed again, it loses twice"),
+            );
+        }
     }
     importance::note_missing(&model, types, notes);
     note_unsearched(&model, types, notes);

@@ -181,3 +181,14 @@ fn types_are_named_as_by_llama_quantize() {
     let ran = remold!("convert", fixture("npy/fortran.npy"), bare, "--type", "q8_0").ends(0);
     assert!(ran.stderr.contains("stays f32: only matrices whose names end"), "{}", ran.told());
 }
+
+/// A conversion may pack again what is packed; that this loses twice is said, and --strict refuses.
+#[test]
+fn what_is_packed_again_is_noted() {
+    let dir = Dir::new();
+    let (packed, again) = (dir.join("q4_0.gguf"), dir.join("q8_0.gguf"));
+    remold!("convert", tiny(), packed, "--type", "q4_0", "--quiet").ends(0);
+    let ran = remold!("convert", packed, again, "--type", "q8_0").ends(0);
+    assert!(ran.stderr.contains("it was q4_0 already: packed again"), "{}", ran.told());
+    remold!("convert", packed, again, "--type", "q8_0", "--overwrite", "--strict").refuses(7);
+}
