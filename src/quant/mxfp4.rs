@@ -31,16 +31,13 @@ packing! {
 struct Rows;
 
 impl Packing<LEN, BYTES> for Rows {
+    const BY_IMPORTANCE: bool = false;
+
     #[inline(always)]
     fn encode(weights: &[f32; LEN], out: &mut [u8; BYTES]) {
         let [e, q @ ..] = out;
         *e = exponent(rows::peak(weights));
         nibbles::put(&fp4::nearest(weights, half(*e)), q);
-    }
-
-    #[inline(always)]
-    fn search(weights: &[f32; LEN], _: &[f32; LEN], _: f32, out: &mut [u8; BYTES]) {
-        Self::encode(weights, out);
     }
 
     #[inline(always)]

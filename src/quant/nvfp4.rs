@@ -32,6 +32,8 @@ packing! {
 struct Rows;
 
 impl Packing<LEN, BYTES> for Rows {
+    const BY_IMPORTANCE: bool = false;
+
     #[inline(always)]
     fn encode(weights: &[f32; LEN], out: &mut [u8; BYTES]) {
         let (scales, q) = out.split_at_mut(GROUPS);
@@ -43,11 +45,6 @@ impl Packing<LEN, BYTES> for Rows {
                 *q = codes[j] | codes[j + 8] << 4;
             }
         }
-    }
-
-    #[inline(always)]
-    fn search(weights: &[f32; LEN], _: &[f32; LEN], _: f32, out: &mut [u8; BYTES]) {
-        Self::encode(weights, out);
     }
 
     #[inline(always)]

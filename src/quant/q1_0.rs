@@ -27,6 +27,8 @@ packing! {
 struct Rows;
 
 impl Packing<LEN, BYTES> for Rows {
+    const BY_IMPORTANCE: bool = false;
+
     #[inline(always)]
     fn encode(weights: &[f32; LEN], out: &mut [u8; BYTES]) {
         let [d0, d1, q @ ..] = out;
@@ -34,11 +36,6 @@ impl Packing<LEN, BYTES> for Rows {
         for (out, weights) in q.iter_mut().zip(weights.as_chunks::<8>().0) {
             *out = (0..8).fold(0, |q, n| q | u8::from(weights[n] >= 0.0) << n);
         }
-    }
-
-    #[inline(always)]
-    fn search(weights: &[f32; LEN], _: &[f32; LEN], _: f32, out: &mut [u8; BYTES]) {
-        Self::encode(weights, out);
     }
 
     #[inline(always)]

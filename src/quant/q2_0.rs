@@ -30,6 +30,8 @@ packing! {
 struct Rows;
 
 impl Packing<LEN, BYTES> for Rows {
+    const BY_IMPORTANCE: bool = false;
+
     #[inline(always)]
     fn encode(weights: &[f32; LEN], out: &mut [u8; BYTES]) {
         let d = rows::peak(weights);
@@ -40,11 +42,6 @@ impl Packing<LEN, BYTES> for Rows {
             let level = |n: usize| trits::level(weights[n], per_unit, 0);
             *out = (0..4).fold(0, |q, n| q | level(n) << (2 * n));
         }
-    }
-
-    #[inline(always)]
-    fn search(weights: &[f32; LEN], _: &[f32; LEN], _: f32, out: &mut [u8; BYTES]) {
-        Self::encode(weights, out);
     }
 
     #[inline(always)]

@@ -27,7 +27,7 @@ packing! {
 struct Rows;
 
 impl Packing<LEN, BYTES> for Rows {
-    const LOOKS_AT_MEAN: bool = false;
+    const BY_IMPORTANCE: bool = false;
 
     #[inline(always)]
     fn encode(weights: &[f32; LEN], out: &mut [u8; BYTES]) {
@@ -35,11 +35,6 @@ impl Packing<LEN, BYTES> for Rows {
         let per_unit = rows::reciprocal(d);
         // ggml rounds halves away from zero, before `d` loses bits to f16.
         put(d, rows::levels(weights, |x| rows::low_byte_of_nearest(x * per_unit)), out);
-    }
-
-    #[inline(always)]
-    fn search(weights: &[f32; LEN], _: &[f32; LEN], _: f32, out: &mut [u8; BYTES]) {
-        Self::encode(weights, out);
     }
 
     #[inline(always)]

@@ -29,7 +29,7 @@ packing! {
 struct Rows;
 
 impl Packing<LEN, BYTES> for Rows {
-    const LOOKS_AT_MEAN: bool = false;
+    const BY_IMPORTANCE: bool = false;
 
     #[inline(always)]
     fn encode(weights: &[f32; LEN], out: &mut [u8; BYTES]) {
@@ -41,12 +41,6 @@ impl Packing<LEN, BYTES> for Rows {
         [*d0, *d1] = rows::put_f16(d);
         [*s0, *s1] = rows::put_f16(sum as f32 * d);
         *q = levels.map(|level| level as u8);
-    }
-
-    /// Importance changes nothing: there is one scale, and each weight is rounded to it.
-    #[inline(always)]
-    fn search(weights: &[f32; LEN], _: &[f32; LEN], _: f32, out: &mut [u8; BYTES]) {
-        Self::encode(weights, out);
     }
 
     #[inline(always)]

@@ -28,7 +28,7 @@ packing! {
 struct Rows;
 
 impl Packing<LEN, BYTES> for Rows {
-    const LOOKS_AT_MEAN: bool = false;
+    const BY_IMPORTANCE: bool = false;
 
     /// The bits of `quantize_row_q8_K_ref`.
     #[inline(always)]
@@ -52,12 +52,6 @@ impl Packing<LEN, BYTES> for Rows {
             let sum: i16 = levels.iter().copied().map(i16::from).sum();
             *place = sum.to_le_bytes();
         }
-    }
-
-    /// Importance changes nothing: there is one scale, and each weight is rounded to it.
-    #[inline(always)]
-    fn search(weights: &[f32; LEN], _: &[f32; LEN], _: f32, out: &mut [u8; BYTES]) {
-        Self::encode(weights, out);
     }
 
     #[inline(always)]

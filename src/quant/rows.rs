@@ -31,6 +31,10 @@ pub(super) const F16_FLOOR: f32 = 1.0 / 33_554_432.0;
 /// One block of a packing. The methods are `#[inline(always)]`, so that they are compiled for the
 /// instruction set of their caller; functions given as values would not be.
 pub(super) trait Packing<const LEN: usize, const BYTES: usize> {
+    /// Whether the importance of columns changes anything: each weight is rounded to a scale that all
+    /// determine, where it does not.
+    const BY_IMPORTANCE: bool = true;
+
     /// Whether [`search`](Self::search) needs the mean square, which takes as long as a short search.
     const LOOKS_AT_MEAN: bool = true;
 
@@ -85,7 +89,7 @@ pub(super) fn pack<P: Packing<LEN, BYTES>, const LEN: usize, const BYTES: usize>
     out: &mut [u8],
 ) {
     debug_assert_eq!(weights.len() / LEN * BYTES, out.len());
-    let Some(importance) = importance else {
+    let Some(importance) = importance.filter(|_| P::BY_IMPORTANCE) else {
         let blocks = weights.as_chunks().0.chunks(P::AT_ONCE);
         for (weights, out) in blocks.zip(out.as_chunks_mut().0.chunks_mut(P::AT_ONCE)) {
             P::encode_some(weights, out);

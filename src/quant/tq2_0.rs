@@ -30,6 +30,8 @@ packing! {
 struct Rows;
 
 impl Packing<LEN, BYTES> for Rows {
+    const BY_IMPORTANCE: bool = false;
+
     #[inline(always)]
     fn encode(weights: &[f32; LEN], out: &mut [u8; BYTES]) {
         let d = rows::peak(weights);
@@ -42,11 +44,6 @@ impl Packing<LEN, BYTES> for Rows {
             }
         }
         out[BYTES - 2..].copy_from_slice(&rows::put_f16(d));
-    }
-
-    #[inline(always)]
-    fn search(weights: &[f32; LEN], _: &[f32; LEN], _: f32, out: &mut [u8; BYTES]) {
-        Self::encode(weights, out);
     }
 
     #[inline(always)]
