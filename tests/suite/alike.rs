@@ -91,13 +91,7 @@ fn two_converters_fold_alike() {
 /// layers without a normalisation behind them are equal.
 #[test]
 fn pretrained_networks_are_the_same() {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpora");
-    let corpora = std::env::var_os("REMOLD_CORPORA").map_or(beside, PathBuf::from);
-    let folder = corpora.join("mlperf-tiny/benchmark/training");
-    if !folder.is_dir() {
-        eprintln!("absent, not tested: {}", folder.display());
-        return;
-    }
+    let Some(folder) = testing::corpus("mlperf-tiny/benchmark/training") else { return };
     for (h5, tflite, equal, kernels) in [
         ("image_classification/trained_models/pretrainedResnet", "", 6, 10),
         ("visual_wake_words/trained_models/vww_96", "_float", 2, 28),

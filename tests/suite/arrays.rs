@@ -246,17 +246,11 @@ fn matrices_packed_by_mlx_are_what_mlx_makes_of_them() {
 
 /// Where MLPerf Tiny's trained models are (Apache-2.0, <https://github.com/mlcommons/tiny>).
 fn mlperf_tiny(name: &str) -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpora");
-    let corpora = std::env::var_os("REMOLD_CORPORA").map_or(beside, PathBuf::from);
     let vww = name.starts_with("vww");
     let folder = if vww { "visual_wake_words" } else { "image_classification" };
-    let folder = corpora.join("mlperf-tiny/benchmark/training").join(folder);
-    let path = folder.join("trained_models").join(name);
-    if !path.exists() {
-        eprintln!("{} is not there: not tested", path.display());
-        return None;
-    }
-    Some(path)
+    testing::corpus(
+        Path::new("mlperf-tiny/benchmark/training").join(folder).join("trained_models").join(name),
+    )
 }
 
 #[test]

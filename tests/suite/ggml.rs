@@ -1,7 +1,7 @@
 //! Models in the forms that ggml had before GGUF, through the program: their logits are those of
 //! the llama.cpp that wrote them (`fixtures/make/ggml.py`), and a GGUF made of one keeps them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::Value as Json;
 
@@ -109,13 +109,7 @@ fn rwkv_gives_what_transformers_gives() {
 /// to no more than these, which its own packed arithmetic has.
 #[test]
 fn rwkv_gives_what_rwkv_cpp_gives() {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpora");
-    let corpora = std::env::var_os("REMOLD_CORPORA").map_or(beside, PathBuf::from);
-    let folder = corpora.join("rwkv-ggmf");
-    if !folder.is_dir() {
-        eprintln!("absent, not tested: {}", folder.display());
-        return;
-    }
+    let Some(folder) = testing::corpus("rwkv-ggmf") else { return };
     let dir = Dir::new();
     let (out, file) = (dir.join("logits.npy"), dir.join("x.gguf"));
     for (model, sums) in [

@@ -160,13 +160,8 @@ fn what_is_asked_of_a_graph_and_cannot_be_is_said() {
 #[test]
 fn graphs_of_tract_give_what_they_gave() {
     const LEFT_OUT: &[&str] = &["byte_sb_bidi_lstm", "qtdnn_10x5_101_i32_biases"];
-    let beside = root().join("../shared/corpora");
-    let corpora = std::env::var_os("REMOLD_CORPORA").map_or(beside, PathBuf::from);
-    let folder = corpora.join("tract-onnx/onnx/test_cases");
-    let Ok(entries) = std::fs::read_dir(&folder) else {
-        eprintln!("{} is not there: its graphs were not run", folder.display());
-        return;
-    };
+    let Some(folder) = testing::corpus("tract-onnx/onnx/test_cases") else { return };
+    let entries = std::fs::read_dir(&folder).expect("a folder");
     let mut seen = 0;
     for entry in entries {
         let dir = entry.expect("an entry").path();

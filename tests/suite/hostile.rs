@@ -1,7 +1,7 @@
 //! The corpus of malformed, odd and hostile files, through the program. It lies outside of the
 //! project: `$REMOLD_CORPORA`, or `corpora` beside it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value as Json;
@@ -55,20 +55,9 @@ fn refusals(file: &str) -> &'static [i32] {
     }
 }
 
-fn corpus() -> Option<PathBuf> {
-    let root = std::env::var_os("REMOLD_CORPORA").map(PathBuf::from);
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpora");
-    let path = root.unwrap_or(beside).join("hostile");
-    if !path.join("manifest.json").exists() {
-        eprintln!("{} is absent: not tested", path.display());
-        return None;
-    }
-    Some(path)
-}
-
 #[test]
 fn the_corpus_meets_its_end() {
-    let Some(root) = corpus() else { return };
+    let Some(root) = testing::corpus("hostile") else { return };
     let manifest = json(root.join("manifest.json"));
     let cases = manifest["cases"].as_array().expect("cases");
     let ours = |case: &&Json| case["format"].as_str().is_some_and(|f| FORMATS.contains(&f));
@@ -86,7 +75,7 @@ fn the_corpus_meets_its_end() {
 /// Leaving out objects makes no attack acceptable.
 #[test]
 fn what_runs_code_is_refused_without_objects_too() {
-    let Some(root) = corpus() else { return };
+    let Some(root) = testing::corpus("hostile") else { return };
     let manifest = json(root.join("manifest.json"));
     let cases = manifest["cases"].as_array().expect("cases").iter();
     let attacks = cases.filter(|case| case["format"] == "pytorch" && case["class"] == "code-exec");
@@ -110,7 +99,7 @@ fn what_runs_code_is_refused_without_objects_too() {
 /// in ways that are not read, all others are attacks or something else.
 #[test]
 fn the_scanner_corpus_is_refused() {
-    let Some(root) = corpus() else { return };
+    let Some(root) = testing::corpus("hostile") else { return };
     let folder = root.join("../picklescan/tests/data");
     let dir = Dir::new();
     let target = dir.join("result.safetensors");

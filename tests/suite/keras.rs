@@ -173,13 +173,7 @@ fn real_models_arrive_whole() {
 /// The pretrained networks of MLPerf Tiny, in Keras 2's `.h5`, as h5py reads them.
 #[test]
 fn pretrained_networks_are_read() {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpora");
-    let corpora = std::env::var_os("REMOLD_CORPORA").map_or(beside, PathBuf::from);
-    let folder = corpora.join("mlperf-tiny/benchmark/training");
-    if !folder.is_dir() {
-        eprintln!("absent, not tested: {}", folder.display());
-        return;
-    }
+    let Some(folder) = testing::corpus("mlperf-tiny/benchmark/training") else { return };
     let text = String::from_utf8(read(fixture("keras/mlperf.golden"))).expect("UTF-8");
     let dir = Dir::new();
     let npz = dir.join("a.npz");
@@ -196,13 +190,7 @@ fn pretrained_networks_are_read() {
 /// What Keras would run is not carried along; the weights are had where that is said.
 #[test]
 fn code_is_refused_or_left_out() {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpora");
-    let corpora = std::env::var_os("REMOLD_CORPORA").map_or(beside, PathBuf::from);
-    let source = corpora.join("hostile/keras/bad_lambda.keras");
-    if !source.is_file() {
-        eprintln!("absent, not tested: {}", source.display());
-        return;
-    }
+    let Some(source) = testing::corpus("hostile/keras/bad_lambda.keras") else { return };
     let dir = Dir::new();
     let target = dir.join("a.npz");
     let error = remold!("convert", source, target, "--quiet").refuses(3);

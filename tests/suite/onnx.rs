@@ -36,12 +36,7 @@ fn hex(bytes: &[u8]) -> String {
 
 /// Every file of this extension below a folder of the corpora, or nothing where they are absent.
 fn corpus(folder: &str, extension: &str) -> Vec<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpora");
-    let root = std::env::var_os("REMOLD_CORPORA").map_or(beside, PathBuf::from).join(folder);
-    if !root.is_dir() {
-        eprintln!("{} is absent: not tested", root.display());
-        return Vec::new();
-    }
+    let Some(root) = testing::corpus(folder) else { return Vec::new() };
     let (mut found, mut left) = (Vec::new(), vec![root]);
     while let Some(folder) = left.pop() {
         for entry in fs::read_dir(folder).expect("a folder") {

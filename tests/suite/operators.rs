@@ -25,17 +25,6 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn corpora(folder: &str) -> Option<PathBuf> {
-    let beside = root().join("../shared/corpora");
-    let corpora = std::env::var_os("REMOLD_CORPORA").map_or(beside, PathBuf::from);
-    let found = corpora.join(folder);
-    if !found.is_dir() {
-        eprintln!("{} is not there: what needs it was not tested", found.display());
-        return None;
-    }
-    Some(found)
-}
-
 fn value(path: &Path, kind: &Kind) -> Result<Value> {
     let blob = Arc::new(Blob::open(path, Access::Read)?);
     Value::given(&onnx::file_value(&blob, kind)?)
@@ -150,7 +139,7 @@ fn failures(folder: &Path) -> (usize, BTreeMap<String, String>) {
 
 #[test]
 fn the_backend_suite_passes() {
-    let Some(folder) = corpora("onnx-node") else { return };
+    let Some(folder) = testing::corpus("onnx-node") else { return };
     let (passed, failed) = failures(&folder);
     for (case, error) in &failed {
         eprintln!("{case}: {}", error.chars().take(600).collect::<String>());
@@ -439,7 +428,7 @@ fn malformed_nodes_are_errors() {
 #[test]
 #[ignore = "minutes: scripts/operators.sh runs it"]
 fn malformed_nodes_of_the_suite_are_errors() {
-    let Some(folder) = corpora("onnx-node") else { return };
+    let Some(folder) = testing::corpus("onnx-node") else { return };
     let only = std::env::var("REMOLD_CASE").unwrap_or_default();
     let all = cases(&folder);
     let chosen = all.iter().filter(|case| name(case).contains(&only));

@@ -98,15 +98,9 @@ fn fixtures_hold_what_tensorflow_reads() {
 /// Files of TensorFlow Serving and of TensorFlow's bindings for Rust, of versions 1 and 2.
 #[test]
 fn real_models_hold_what_tensorflow_reads() {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpora");
-    let corpora = std::env::var_os("REMOLD_CORPORA").map_or(beside, PathBuf::from);
     let (mut files, mut tensors) = (0, 0);
     for (folder, list) in [("tf-serving", "serving"), ("tf-rust", "rust")] {
-        let folder = corpora.join(folder);
-        if !folder.is_dir() {
-            eprintln!("{} is not there: what needs it was not tested", folder.display());
-            return;
-        }
+        let Some(folder) = testing::corpus(folder) else { return };
         let expected = json(fixture("tensorflow").join(format!("{list}.json")));
         for (file, said) in expected.as_object().expect("files") {
             let (model, _) = model(&named(&folder, file));

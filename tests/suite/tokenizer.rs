@@ -273,21 +273,9 @@ fn bad_metadata_is_refused_with_its_key() {
     assert_eq!(tokenizer_gguf::read(&none), Ok(None));
 }
 
-/// Files that this project did not write, or nothing, said aloud.
-fn corpora(folder: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("REMOLD_CORPORA").map(PathBuf::from);
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpora");
-    let path = root.unwrap_or(beside).join(folder);
-    if !path.exists() {
-        eprintln!("{} is absent: not tested", path.display());
-        return None;
-    }
-    Some(path)
-}
-
 #[test]
 fn hostile_tokenizers_are_refused() {
-    let Some(folder) = corpora("hostile/json") else { return };
+    let Some(folder) = testing::corpus("hostile/json") else { return };
     let mut seen = 0;
     for entry in std::fs::read_dir(folder).expect("corpus") {
         let path = entry.expect("entry").path();
@@ -332,7 +320,7 @@ fn converted(value: &gguf::Value) -> Value {
 
 #[test]
 fn hostile_metadata_is_refused() {
-    let Some(folder) = corpora("hostile/gguf") else { return };
+    let Some(folder) = testing::corpus("hostile/gguf") else { return };
     let files = ["scores_shorter", "token_type_u8", "eos_out_of_range", "byte_token_neg"];
     for file in files {
         let entries = metadata(&folder.join(format!("bad_{file}.gguf")));
@@ -343,7 +331,7 @@ fn hostile_metadata_is_refused() {
 
 #[test]
 fn llama_cpps_vocabularies_give_its_ids() {
-    let Some(folder) = corpora("llama-vocab") else { return };
+    let Some(folder) = testing::corpus("llama-vocab") else { return };
     let mut cases = 0;
     for name in ["gpt-2", "starcoder", "deepseek-llm", "llama-spm", "phi-3", "bert-bge"] {
         let path = folder.join(format!("ggml-vocab-{name}.gguf"));

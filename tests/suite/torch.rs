@@ -132,13 +132,8 @@ fn checkpoints_arrive_whole() {
 /// The files of the corpus, which lie beside the repository.
 #[test]
 fn the_corpus_arrives_whole() {
-    let beside = root().join("../shared/corpora");
-    let corpora = std::env::var_os("REMOLD_CORPORA").map_or(beside, PathBuf::from);
-    let shared = corpora.join("..");
-    if !corpora.join("burn-pytorch").is_dir() {
-        eprintln!("absent, not tested: {}", corpora.display());
-        return;
-    }
+    let Some(corpus) = testing::corpus("burn-pytorch") else { return };
+    let shared = corpus.join("../..");
     let golden = std::fs::read_to_string(root().join("fixtures/torch/corpus.golden"));
     let golden = golden.expect("the golden of the corpus");
     let files = golden.split("# ").skip(1).filter(|file| file.starts_with("corpora/burn-pytorch"));
@@ -150,9 +145,9 @@ fn the_corpus_arrives_whole() {
         assert_eq!(in_safetensors(&target), expected(lines), "{name}");
     });
     assert_eq!(count.count(), 55);
-    let broken = "burn-pytorch/crates/burn-store/src/pytorch/tests/reader/test_data/broken.pt";
+    let broken = "crates/burn-store/src/pytorch/tests/reader/test_data/broken.pt";
     let error =
-        refused(&["convert", text(&corpora.join(broken)), text(&dir.path().join("x.pt"))], 3);
+        refused(&["convert", text(&corpus.join(broken)), text(&dir.path().join("x.pt"))], 3);
     assert!(error.contains("neither a zip nor a stream"), "{error}");
 }
 
